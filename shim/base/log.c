@@ -1,0 +1,61 @@
+#include "log.h"
+
+#include "settings.h"
+#include "stats.h"
+#include "sys.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+static bool have_dir(void)
+{
+	return settings.dir && *settings.dir;
+}
+
+/* A folder asked for is a reader found: warnings go there without being asked for. */
+static bool wanted(enum log_level level)
+{
+	return level <= (enum log_level)settings.log || (have_dir() && level == LOG_WARN);
+}
+
+static void put(const char *line, size_t n)
+{
+	char path[512];
+
+	if (!have_dir()) {
+		sys_call(SYS_write, 2, line, n);
+		return;
+	}
+	int k = snprintf(path, sizeof(path), "%s/log", settings.dir);
+	if (k < 0 || (size_t)k >= sizeof(path))
+		return;
+	long fd = sys_call(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return;
+	sys_call(SYS_write, fd, line, n);
+	sys_call(SYS_close, fd);
+}
+
+void log_write(enum log_level level, const char *fmt, ...)
+{
+	char line[512];
+	int err = errno;
+	va_list ap;
+
+	if (!wanted(level))
+		return;
+	int n = snprintf(line, sizeof(line), "dlaccel[%d]: ", (int)sys_call(SYS_getpid));
+	va_start(ap, fmt);
+	int k = vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, ap);
+	va_end(ap);
+	if (k > 0)
+		n += k;
+	if ((size_t)n > sizeof(line) - 2)
+		n = sizeof(line) - 2;
+	line[n++] = '\n';
+	put(line, (size_t)n);
+	stat_inc(STAT_log_lines);
+	errno = err;
+}

@@ -1,0 +1,3 @@
+#include "probe.h"
+
+probe_fn *probe_sink;

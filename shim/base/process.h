@@ -1,0 +1,17 @@
+/*
+ * Which process this is.  A child of vfork shares the parent's memory, so whatever changes tables or
+ * counters must first ask whether the process that runs it is the one that owns the memory.
+ */
+#pragma once
+#include "sys.h"
+
+#include <stdbool.h>
+
+extern int process_id; /* of the process that owns this memory; renewed in the child of a fork */
+
+static inline bool process_is_owner(void)
+{
+	return (int)sys_call(SYS_getpid) == process_id;
+}
+
+void process_note(void);

@@ -1,0 +1,33 @@
+/*
+ * The real libc functions behind every hook, from hooks_libc.def.  Each pointer first leads to a
+ * trampoline that resolves the whole table, so that a call that comes before our constructor (from
+ * another library's) finds its way.  Resolved with RTLD_NEXT: other preloaded libraries stay in
+ * the chain.
+ */
+#pragma once
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+struct real {
+#define HOOK(presence, ret, name, params, args) ret(*name) params;
+#include "hooks_libc.def"
+#undef HOOK
+};
+
+extern struct real real;
+
+/* Resolves all pointers; idempotent, safe from any thread.  Returns how many REQUIRED are missing. */
+int real_init(void);
+
+/* dlsym as libc has it, although the shim exports a dlsym of its own. */
+void *real_dlsym(void *handle, const char *name);

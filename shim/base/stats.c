@@ -1,0 +1,103 @@
+#include "stats.h"
+
+#include "log.h"
+#include "settings.h"
+#include "sys.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+__attribute__((visibility("default"), aligned(4096))) union {
+	struct stats stats;
+	char room[STATS_BYTES];
+} stats_room __asm__("dlaccel_stats") = { .stats = {
+	.magic = STATS_MAGIC,
+	.version = 1,
+	.count = STAT_COUNT,
+	.slot = {
+#define STAT(field, n, doc) { .name = n },
+#include "stats.def"
+#undef STAT
+#define FALLBACK(id, n, doc) { .name = n },
+#include "fallback.def"
+#undef FALLBACK
+	},
+} };
+
+_Static_assert(sizeof(struct stats) <= STATS_BYTES, "counters outgrew their pages");
+
+static const char *const fallback_text[] = {
+#define FALLBACK(id, n, doc) doc,
+#include "fallback.def"
+#undef FALLBACK
+};
+
+enum { FIRST_FALLBACK = STAT_COUNT - sizeof(fallback_text) / sizeof(*fallback_text) };
+
+static void map_onto_file(void)
+{
+	char path[512];
+	int n = snprintf(path, sizeof(path), "%s/%d.stats", settings.dir, (int)sys_call(SYS_getpid));
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return;
+	long fd = sys_call(SYS_openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return;
+	if (sys_call(SYS_pwrite64, fd, &stats_room, STATS_BYTES, 0) == STATS_BYTES)
+		sys_call(SYS_mmap, &stats_room, STATS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+	sys_call(SYS_close, fd);
+}
+
+void stats_activate(void)
+{
+	static _Atomic uint32_t active_pid;
+	uint32_t pid = (uint32_t)sys_call(SYS_getpid);
+	struct timespec now;
+
+	if (atomic_exchange(&active_pid, pid) == pid)
+		return;
+	atomic_store(&dlaccel_stats.pid, pid);
+	long fd = sys_call(SYS_openat, AT_FDCWD, "/proc/self/comm", O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		long n = sys_call(SYS_read, fd, dlaccel_stats.program, sizeof(dlaccel_stats.program) - 1);
+		if (n > 0)
+			dlaccel_stats.program[n - 1] = 0;
+		sys_call(SYS_close, fd);
+	}
+	clock_gettime(CLOCK_REALTIME, &now);
+	dlaccel_stats.started_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	if (settings.dir && *settings.dir)
+		map_onto_file();
+}
+
+/*
+ * The parent's counters may be mapped shared onto its file, so the child needs pages of its own
+ * before it counts anything.
+ */
+void stats_after_fork(void)
+{
+	uint64_t magic = dlaccel_stats.magic;
+	uint32_t off = dlaccel_stats.off;
+	char names[STAT_COUNT][STATS_NAME];
+
+	for (unsigned i = 0; i < STAT_COUNT; i++)
+		memcpy(names[i], dlaccel_stats.slot[i].name, STATS_NAME);
+	if (sys_call(SYS_mmap, &stats_room, STATS_BYTES, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != (long)&stats_room)
+		return;
+	dlaccel_stats.magic = magic;
+	dlaccel_stats.off = off;
+	dlaccel_stats.version = 1;
+	dlaccel_stats.count = STAT_COUNT;
+	for (unsigned i = 0; i < STAT_COUNT; i++)
+		memcpy(dlaccel_stats.slot[i].name, names[i], STATS_NAME);
+}
+
+void fallback(enum stat_id id)
+{
+	if (atomic_fetch_add_explicit(&dlaccel_stats.slot[id].value, 1, memory_order_relaxed) == 0)
+		log_warn("%s", fallback_text[id - FIRST_FALLBACK]);
+}
