@@ -1,0 +1,935 @@
+/*
+ * The receiving half.  Order of the stream: ring up to a segment's x, then TCP from its a to its b
+ * (doorbells before a are swallowed), then the next segment; behind the last one the ring, then an
+ * offered block.  Everything but the sleeping kernel calls is under side->c.
+ */
+#include "clock.h"
+#include "cursor.h"
+#include "log.h"
+#include "real.h"
+#include "stats.h"
+#include "stream.h"
+#include "sys.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+enum { INLINE_IOV = 64, PIECE = 131072 };
+
+static struct wire_seg *in_seg(struct stream *s, uint32_t i)
+{
+	return &s->in->seg[i % WIRE_SEGMENTS];
+}
+
+static bool offered(struct stream *s)
+{
+	return load_acq(s->in->block.state) == BLOCK_OFFERED && !load_rlx(s->side->broken);
+}
+
+enum readiness stream_ready(struct stream *s)
+{
+	struct wire_dir *d = s->in;
+	struct side *me = s->side;
+	uint64_t rw = load_acq(d->rw);
+	uint32_t w = load_acq(d->segw), r = load_rlx(me->segr);
+	uint64_t rr = load_rlx(me->rr);
+
+	if (load_rlx(me->broken))
+		return READY_KERNEL;
+	if (r != w) {
+		struct wire_seg *g = in_seg(s, r);
+		if (load_rlx(g->x) != rr)
+			return READY_YES;
+		uint64_t b = load_acq(g->b);
+		if (!SEG_CLOSED(b) || load_rlx(me->rx) != b || w - r > 1)
+			return READY_KERNEL;
+	}
+	return rw != rr || offered(s) ? READY_YES : READY_NO;
+}
+
+static uint64_t unread_in_ring(struct stream *s)
+{
+	uint64_t n = load_acq(s->in->rw) - load_rlx(s->side->rr);
+
+	return n <= s->ring_bytes ? n : 0;
+}
+
+enum readiness stream_wait_ready(struct stream *s)
+{
+	enum readiness r = stream_ready(s);
+	int lowat = load_rlx(s->lowat);
+
+	return r == READY_YES && lowat > 1 && unread_in_ring(s) < (uint64_t)lowat ? READY_KERNEL : r;
+}
+
+static void set_kernel_lowat(int fd, uint64_t v)
+{
+	int n = v < 1 ? 1 : v > INT32_MAX ? INT32_MAX : (int)v;
+
+	sys_call(SYS_setsockopt, fd, SOL_SOCKET, SO_RCVLOWAT, &n, sizeof(n));
+}
+
+/* Doorbells that lie in TCP beside ring bytes count for the kernel, not for the program. */
+static uint64_t doorbells_waiting(struct stream *s)
+{
+	int64_t n = (int64_t)(load_acq(s->in->tx) - load_rlx(s->side->rx));
+
+	return load_acq(s->in->segw) == load_rlx(s->side->segr) && n > 0 ? (uint64_t)n : 0;
+}
+
+void stream_set_lowat(struct stream *s, int fd, int v)
+{
+	store_rlx(s->lowat, v);
+	stream_prefer_inline(s, v > 1);
+	uint64_t ring = unread_in_ring(s);
+	if (v <= 1 || !ring)
+		return;
+	set_kernel_lowat(fd, (uint64_t)v > ring ? (uint64_t)v - ring + doorbells_waiting(s) : 1);
+	store_rlx(s->lowat_adjusted, true);
+}
+
+void stream_lowat_drained(struct stream *s, int fd)
+{
+	if (unread_in_ring(s))
+		return;
+	store_rlx(s->lowat_adjusted, false);
+	set_kernel_lowat(fd, (uint64_t)load_rlx(s->lowat));
+}
+
+/* The stream stands in an open segment with nothing before it: a kernel recv is all there is to do. */
+bool stream_inline_open(struct stream *s)
+{
+	struct wire_dir *d = s->in;
+	uint32_t r = load_rlx(s->side->segr);
+
+	if (load_acq(d->segw) != r + 1)
+		return false;
+	struct wire_seg *g = in_seg(s, r);
+	return load_rlx(g->x) == load_rlx(s->side->rr) && (int64_t)(load_rlx(s->side->rx) - load_rlx(g->a)) >= 0 &&
+	       !SEG_CLOSED(load_acq(g->b));
+}
+
+static void count_rx(struct stream *s, uint64_t n)
+{
+	uint64_t rx = load_rlx(s->side->rx) + n;
+
+	store_rlx(s->side->rx, rx);
+	store_rel(s->in->rx, rx);
+}
+
+static void count_rr(struct stream *s, uint64_t n)
+{
+	uint64_t rr = load_rlx(s->side->rr) + n;
+
+	store_rlx(s->side->rr, rr);
+	store_rel(s->in->rr, rr);
+}
+
+static void next_segment(struct stream *s)
+{
+	uint32_t r = load_rlx(s->side->segr) + 1;
+
+	store_rlx(s->side->segr, r);
+	store_rel(s->in->segr, r);
+}
+
+/* Doorbells up to TCP position `upto`, as far as they have arrived. */
+static bool swallow(struct stream *s, int fd, uint64_t upto)
+{
+	char sink[256];
+	bool any = false;
+
+	for (int64_t n; (n = (int64_t)(upto - load_rlx(s->side->rx))) > 0; any = true) {
+		long k = sys_call(SYS_recvfrom, fd, sink, n > (int64_t)sizeof(sink) ? (int64_t)sizeof(sink) : n,
+			MSG_DONTWAIT, 0, 0);
+		if (k <= 0)
+			break;
+		count_rx(s, (uint64_t)k);
+		stat_add(STAT_net_swallowed, (uint64_t)k);
+	}
+	return any;
+}
+
+/* Something came after the token was taken back: it stands for that now, rung for or not. */
+static void restore_token(struct stream *s, uint32_t epoch)
+{
+	uint32_t none = 0;
+
+	if (load_acq(s->in->segw) == epoch)
+		atomic_compare_exchange_strong(&s->in->token, &none, epoch);
+}
+
+/*
+ * Finished segments are left behind; an empty stream gives its token back and swallows what was sent
+ * for it.  `tx` is loaded before the token is cleared: a doorbell counted later belongs to a later
+ * publish and stays.  Returns whether anything was swallowed.
+ */
+bool stream_settle(struct stream *s, int fd)
+{
+	struct wire_dir *d = s->in;
+	struct side *me = s->side;
+	bool any = false;
+
+	for (;;) {
+		uint64_t rw = load_acq(d->rw);
+		uint32_t w = load_acq(d->segw), r = load_rlx(me->segr), epoch = r;
+		if (load_rlx(me->broken))
+			return any;
+		if (r != w) {
+			struct wire_seg *g = in_seg(s, r);
+			if (load_rlx(g->x) != load_rlx(me->rr))
+				return any;
+			any |= swallow(s, fd, load_rlx(g->a));
+			uint64_t b = load_acq(g->b);
+			if (!SEG_CLOSED(b) || load_rlx(me->rx) != b)
+				return any;
+			next_segment(s);
+			continue;
+		}
+		if (rw != load_rlx(me->rr) || offered(s))
+			return any;
+		uint64_t tx = load_acq(d->tx);
+		if (load_rlx(d->token) == epoch)
+			atomic_compare_exchange_strong(&d->token, &epoch, 0);
+		full_fence(); /* MUTATE: fence_settle */
+		if (load_acq(d->rw) != rw || load_acq(d->segw) != r || offered(s)) { /* MUTATE: settle_recheck */
+			restore_token(s, r); /* MUTATE: restore_token */
+			return any;
+		}
+		return swallow(s, fd, tx) | any;
+	}
+}
+
+/*
+ * The kernel has a byte, the stream nothing: a doorbell whose sender has not counted it yet (a wake-up
+ * likes to preempt its sender) or died before it could.  Inline bytes are sent only after their
+ * segment is published, and a doorbell only after its data: what was seen in TCP before the stream is
+ * found empty is a doorbell without data.  False: the kernel has nothing either.
+ */
+static bool swallow_late(struct stream *s, int fd)
+{
+	char sink[64];
+	uint32_t r = load_rlx(s->side->segr), epoch = r;
+	uint64_t rr = load_rlx(s->side->rr);
+	long n = sys_call(SYS_recvfrom, fd, sink, sizeof(sink), MSG_PEEK | MSG_DONTWAIT, 0, 0);
+
+	if (n <= 0)
+		return n == 0 || n != -EAGAIN;
+	if (load_rlx(s->in->token) == epoch)
+		atomic_compare_exchange_strong(&s->in->token, &epoch, 0);
+	full_fence(); /* MUTATE: fence_late */
+	if (load_acq(s->in->segw) != r || load_acq(s->in->rw) != rr || offered(s)) {
+		restore_token(s, r);
+		return true;
+	}
+	n = sys_call(SYS_recvfrom, fd, sink, n, MSG_DONTWAIT, 0, 0);
+	if (n > 0)
+		count_rx(s, (uint64_t)n);
+	stat_inc(STAT_net_late_doorbells);
+	return true;
+}
+
+static bool settle_late(struct stream *s, int fd)
+{
+	bool any;
+
+	side_lock(&s->side->c);
+	any = stream_settle(s, fd);
+	if (!any && stream_ready(s) == READY_NO)
+		any = swallow_late(s, fd);
+	side_unlock(&s->side->c);
+	return any;
+}
+
+enum { RINGING_US = 2000 };
+
+/* The peer is between the send of a doorbell and its count: microseconds, unless it was preempted there. */
+static void wait_for_ringing(struct stream *s)
+{
+	uint64_t start = clock_ticks();
+
+	while (load_acq(s->in->ringing) && clock_ticks() - start < us_to_ticks(RINGING_US))
+		sched_yield();
+}
+
+void stream_quiesce(struct stream *s, int fd, bool for_good)
+{
+	if (for_good)
+		store_rlx(s->in->closing, 1);
+	full_fence();
+	wait_for_ringing(s);
+	settle_late(s, fd);
+}
+
+/* One recv() of the program on its way. */
+struct receiving {
+	struct stream *s;
+	int fd, flags;
+	struct cursor c;
+	size_t got;
+	bool peek, eof;
+	int err;
+};
+
+static void received(struct receiving *w, size_t n)
+{
+	w->got += n;
+	cursor_advance(&w->c, n);
+}
+
+static bool take_ring(struct receiving *w, uint64_t n)
+{
+	struct stream *s = w->s;
+	size_t run = cursor_run(&w->c);
+
+	if (n > s->ring_bytes) {
+		stream_violation(s, w->fd, "ring position out of range");
+		return false;
+	}
+	if (n > run)
+		n = run;
+	if (n > PIECE) /* the sender sees room as it comes */
+		n = PIECE;
+	ring_get(s, cursor_ptr(&w->c), load_rlx(s->side->rr), n);
+	count_rr(s, n);
+	stat_add(STAT_net_recv_ring, n);
+	received(w, n);
+	return true;
+}
+
+static ssize_t kernel_recv(struct receiving *w, size_t limit, int flags, size_t *ret_asked)
+{
+	struct iovec iov[INLINE_IOV];
+	struct msghdr m = { .msg_iov = iov };
+
+	m.msg_iovlen = (size_t)cursor_export(&w->c, iov, INLINE_IOV, limit, ret_asked);
+	return sys_call(SYS_recvmsg, w->fd, &m, flags);
+}
+
+static void kernel_answer(struct receiving *w, ssize_t k)
+{
+	if (k > 0) {
+		if (!w->peek) {
+			count_rx(w->s, (uint64_t)k);
+			stat_add(STAT_net_recv_inline, (uint64_t)k);
+		}
+		received(w, (size_t)k);
+	} else if (k == 0) {
+		w->eof = true;
+	} else if (k != -EAGAIN && k != -EINTR) {
+		w->err = (int)-k;
+		store_rlx(w->s->side->reset_told, true);
+	}
+}
+
+/*
+ * The mark of a thread that left its recv by longjmp is its own again at its next call.  A handler
+ * that receives above a recv of the same stream uses that one's mark and leaves it in place.
+ */
+static bool mark_reading(struct stream *s, struct wire_seg *g)
+{
+	uint64_t open = SEG_OPEN;
+
+	if (atomic_compare_exchange_strong(&g->b, &open, SEG_READING)) {
+		store_rlx(s->side->reader, side_thread_id());
+		return true;
+	}
+	return open == SEG_READING && load_rlx(s->side->reader) == side_thread_id();
+}
+
+/* The mark of a process that was killed inside its recv is nobody's. */
+static void free_dead_mark(struct stream *s, struct wire_seg *g)
+{
+	static __thread TLS_IE unsigned misses;
+	uint64_t reading = SEG_READING;
+
+	if (++misses % 64 == 0 && load_acq(g->b) == SEG_READING && side_thread_dead(load_rlx(s->side->reader)))
+		atomic_compare_exchange_strong(&g->b, &reading, SEG_OPEN);
+}
+
+static void unmark_reading(struct wire_seg *g)
+{
+	if (!signal_in_handler())
+		store_rel(g->b, SEG_OPEN);
+}
+
+/*
+ * The receive of this thread that is under way.  One that the thread left (longjmp out of a handler,
+ * cancellation) still holds its mark, its place among the sleepers or pollers and its reference; they
+ * are taken back at the thread's next call, or when it is cancelled.  A handler's own receives, above
+ * the one it interrupted, are not noted.
+ */
+static __thread TLS_IE struct {
+	struct stream *s;
+	bool asleep, reads, counted, polls;
+} call;
+
+static void call_begin(struct stream *s)
+{
+	if (signal_in_handler())
+		return;
+	call.asleep = call.reads = call.counted = call.polls = false;
+	call.s = s;
+}
+
+static void call_end(void)
+{
+	if (!signal_in_handler())
+		call.s = NULL;
+}
+
+static void fall_asleep(struct stream *s, bool reads, bool counted)
+{
+	section_enter();
+	atomic_fetch_add(&s->asleep, 1);
+	if (!signal_in_handler()) {
+		call.reads = reads;
+		call.counted = counted;
+		call.asleep = true;
+	}
+	section_leave();
+}
+
+static void wake_up(struct stream *s)
+{
+	section_enter();
+	atomic_fetch_sub(&s->asleep, 1);
+	if (!signal_in_handler())
+		call.asleep = false;
+	section_leave();
+}
+
+void stream_call_polls(bool yes)
+{
+	if (!signal_in_handler())
+		call.polls = yes;
+}
+
+static void reclaim(struct stream *s)
+{
+	uint64_t reading = SEG_READING;
+
+	call.s = NULL;
+	if (call.asleep && call.reads && load_rlx(s->side->reader) == side_thread_id())
+		atomic_compare_exchange_strong(&in_seg(s, load_rlx(s->side->segr))->b, &reading, SEG_OPEN);
+	if (call.asleep && call.counted)
+		stream_sleep_end(s);
+	if (call.asleep)
+		atomic_fetch_sub(&s->asleep, 1);
+	if (call.polls)
+		stream_poll_end(s);
+	if (s->let_go)
+		s->let_go(s->owner);
+}
+
+void stream_reclaim(void)
+{
+	if (__builtin_expect(call.s != NULL, 0) && !signal_in_handler())
+		reclaim(call.s);
+}
+
+static void call_cancelled(void *s)
+{
+	if (call.s == s)
+		reclaim(s);
+}
+
+/* Inline bytes of segment g, without sleeping.  True: go on taking. */
+static bool take_inline(struct receiving *w, struct wire_seg *g)
+{
+	struct stream *s = w->s;
+	size_t asked, limit = SIZE_MAX;
+	bool reading = false;
+
+	swallow(s, w->fd, load_rlx(g->a));
+	if ((int64_t)(load_rlx(g->a) - load_rlx(s->side->rx)) > 0)
+		return false;
+	uint64_t b = load_acq(g->b), rx = load_rlx(s->side->rx);
+	if (SEG_CLOSED(b)) {
+		if ((int64_t)(b - rx) <= 0) {
+			next_segment(s);
+			return true;
+		}
+		limit = b - rx;
+	} else {
+		if (!mark_reading(s, g)) {
+			free_dead_mark(s, g);
+			return SEG_CLOSED(load_acq(g->b));
+		}
+		reading = true;
+	}
+	ssize_t k = kernel_recv(w, limit, MSG_DONTWAIT, &asked);
+	kernel_answer(w, k);
+	if (reading)
+		unmark_reading(g);
+	if (k <= 0)
+		return !reading && load_acq(g->b) != b;
+	return !reading || (size_t)k == asked;
+}
+
+static bool take_block(struct receiving *w)
+{
+	ssize_t k = block_claim(w->s, w->fd, cursor_ptr(&w->c), cursor_run(&w->c));
+
+	if (k > 0) {
+		stat_add(STAT_net_recv_block, (uint64_t)k);
+		received(w, (size_t)k);
+	}
+	return k > 0 || k == BLOCK_AGAIN;
+}
+
+/* Everything that is there now. */
+static void take(struct receiving *w)
+{
+	struct stream *s = w->s;
+	struct wire_dir *d = s->in;
+
+	while (w->c.left && !w->eof && !w->err && !load_rlx(s->side->broken)) {
+		uint64_t rw = load_acq(d->rw); /* before segw, never after: see rdma/README.md */
+		uint32_t seg_w = load_acq(d->segw), r = load_rlx(s->side->segr);
+		struct wire_seg *g = r != seg_w ? in_seg(s, r) : NULL;
+		uint64_t n = (g ? load_rlx(g->x) : rw) - load_rlx(s->side->rr);
+		if (n) {
+			if (!take_ring(w, n))
+				return;
+			continue;
+		}
+		if (g) {
+			if (!take_inline(w, g))
+				return;
+			continue;
+		}
+		if (!offered(s) || !take_block(w))
+			return;
+	}
+}
+
+/* What TCP holds from position rx on, doorbells included. */
+struct tcp_view {
+	char bytes[16384];
+	long n; /* -1: not looked yet */
+};
+
+static void peek_ring(struct receiving *w, uint64_t from, uint64_t to)
+{
+	while (from != to && w->c.left) {
+		uint64_t n = to - from;
+		if (n > cursor_run(&w->c))
+			n = cursor_run(&w->c);
+		ring_get(w->s, cursor_ptr(&w->c), from, n);
+		received(w, n);
+		from += n;
+	}
+}
+
+static void copy_out(struct receiving *w, const char *p, size_t n)
+{
+	while (n && w->c.left) {
+		size_t k = n < cursor_run(&w->c) ? n : cursor_run(&w->c);
+		memcpy(cursor_ptr(&w->c), p, k);
+		received(w, k);
+		p += k;
+		n -= k;
+	}
+}
+
+/* The inline bytes of g that have arrived; false: not all of a finished segment have. */
+static bool peek_inline(struct receiving *w, struct wire_seg *g, struct tcp_view *v)
+{
+	uint64_t rx = load_rlx(w->s->side->rx), a = load_rlx(g->a), b = load_acq(g->b);
+
+	if (v->n < 0)
+		v->n = sys_call(SYS_recvfrom, w->fd, v->bytes, sizeof(v->bytes), MSG_PEEK | MSG_DONTWAIT, 0, 0);
+	if (v->n <= 0) {
+		v->n = 0;
+		return SEG_CLOSED(b) && (int64_t)(b - rx) <= 0;
+	}
+	uint64_t from = (int64_t)(a - rx) > 0 ? a - rx : 0, to = (uint64_t)v->n;
+	if (SEG_CLOSED(b) && (int64_t)(b - rx) < v->n)
+		to = (int64_t)(b - rx) > 0 ? b - rx : 0;
+	if (from < to)
+		copy_out(w, v->bytes + from, to - from);
+	return SEG_CLOSED(b) && to == b - rx;
+}
+
+/* MSG_PEEK: everything that is there, taken from nowhere; an offer is pulled into the ring first. */
+static void peek(struct receiving *w)
+{
+	struct stream *s = w->s;
+	struct tcp_view v = { .n = -1 };
+	uint64_t at = load_rlx(s->side->rr), rw = load_acq(s->in->rw);
+	uint32_t end = load_acq(s->in->segw), i = load_rlx(s->side->segr);
+
+	if (rw - at > s->ring_bytes || end - i > WIRE_SEGMENTS) {
+		stream_violation(s, w->fd, "ring position out of range");
+		return;
+	}
+	for (; i != end && w->c.left; i++) {
+		struct wire_seg *g = in_seg(s, i);
+		uint64_t x = load_rlx(g->x);
+		if (x - at > s->ring_bytes)
+			return;
+		peek_ring(w, at, x);
+		at = x;
+		if (!peek_inline(w, g, &v))
+			return;
+	}
+	peek_ring(w, at, rw);
+	if (!w->got && offered(s) && block_claim(s, w->fd, NULL, 0) == BLOCK_AGAIN)
+		peek_ring(w, at, load_acq(s->in->rw));
+}
+
+static void take_locked(struct receiving *w)
+{
+	struct side *me = w->s->side;
+
+	side_lock(&me->c);
+	if (w->s->cma == CMA_UNKNOWN) /* the sender may not offer before we have tried too */
+		block_self_test(w->s);
+	int kept = load_rlx(me->err);
+	if (kept) {
+		w->err = kept;
+		if (!w->peek)
+			store_rlx(me->err, 0);
+	} else if (w->peek) {
+		stream_settle(w->s, w->fd);
+		peek(w);
+	} else {
+		take(w);
+		if (w->err && w->got)
+			store_rlx(me->err, w->err);
+	}
+	stream_settle(w->s, w->fd);
+	side_unlock(&me->c);
+}
+
+static bool satisfied(const struct receiving *w)
+{
+	return !w->c.left || (w->got && (!(w->flags & MSG_WAITALL) || w->peek));
+}
+
+static ssize_t answer(const struct receiving *w, ssize_t otherwise)
+{
+	return w->got ? (ssize_t)w->got : otherwise;
+}
+
+/* Marks the open segment g if it is all there is to the stream. */
+static bool begin_direct(struct stream *s, struct wire_seg *g)
+{
+	uint32_t r = load_rlx(s->side->segr);
+
+	if (!stream_inline_open(s) || g != in_seg(s, r) || !mark_reading(s, g))
+		return false;
+	if (load_rlx(s->side->segr) == r && load_acq(s->in->segw) == r + 1)
+		return true;
+	unmark_reading(g);
+	return false;
+}
+
+/*
+ * Sleeping in the real call with the program's buffer, which the open segment allows: the producer
+ * cannot close it meanwhile.  False: not possible, nothing done.
+ */
+static bool receive_direct(struct receiving *w, ssize_t *ret)
+{
+	struct stream *s = w->s;
+	uint32_t r = load_rlx(s->side->segr);
+	struct wire_seg *g = in_seg(s, r);
+	struct iovec iov[INLINE_IOV];
+	struct msghdr m = { .msg_iov = iov };
+	size_t asked;
+
+	if (load_acq(s->side->err) || !begin_direct(s, g))
+		return false;
+	stat_inc(STAT_net_direct);
+	m.msg_iovlen = (size_t)cursor_export(&w->c, iov, INLINE_IOV, SIZE_MAX, &asked);
+	ssize_t k;
+	fall_asleep(s, true, false);
+	pthread_cleanup_push(call_cancelled, s);
+	k = m.msg_iovlen == 1 ? real.recv(w->fd, iov[0].iov_base, iov[0].iov_len, w->flags & ~MSG_WAITALL)
+			      : real.recvmsg(w->fd, &m, w->flags & ~MSG_WAITALL);
+	if (k < 0)
+		k = -errno;
+	pthread_cleanup_pop(0);
+	wake_up(s);
+	kernel_answer(w, k);
+	unmark_reading(g);
+	*ret = k;
+	return true;
+}
+
+/*
+ * A process that is killed with unread bytes resets the connection.  Ring bytes that nobody rang for
+ * are unknown to its kernel, which ends it in order: the survivor knows better.
+ */
+static ssize_t end_or_reset(struct stream *s)
+{
+	if (!stream_unread(s) || load_rlx(s->side->shut) || load_rlx(s->side->reset_told) || !stream_peer_dead(s))
+		return 0;
+	s->side->dead = true;
+	s->side->reset_told = true;
+	return -ECONNRESET;
+}
+
+/* The real call, with the program's own flags and its cancellation point. */
+static ssize_t peek_byte(struct receiving *w, bool counted)
+{
+	char byte;
+	ssize_t k;
+
+	fall_asleep(w->s, false, counted);
+	pthread_cleanup_push(call_cancelled, w->s);
+	k = real.recv(w->fd, &byte, 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
+	if (k < 0)
+		k = -errno;
+	pthread_cleanup_pop(0);
+	wake_up(w->s);
+	return k;
+}
+
+/* What the kernel says when it has to answer: a time-out, EAGAIN, an interruption, the end. */
+static bool sleep_on_token(struct receiving *w, struct signal_mark mark, ssize_t *ret)
+{
+	struct stream *s = w->s;
+	bool may_sleep = !(w->flags & MSG_DONTWAIT);
+	ssize_t k = 1;
+
+	if (may_sleep) {
+		stream_sleep_begin(s); /* MUTATE: sleepers */
+		stat_inc(STAT_net_sleeps);
+	}
+	enum readiness r = stream_ready(s); /* MUTATE: recheck_before_sleep */
+	if (r != READY_YES) {
+		if (may_sleep && !load_rlx(s->nonblock) && signal_mark().breaking != mark.breaking)
+			k = -EINTR;
+		else
+			k = peek_byte(w, may_sleep);
+	}
+	if (may_sleep)
+		stream_sleep_end(s);
+	w->fd = stream_fd(s, w->fd);
+	if (k < 0) {
+		*ret = k;
+		if (k == -ECONNRESET)
+			store_rlx(s->side->reset_told, true);
+		return stream_ready(s) != READY_YES;
+	}
+	if (k == 0) {
+		*ret = 0;
+		if (stream_ready(s) == READY_YES)
+			return false;
+		*ret = end_or_reset(s);
+		side_lock(&s->side->c);
+		stream_settle(s, w->fd);
+		side_unlock(&s->side->c);
+		return stream_ready(s) != READY_YES;
+	}
+	if (r != READY_YES && stream_ready(s) == READY_NO)
+		settle_late(s, w->fd);
+	return false;
+}
+
+static bool is_blocking(const struct receiving *w)
+{
+	return !load_rlx(w->s->nonblock) && !(w->flags & MSG_DONTWAIT);
+}
+
+/* An open segment needs no lock; a producer that wants to switch must get its chance. */
+static bool try_direct(struct receiving *w, ssize_t *ret)
+{
+	struct stream *s = w->s;
+
+	if (is_blocking(w) && (load_rlx(s->in->want_switch) || stream_may_spin(s)))
+		return false;
+	return receive_direct(w, ret);
+}
+
+/* The kernel told an error after bytes were taken: those first, the error at the next call. */
+static ssize_t direct_answer(struct receiving *w, ssize_t k)
+{
+	if (w->got && w->err)
+		store_rlx(w->s->side->err, w->err);
+	return answer(w, k ? k : end_or_reset(w->s));
+}
+
+static ssize_t receive(struct receiving *w, struct signal_mark mark)
+{
+	ssize_t k = 0;
+
+	for (;;) {
+		w->fd = stream_fd(w->s, w->fd);
+		if (try_direct(w, &k)) {
+			if (k <= 0)
+				return direct_answer(w, k);
+			if (satisfied(w))
+				return (ssize_t)w->got;
+			if (!is_blocking(w))
+				continue;
+		}
+		take_locked(w);
+		if (satisfied(w))
+			return (ssize_t)w->got;
+		if (w->err)
+			return answer(w, -w->err);
+		if (load_rlx(w->s->side->broken))
+			return answer(w, -ECONNRESET);
+		if (w->eof) {
+			if (stream_ready(w->s) != READY_YES)
+				return answer(w, end_or_reset(w->s));
+			w->eof = false;
+			continue;
+		}
+		if (is_blocking(w)) {
+			enum spin_end e = stream_spin(w->s, w->fd, mark);
+			if (e == SPIN_INTERRUPTED)
+				return answer(w, -EINTR);
+			if (e == SPIN_DATA)
+				continue;
+			if (!load_rlx(w->s->in->want_switch) && receive_direct(w, &k)) {
+				if (k <= 0)
+					return direct_answer(w, k);
+				if (satisfied(w))
+					return (ssize_t)w->got;
+				continue;
+			}
+		}
+		if (sleep_on_token(w, mark, &k))
+			return answer(w, k);
+	}
+}
+
+/* A recv of no bytes waits for data all the same, and tells an error or the end. */
+static ssize_t receive_nothing(struct stream *s, int fd, int flags)
+{
+	char byte;
+
+	if (stream_ready(s) == READY_YES)
+		return 0;
+	ssize_t k = real.recv(fd, &byte, 0, flags);
+	return k < 0 ? -errno : k;
+}
+
+ssize_t stream_recv(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)
+{
+	struct receiving w = {
+		.s = s, .fd = fd, .flags = o.flags, .c = cursor_init(iov, cnt), .peek = !!(o.flags & MSG_PEEK)
+	};
+
+	stream_reclaim();
+	if (!w.c.left)
+		return receive_nothing(s, fd, o.flags);
+	s->sends_in_row = 0;
+	call_begin(s);
+	ssize_t ret = receive(&w, o.mark);
+	call_end();
+	return ret;
+}
+
+/*
+ * The program's own recvmsg, control messages and all, which an open segment allows.  False: nothing
+ * done.
+ */
+bool stream_recvmsg_inline(struct stream *s, int fd, struct msghdr *msg, int flags, ssize_t *ret)
+{
+	struct receiving w = { .s = s, .fd = fd, .flags = flags, .peek = !!(flags & MSG_PEEK) };
+	struct wire_seg *g = in_seg(s, load_rlx(s->side->segr));
+
+	stream_reclaim();
+	if (flags & MSG_WAITALL || load_acq(s->side->err) || load_rlx(s->in->want_switch) || !begin_direct(s, g))
+		return false;
+	w.c = cursor_init(msg->msg_iov, (int)msg->msg_iovlen);
+	s->sends_in_row = 0;
+	call_begin(s);
+	fall_asleep(s, true, false);
+	pthread_cleanup_push(call_cancelled, s);
+	*ret = real.recvmsg(fd, msg, flags);
+	if (*ret < 0)
+		*ret = -errno;
+	pthread_cleanup_pop(0);
+	wake_up(s);
+	kernel_answer(&w, *ret);
+	unmark_reading(g);
+	call_end();
+	return true;
+}
+
+/* Inline payload that has arrived, in all segments from the current one on; doorbells not counted. */
+static uint64_t inline_available(struct stream *s, int fd, uint32_t segw)
+{
+	uint64_t rx = load_rlx(s->side->rx), sum = 0;
+	int n = 0;
+
+	if (load_rlx(s->side->segr) == segw)
+		return 0;
+	sys_call(SYS_ioctl, fd, FIONREAD, &n);
+	for (uint32_t i = load_rlx(s->side->segr); i != segw && n >= 0; i++) {
+		struct wire_seg *g = in_seg(s, i);
+		uint64_t from = load_rlx(g->a), b = load_acq(g->b), to = rx + (uint64_t)n;
+		if ((int64_t)(from - rx) < 0)
+			from = rx;
+		if (SEG_CLOSED(b) && (int64_t)(b - to) < 0)
+			to = b;
+		if ((int64_t)(to - from) > 0)
+			sum += to - from;
+	}
+	return sum;
+}
+
+static int available(struct stream *s, int fd)
+{
+	struct wire_dir *d = s->in;
+
+	for (;;) {
+		stream_settle(s, fd);
+		uint64_t rw = load_acq(d->rw), n = rw - load_rlx(s->side->rr);
+		uint32_t w = load_acq(d->segw);
+		if (n > s->ring_bytes || w - load_rlx(s->side->segr) > WIRE_SEGMENTS)
+			return 0;
+		n += inline_available(s, fd, w);
+		if (n || !offered(s) || block_claim(s, fd, NULL, 0) != BLOCK_AGAIN)
+			return (int)n;
+	}
+}
+
+int stream_available(struct stream *s, int fd)
+{
+	side_lock(&s->side->c);
+	int n = available(s, fd);
+	side_unlock(&s->side->c);
+	return n;
+}
+
+bool stream_really_readable(struct stream *s, int fd)
+{
+	char byte;
+
+	for (int looks = 0; looks < 3; looks++) {
+		if (stream_ready(s) == READY_YES || stream_inline_open(s) || load_rlx(s->side->err))
+			return true;
+		settle_late(s, fd);
+		if (stream_ready(s) == READY_YES)
+			return true;
+		long k = sys_call(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0);
+		if (k == -EAGAIN)
+			return stream_ready(s) == READY_YES;
+		if (k != 1 || stream_ready(s) == READY_KERNEL) /* the end, an error, or inline bytes */
+			return true;
+	}
+	return false;
+}
+
+/*
+ * TCP resets a connection that is closed with bytes unread.  Bytes in TCP's own queue make the
+ * kernel do so; ring bytes that were never rung for do not.
+ */
+bool stream_close_means_reset(struct stream *s, int fd)
+{
+	int n = 0;
+
+	if (stream_ready(s) != READY_YES)
+		return false;
+	sys_call(SYS_ioctl, fd, FIONREAD, &n);
+	return n == 0;
+}

@@ -1,0 +1,542 @@
+/*
+ * The sending half.  MODE_INLINE: the last segment is open, bytes go through TCP.  MODE_RING: bytes
+ * go into the ring and the peer is woken by a doorbell unless it polls.  All under side->p.
+ */
+#include "clock.h"
+#include "cursor.h"
+#include "real.h"
+#include "settings.h"
+#include "stats.h"
+#include "stream.h"
+#include "sys.h"
+
+#include <sched.h>
+
+enum {
+	SMALL = 8192,           /* not worth a doorbell of its own */
+	PIECE = 16384,          /* published at a time, so that the peer's copy overlaps ours */
+	INLINE_PIECE = 65536,   /* of a blocking inline send: then the ring is looked at again */
+	INLINE_IOV = 64,
+	BACKLOG = 1 << 20,      /* more unread inline bytes than this: stay inline */
+	WINDOW = 32768,         /* an empty ring starts again at its first page beyond this */
+	DEFER_US = 5,           /* costs as much as a doorbell */
+	DEFER_FAILS_MOST = 7,
+	EDGE_PIECE = 131072,    /* a doorbell for every publish is too dear for less */
+	UNTOLD_MOST = 262144,   /* published to an awake peer before it is told all the same */
+	PATIENCE = 3,           /* entries of the segment table that must be free to leave inline */
+};
+
+bool stream_peer_polls(struct stream *s)
+{
+	struct wire_dir *o = s->out;
+
+	return load_rlx(o->poller) > 0 && !load_rlx(o->sleepers) && !load_rlx(o->edge);
+}
+
+/* It has spun with success lately and does not sleep: it will look in a moment. */
+bool stream_peer_will_poll(struct stream *s)
+{
+	struct wire_dir *o = s->out;
+
+	return load_rlx(o->spinner) && load_rlx(o->sleepers) <= 0 && !load_rlx(o->edge);
+}
+
+/* After the peer's FIN every publish rings, so that its RST shows. */
+static bool may_elide(struct stream *s)
+{
+	return stream_peer_polls(s) && !load_rlx(s->side->rdhup);
+}
+
+static void count_tx(struct stream *s, uint64_t n)
+{
+	uint64_t tx = load_rlx(s->side->tx) + n;
+
+	store_rlx(s->side->tx, tx);
+	store_rel(s->out->tx, tx);
+}
+
+/* A doorbell at a closed socket, or unread in it, would turn the peer's FIN into a reset. */
+static bool doorbell(struct stream *s, int fd)
+{
+	struct wire_dir *o = s->out;
+	long r = 1;
+
+	store_rlx(o->ringing, 1);
+	full_fence(); /* MUTATE: fence_ringing */
+	if (load_rlx(o->closing)) {
+		store_rel(o->ringing, 0);
+		return true;
+	}
+	r = sys_call(SYS_sendto, fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
+	if (r == 1) {
+		stat_inc(STAT_net_doorbells);
+		count_tx(s, 1);
+		store_rlx(s->side->more, false);
+	} else if (r != -EAGAIN) {
+		s->side->dead = true;
+	}
+	store_rel(o->ringing, 0);
+	return r == 1;
+}
+
+/* The peer said that it polls: wait for that no longer than a doorbell would cost. */
+static bool peer_takes_it_soon(struct stream *s)
+{
+	uint64_t start = clock_ticks(), rw = load_rlx(s->side->rw);
+
+	do {
+		cpu_relax();
+		if (load_acq(s->out->rr) == rw)
+			return true;
+		full_fence(); /* MUTATE: fence_defer */
+		if (may_elide(s))
+			return true;
+		if (load_rlx(s->out->sleepers) > 0)
+			return false;
+	} while (clock_ticks() - start < us_to_ticks(DEFER_US));
+	return false;
+}
+
+/* Waiting pays while the peer keeps coming; after failures it is tried ever more rarely. */
+static bool defer_pays(struct stream *s)
+{
+	if (s->defer_skip) {
+		s->defer_skip--;
+		return false;
+	}
+	if (peer_takes_it_soon(s)) {
+		s->defer_fails = 0;
+		return true;
+	}
+	s->defer_fails = s->defer_fails < DEFER_FAILS_MOST ? s->defer_fails + 1 : DEFER_FAILS_MOST;
+	s->defer_skip = (1u << s->defer_fails) - 2;
+	return false;
+}
+
+/* After a publish.  False: a doorbell was needed and found no room. */
+bool stream_notify(struct stream *s, int fd, bool may_defer)
+{
+	struct wire_dir *o = s->out;
+	uint32_t epoch = load_rlx(s->side->segw);
+
+	full_fence(); /* MUTATE: fence_publish */
+	if (load_rlx(o->want_inline) && load_acq(o->rr) == load_rlx(s->side->rw))
+		return true; /* taken already by one that reads TCP itself from now on */
+	if (may_elide(s)) {
+		stat_inc(STAT_net_elided);
+		return true;
+	}
+	if (may_defer && stream_peer_will_poll(s) && load_rlx(o->token) != epoch && !load_rlx(s->side->rdhup) &&
+	    defer_pays(s)) {
+		stat_inc(STAT_net_elided);
+		return true;
+	}
+	if (atomic_exchange(&o->token, epoch) == epoch && !load_rlx(o->edge) && !load_rlx(s->side->rdhup))
+		return true;
+	return doorbell(s, fd); /* MUTATE: doorbell */
+}
+
+static struct wire_seg *out_seg(struct stream *s, uint32_t i)
+{
+	return &s->out->seg[i % WIRE_SEGMENTS];
+}
+
+/* From here on bytes go inline. */
+static void open_segment(struct stream *s)
+{
+	uint32_t w = load_rlx(s->side->segw);
+	struct wire_seg *g = out_seg(s, w);
+
+	store_rlx(g->x, load_rlx(s->side->rw));
+	store_rlx(g->a, load_rlx(s->side->tx));
+	store_rel(g->b, SEG_OPEN);
+	store_rlx(s->side->segw, w + 1);
+	store_rel(s->out->segw, w + 1);
+	store_rlx(s->side->mode, MODE_INLINE);
+	stat_inc(STAT_net_toggles);
+}
+
+static bool close_segment(struct stream *s)
+{
+	uint64_t open = SEG_OPEN;
+	struct wire_seg *g = out_seg(s, load_rlx(s->side->segw) - 1);
+
+	if (atomic_compare_exchange_strong(&g->b, &open, load_rlx(s->side->tx))) {
+		if (load_rlx(s->out->want_switch))
+			store_rlx(s->out->want_switch, 0);
+		return true;
+	}
+	store_rel(s->out->want_switch, 1);
+	stat_inc(STAT_net_blocked_switch);
+	return false;
+}
+
+static bool ring_allowed(struct stream *s)
+{
+	struct side *me = s->side;
+
+	return !load_rlx(me->dead) && !load_rlx(me->shut) && !load_rlx(me->plain) && !load_rlx(s->cork) &&
+	       load_acq(s->map->joined[!s->role]) && load_acq(s->out->counted) && !load_rlx(s->out->want_inline);
+}
+
+static bool table_has_room(struct stream *s)
+{
+	if (load_rlx(s->side->segw) - load_acq(s->out->segr) <= WIRE_SEGMENTS - PATIENCE)
+		return true;
+	stat_inc(STAT_net_table_full);
+	return false;
+}
+
+/* Bytes in TCP that the peer has not taken; it may swallow a doorbell before we have counted it. */
+static uint64_t backlog(struct stream *s)
+{
+	int64_t n = (int64_t)(load_rlx(s->side->tx) - load_acq(s->out->rx));
+
+	return n > 0 ? (uint64_t)n : 0;
+}
+
+static bool may_leave_without_doorbell(struct stream *s)
+{
+	if (load_rlx(s->side->rdhup) || load_rlx(s->side->more))
+		return false;
+	return stream_peer_polls(s) ||
+	       (stream_peer_will_poll(s) && backlog(s) < 65536);
+}
+
+/*
+ * Inline -> ring.  The first doorbell goes before the ring data: it must not be found out after
+ * publishing that TCP has no room for it.
+ */
+static bool enter_ring(struct stream *s, int fd)
+{
+	stream_check_kernel(s, fd);
+	if (load_rlx(s->side->dead) || load_rlx(s->side->rdhup)) /* one call, and the kernel's own answer */
+		return false;
+	if (load_rlx(s->side->mode) == MODE_RING)
+		return true;
+	if (load_rlx(s->side->inflight) || !table_has_room(s) || !close_segment(s))
+		return false;
+	store_rlx(s->side->mode, MODE_RING);
+	full_fence();
+	if (may_leave_without_doorbell(s))
+		return true;
+	atomic_exchange(&s->out->token, load_rlx(s->side->segw));
+	if (doorbell(s, fd)) /* MUTATE: first_doorbell */
+		return true;
+	stat_inc(STAT_net_no_token_room);
+	open_segment(s);
+	return false;
+}
+
+/* An empty ring starts again at its first page: small messages touch little and stay in the cache. */
+static void rewind_if_empty(struct stream *s)
+{
+	uint64_t rw = load_rlx(s->side->rw);
+
+	if (rw - load_rlx(s->side->origin) < WINDOW || load_acq(s->out->rr) != rw)
+		return;
+	store_rlx(s->side->origin, rw);
+	store_rel(s->out->origin, rw);
+	stat_inc(STAT_net_rewinds);
+}
+
+/* Ring bytes that may be written now, with their pages there. */
+static size_t room_in_ring(struct stream *s, size_t wanted)
+{
+	struct side *me = s->side;
+	uint64_t used = stream_unread(s), limit = load_rlx(me->limit);
+	size_t room = used < limit ? limit - used : 0;
+
+	if (room > wanted)
+		room = wanted;
+	uint64_t at = load_rlx(me->rw) - load_rlx(me->origin), end = at + room, touched = load_rlx(me->touched);
+	if (end > s->ring_bytes)
+		end = s->ring_bytes;
+	if (!room || end <= touched)
+		return room;
+	uint64_t upto = (end + WINDOW - 1) & ~(uint64_t)(WINDOW - 1);
+	if (upto < 2 * touched)
+		upto = 2 * touched;
+	if (upto > s->ring_bytes)
+		upto = s->ring_bytes;
+	if (ring_populate(s, s->ring_out, touched, upto)) {
+		store_rlx(me->touched, upto);
+		return room;
+	}
+	return at < touched ? (size_t)(touched - at) : 0;
+}
+
+/* Not one small message for a peer that sleeps. */
+static bool is_bulk(struct stream *s, const struct cursor *c)
+{
+	return c->left > SMALL || s->sends_in_row > 2 || load_rlx(s->out->poller) > 0 || stream_peer_will_poll(s);
+}
+
+/* Too much lies unread for the ring to be taken up again. */
+static bool congested(struct stream *s)
+{
+	return stream_unread(s) > load_rlx(s->side->limit) / 2 || backlog(s) >= BACKLOG;
+}
+
+static bool wants_ring(struct stream *s, const struct cursor *c, size_t done)
+{
+	if (!ring_allowed(s))
+		return false;
+	if (load_rlx(s->side->mode) == MODE_RING)
+		return is_bulk(s, c) || done || stream_unread(s) ||
+		       load_rlx(s->out->token) == load_rlx(s->side->segw);
+	if (block_wanted(s, cursor_run(c)) && stream_unread(s) + backlog(s) < cursor_run(c) / 4)
+		return true;
+	return is_bulk(s, c) && !congested(s);
+}
+
+/* One send() of the program on its way. */
+struct sending {
+	struct stream *s;
+	int fd, flags;
+	struct cursor c;
+	size_t done;
+	size_t untold; /* published and not yet notified */
+	bool may_offer, waited;
+};
+
+static void tell(struct sending *w)
+{
+	if (w->untold)
+		stream_notify(w->s, w->fd, !w->c.left);
+	w->untold = 0;
+}
+
+static bool block_next(struct sending *w)
+{
+	struct stream *s = w->s;
+	size_t run = cursor_run(&w->c);
+
+	if (!w->may_offer || !block_wanted(s, run))
+		return false;
+	if (stream_unread(s) + backlog(s) >= run / 4)
+		return false;
+	return stream_peer_polls(s) || stream_peer_will_poll(s) || run > load_rlx(s->side->limit) - stream_unread(s);
+}
+
+static bool send_block(struct sending *w)
+{
+	size_t k = block_offer(w->s, w->fd, cursor_ptr(&w->c), cursor_run(&w->c));
+
+	w->may_offer = false;
+	w->untold = 0; /* the offer rang */
+	w->done += k;
+	cursor_advance(&w->c, k);
+	stat_add(STAT_net_bytes_block, k);
+	return k > 0;
+}
+
+/* Until the peer has taken something; false: it took nothing within the spin bound. */
+static bool peer_progresses(struct sending *w)
+{
+	struct wire_dir *o = w->s->out;
+	uint64_t start = clock_ticks(), rr = load_acq(o->rr), rx = load_acq(o->rx);
+
+	while (clock_ticks() - start < us_to_ticks(settings.spin)) {
+		if (load_acq(o->rr) != rr || load_acq(o->rx) != rx)
+			return true;
+		if (stream_shares_core(w->s))
+			sched_yield();
+		else
+			cpu_relax();
+	}
+	return false;
+}
+
+static bool may_sleep(const struct sending *w)
+{
+	return !(w->flags & MSG_DONTWAIT) && !load_rlx(w->s->nonblock);
+}
+
+/*
+ * A bulk sender that has overflowed waits for the ring rather than fill TCP with what the ring moves
+ * three times as fast; one that must not block does so for one spin bound of the whole call.
+ */
+static bool wait_for_ring(struct sending *w)
+{
+	struct stream *s = w->s;
+
+	if (!ring_allowed(s) || !congested(s) || !is_bulk(s, &w->c) || (!may_sleep(w) && w->waited))
+		return false;
+	w->waited = true;
+	return peer_progresses(w);
+}
+
+/* What is published at once: runs of the vector up to a piece, none of them worth an offer. */
+static size_t piece(const struct sending *w)
+{
+	struct cursor c = w->c;
+	size_t n = 0;
+
+	while (c.left && n < PIECE) {
+		size_t k = cursor_run(&c) < PIECE - n ? cursor_run(&c) : PIECE - n;
+		if (n && block_wanted(w->s, cursor_run(&c)))
+			break;
+		n += k;
+		cursor_advance(&c, k);
+	}
+	return n;
+}
+
+static void put_runs(struct sending *w, uint64_t at, size_t n)
+{
+	while (n) {
+		size_t k = cursor_run(&w->c) < n ? cursor_run(&w->c) : n;
+		ring_put(w->s, at, cursor_ptr(&w->c), k);
+		cursor_advance(&w->c, k);
+		at += k;
+		n -= k;
+	}
+}
+
+/* False: the ring is full and stays so. */
+static bool send_ring(struct sending *w)
+{
+	struct stream *s = w->s;
+	size_t want = piece(w), k;
+
+	rewind_if_empty(s);
+	k = room_in_ring(s, want);
+	while (!k) {
+		tell(w);
+		if (!peer_progresses(w)) {
+			stat_inc(STAT_net_overflow);
+			return false;
+		}
+		k = room_in_ring(s, want);
+	}
+	uint64_t rw = load_rlx(s->side->rw);
+	put_runs(w, rw, k);
+	store_rlx(s->side->rw, rw + k);
+	store_rel(s->out->rw, rw + k);
+	stat_add(STAT_net_bytes_ring, k);
+	w->done += k;
+	w->untold += k;
+	/* A preamble and the block behind it are announced together; an awake peer finds the rest by itself. */
+	if (!w->c.left || (w->untold < UNTOLD_MOST && (block_next(w) || stream_peer_will_poll(s))) ||
+		(w->untold < EDGE_PIECE && load_rlx(s->out->edge)))
+		return true;
+	tell(w);
+	return true;
+}
+
+/*
+ * Through TCP by the real call, which may sleep: the lock is let go meanwhile, and `inflight` keeps
+ * the segment open.  Returns what the call returned; *ret_asked is what it was given.
+ */
+static ssize_t send_inline(struct sending *w, size_t *ret_asked)
+{
+	struct side *me = w->s->side;
+	struct iovec iov[INLINE_IOV];
+	struct msghdr m = { .msg_iov = iov };
+	ssize_t k;
+
+	m.msg_iovlen = (size_t)cursor_export(&w->c, iov, INLINE_IOV, may_sleep(w) ? INLINE_PIECE : SIZE_MAX, ret_asked);
+	if (load_rlx(me->mode) == MODE_RING)
+		open_segment(w->s);
+	atomic_fetch_add(&me->inflight, 1);
+	side_unlock(&me->p);
+	k = m.msg_iovlen == 1 ? real.send(w->fd, iov[0].iov_base, iov[0].iov_len, w->flags)
+			      : real.sendmsg(w->fd, &m, w->flags);
+	if (k < 0)
+		k = -errno;
+	side_lock(&me->p);
+	atomic_fetch_sub(&me->inflight, 1);
+	w->fd = stream_fd(w->s, w->fd);
+	if (k > 0) {
+		count_tx(w->s, (uint64_t)k);
+		store_rlx(me->more, !!(w->flags & MSG_MORE));
+		stat_add(STAT_net_bytes_inline, (uint64_t)k);
+		w->done += (size_t)k;
+		cursor_advance(&w->c, (size_t)k);
+	}
+	return k;
+}
+
+static ssize_t send_all(struct sending *w)
+{
+	while (w->c.left) {
+		size_t asked;
+		bool want = wants_ring(w->s, &w->c, w->done);
+		if (!want && load_rlx(w->s->out->want_switch) && !is_bulk(w->s, &w->c))
+			store_rlx(w->s->out->want_switch, 0); /* receivers may sleep in the plain call again */
+		if (want && enter_ring(w->s, w->fd)) {
+			if (block_next(w)) {
+				send_block(w);
+				continue;
+			}
+			if (send_ring(w))
+				continue;
+		}
+		if (!want && wait_for_ring(w))
+			continue;
+		tell(w); /* MUTATE: tell_before_inline */
+		ssize_t k = send_inline(w, &asked);
+		if (k < 0)
+			return w->done ? (ssize_t)w->done : k;
+		if ((size_t)k < asked)
+			break;
+	}
+	tell(w);
+	return (ssize_t)w->done;
+}
+
+/* The same kernel call as bare, with nothing of ours that needs undoing. */
+static ssize_t send_nothing(int fd, int flags)
+{
+	ssize_t k = real.send(fd, "", 0, flags);
+
+	return k < 0 ? -errno : k;
+}
+
+ssize_t stream_send(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)
+{
+	struct sending w = { .s = s, .fd = fd, .flags = o.flags, .c = cursor_init(iov, cnt) };
+
+	if (!w.c.left)
+		return send_nothing(fd, o.flags);
+	side_lock(&s->side->p);
+	if (w.c.left > SMALL)
+		stream_note_core(s);
+	s->sends_in_row++;
+	if (s->offer_skip)
+		s->offer_skip--;
+	w.may_offer = !s->offer_skip || w.c.left >= (4u << 20);
+	ssize_t ret = send_all(&w);
+	side_unlock(&s->side->p);
+	return ret;
+}
+
+void stream_begin_raw_send(struct stream *s)
+{
+	side_lock(&s->side->p);
+	if (load_rlx(s->side->mode) == MODE_RING)
+		open_segment(s);
+	atomic_fetch_add(&s->side->inflight, 1);
+	side_unlock(&s->side->p);
+}
+
+/* What others send on the socket from here on is payload, not doorbells. */
+void stream_leave_ring(struct stream *s)
+{
+	side_lock(&s->side->p);
+	if (load_rlx(s->side->mode) == MODE_RING)
+		open_segment(s);
+	side_unlock(&s->side->p);
+}
+
+void stream_end_raw_send(struct stream *s, ssize_t sent)
+{
+	side_lock(&s->side->p);
+	atomic_fetch_sub(&s->side->inflight, 1);
+	if (sent > 0) {
+		count_tx(s, (uint64_t)sent);
+		stat_add(STAT_net_bytes_inline, (uint64_t)sent);
+	}
+	side_unlock(&s->side->p);
+}

@@ -1,0 +1,205 @@
+/* Creation and end of a stream, its rings, and what both directions share. */
+#include "stream.h"
+
+#include "clock.h"
+#include "log.h"
+#include "settings.h"
+#include "stats.h"
+#include "sys.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+static void set_up_side(struct side *side, uint64_t ring_bytes)
+{
+	side->segw = 1;
+	side->limit = ring_bytes;
+	side->mode = MODE_INLINE;
+}
+
+int stream_create(struct stream **ret_stream, struct wire_map *map, size_t map_bytes, int role)
+{
+	struct stream *s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	void *side = mmap(NULL, sizeof(struct side), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (side == MAP_FAILED) {
+		free(s);
+		return -ENOMEM;
+	}
+	clock_init();
+	s->map = map;
+	s->map_bytes = map_bytes;
+	s->side = side;
+	s->role = role;
+	s->ring_bytes = (map_bytes - WIRE_HEADER) / 2;
+	s->out = &map->dir[role];
+	s->in = &map->dir[!role];
+	s->ring_out = (char *)map + WIRE_HEADER + (size_t)role * s->ring_bytes;
+	s->ring_in = (char *)map + WIRE_HEADER + (size_t)!role * s->ring_bytes;
+	s->peer_pidfd = -1;
+	s->moved_fd = -1;
+	set_up_side(s->side, s->ring_bytes);
+	stat_inc(STAT_net_open);
+	*ret_stream = s;
+	return 0;
+}
+
+void stream_destroy(struct stream *s, int fd)
+{
+	if (!s)
+		return;
+	stat_add(STAT_net_open, (uint64_t)-1);
+	stat_add(STAT_net_ring_pages, -load_rlx(s->side->touched));
+	munmap(s->map, s->map_bytes);
+	munmap(s->side, sizeof(struct side));
+	free(s);
+}
+
+/*
+ * What the peer wrote cannot be: the connection ends as if it had been reset, and nothing else
+ * happens.
+ */
+void stream_violation(struct stream *s, int fd, const char *what)
+{
+	if (atomic_exchange(&s->side->broken, true))
+		return;
+	s->side->dead = true;
+	stat_inc(STAT_net_violations);
+	fallback(FALLBACK_VIOLATION);
+	log_warn("protocol violation by pid %u: %s", s->peer_pid, what);
+	sys_call(SYS_shutdown, fd, SHUT_RDWR);
+}
+
+static size_t ring_offset(const struct stream *s, uint64_t pos, uint64_t origin)
+{
+	return (pos - origin) & (s->ring_bytes - 1);
+}
+
+void ring_put(struct stream *s, uint64_t pos, const char *src, size_t n)
+{
+	size_t off = ring_offset(s, pos, load_rlx(s->side->origin));
+	size_t first = s->ring_bytes - off < n ? s->ring_bytes - off : n;
+
+	memcpy(s->ring_out + off, src, first);
+	if (n > first)
+		memcpy(s->ring_out, src + first, n - first);
+}
+
+/* The origin moves only while the ring is empty, so it stands still while there is something to get. */
+void ring_get(struct stream *s, char *dst, uint64_t pos, size_t n)
+{
+	size_t off = ring_offset(s, pos, load_acq(s->in->origin));
+	size_t first = s->ring_bytes - off < n ? s->ring_bytes - off : n;
+
+	memcpy(dst, s->ring_in + off, first);
+	if (n > first)
+		memcpy(dst + first, s->ring_in, n - first);
+}
+
+/* Pages are there before they are touched, so that a full memory is an answer and not a SIGBUS. */
+bool ring_populate(struct stream *s, char *ring, uint64_t from, uint64_t to)
+{
+	long r;
+
+	do
+		r = sys_call(SYS_madvise, ring + from, to - from, MADV_POPULATE_WRITE);
+	while (r == -EINTR || r == -EAGAIN);
+	if (r == 0 || r == -EINVAL) {
+		stat_add(STAT_net_ring_pages, to - from);
+		return true;
+	}
+	fallback(FALLBACK_NO_MEMORY);
+	return false;
+}
+
+/* Bytes that the peer has not taken yet.  More than the ring holds: the peer lies; nothing fits then. */
+uint64_t stream_unread(struct stream *s)
+{
+	uint64_t used = load_rlx(s->side->rw) - load_acq(s->out->rr);
+
+	return used <= s->ring_bytes ? used : s->ring_bytes;
+}
+
+static void ask_kernel(struct stream *s, int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+	if (sys_call(SYS_poll, &p, 1, 0) != 1)
+		return;
+	if (p.revents & (POLLERR | POLLHUP | POLLNVAL))
+		s->side->dead = true;
+	if (p.revents & POLLRDHUP)
+		s->side->rdhup = true;
+}
+
+/* Nobody pours megabytes into a dead peer's ring: the kernel is asked every 100 us of sending. */
+void stream_check_kernel(struct stream *s, int fd)
+{
+	uint64_t now = clock_ticks();
+
+	if (now - s->last_check < us_to_ticks(100))
+		return;
+	s->last_check = now;
+	ask_kernel(s, fd);
+}
+
+/* What others may do with the socket from here on must find payload in TCP, not doorbells. */
+void stream_make_plain(struct stream *s, int fd)
+{
+	if (!atomic_exchange(&s->side->plain, true))
+		stat_inc(STAT_net_plain_again);
+	store_rel(s->in->want_inline, 1);
+	full_fence();
+	stream_leave_ring(s);
+	stream_quiesce(s, fd, false);
+}
+
+void stream_prefer_inline(struct stream *s, bool yes)
+{
+	store_rel(s->in->want_inline, yes || load_rlx(s->side->plain));
+	full_fence();
+}
+
+void stream_set_edge(struct stream *s, bool yes)
+{
+	store_rel(s->in->edge, yes);
+	full_fence();
+}
+
+void stream_sleep_begin(struct stream *s)
+{
+	atomic_fetch_add(&s->in->sleepers, 1);
+	full_fence();
+}
+
+void stream_sleep_end(struct stream *s)
+{
+	atomic_fetch_sub(&s->in->sleepers, 1);
+}
+
+void stream_poll_begin(struct stream *s)
+{
+	atomic_fetch_add(&s->in->poller, 1);
+	if (!load_rlx(s->in->spinner))
+		store_rlx(s->in->spinner, 1);
+}
+
+void stream_poll_end(struct stream *s)
+{
+	atomic_fetch_sub(&s->in->poller, 1);
+	full_fence();
+}
+
+void stream_shutdown_write(struct stream *s)
+{
+	side_lock(&s->side->p);
+	s->side->shut = true;
+	side_unlock(&s->side->p);
+}
