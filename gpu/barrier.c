@@ -1,0 +1,107 @@
+/*
+ * The gate of every hooked entry that has no function of its own: what driver.def says of it is
+ * done, what we know of its arguments is forgotten, and the call goes on as it came.
+ */
+#include "handles.h"
+#include "hooks.h"
+#include "memory.h"
+#include "queue.h"
+#include "stats.h"
+
+static void before_memory(unsigned row, uint64_t p)
+{
+	switch (row) {
+	case ROW_cuMemFree:
+	case ROW_cuMemFree_v2:
+	case ROW_cuMemFreeAsync:
+	case ROW_cuMemFreeAsync_ptsz:
+	case ROW_cuMemFreeHost:
+	case ROW_cuMemHostUnregister:
+		memory_forget(p);
+		return;
+	case ROW_cuMemUnmap:
+	case ROW_cuMemAddressFree:
+	case ROW_cuMemRelease:
+	case ROW_cuMemSetAccess:
+	case ROW_cuMemPoolDestroy:
+	case ROW_cuMemPoolTrimTo:
+	case ROW_cuIpcCloseMemHandle:
+		memory_forget(0);
+		return;
+	}
+}
+
+static void before_context(unsigned row, const uint64_t *args)
+{
+	switch (row) {
+	case ROW_cuCtxDestroy:
+	case ROW_cuCtxDestroy_v2:
+	case ROW_cuCtxDetach:
+		queues_close((CUcontext)(uintptr_t)args[0]);
+		memory_forget(0);
+		return;
+	case ROW_cuDevicePrimaryCtxReset:
+	case ROW_cuDevicePrimaryCtxReset_v2:
+	case ROW_cuDevicePrimaryCtxRelease:
+	case ROW_cuDevicePrimaryCtxRelease_v2:
+	case ROW_cuGreenCtxDestroy:
+		queues_close(NULL);
+		memory_forget(0);
+		return;
+	case ROW_cuModuleUnload:
+	case ROW_cuLibraryUnload:
+		queues_forget_all();
+		return;
+	case ROW_cuCtxSetLimit:
+		queues_attribute(hash_mix(row, args[0]), args[1]);
+		return;
+	}
+}
+
+static void before_handles(unsigned row, const uint64_t *args)
+{
+	switch (row) {
+	case ROW_cuStreamDestroy:
+	case ROW_cuStreamDestroy_v2:
+		queues_forget_stream((CUstream)(uintptr_t)args[0]);
+		capture_is_over((CUstream)(uintptr_t)args[0], CUDA_SUCCESS);
+		return;
+	case ROW_cuEventDestroy:
+	case ROW_cuEventDestroy_v2:
+		queues_forget_event((CUevent)(uintptr_t)args[0]);
+		return;
+	case ROW_cuFuncSetAttribute:
+		queues_attribute(hash_mix(hash_mix(row, args[0]), args[1]), args[2]);
+		return;
+	case ROW_cuKernelSetAttribute: /* attribute, value, kernel, device */
+		queues_attribute(hash_mix(hash_mix(row, args[2]), args[0]), args[1]);
+		return;
+	case ROW_cuFuncSetCacheConfig:
+	case ROW_cuFuncSetSharedMemConfig:
+	case ROW_cuFuncSetSharedSize:
+	case ROW_cuFuncSetBlockShape:
+		queues_attribute(hash_mix(row, args[0]), args[1]);
+		return;
+	}
+}
+
+struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args)
+{
+	unsigned char barrier = gpu_barrier_class[row];
+	CUresult late;
+
+	if (barrier != BARRIER_PASS)
+		gpu_drain_all();
+	if (row == ROW_cuGraphLaunch || row == ROW_cuGraphLaunch_ptsz)
+		stat_inc(STAT_cuda_program_graphs);
+	before_memory(row, args[0]);
+	before_context(row, args);
+	before_handles(row, args);
+	if (barrier == BARRIER_SYNC) {
+		late = queue_take_error();
+		if (late)
+			return (struct gpu_verdict){ NULL, late };
+		queue_note_sync();
+	}
+	return (struct gpu_verdict){ cuda_real[row], 0 };
+}

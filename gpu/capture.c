@@ -1,0 +1,109 @@
+/*
+ * While the program captures, nothing is deferred and nobody of ours asks the driver anything: the
+ * program's calls must reach the capture as they come.
+ */
+#include "gpu.h"
+#include "hooks.h"
+#include "queue.h"
+
+#define MAX_CAPTURES 256
+
+static struct lock lock;
+static CUstream open[MAX_CAPTURES];
+static unsigned open_count;
+
+/* A table overflown stays a capture open for good: slow, never wrong. */
+static void opened(CUstream s)
+{
+	lock_take(&lock);
+	if (open_count < MAX_CAPTURES)
+		open[open_count++] = s;
+	lock_drop(&lock);
+}
+
+static bool closed(CUstream s)
+{
+	unsigned i;
+
+	lock_take(&lock);
+	for (i = open_count; i > 0 && open[i - 1] != s; i--)
+		;
+	if (i)
+		open[i - 1] = open[--open_count];
+	lock_drop(&lock);
+	return i;
+}
+
+/* Before the call, so that nothing of ours is under way in it; taken back if it fails. */
+#define BEGIN(s, call)                                                                             \
+	({                                                                                         \
+		gpu_capture_begins();                                                              \
+		CUresult r_ = call;                                                                \
+		if (r_)                                                                            \
+			gpu_capture_ends();                                                        \
+		else                                                                               \
+			opened(s);                                                                 \
+		r_;                                                                                \
+	})
+
+#define BEGIN_CAPTURE(name)                                                                        \
+	CUresult hook_##name(CUstream s)                                                           \
+	{                                                                                          \
+		return BEGIN(s, ((fn_cuStreamBeginCapture *)cuda_real[ROW_##name])(s));            \
+	}
+BEGIN_CAPTURE(cuStreamBeginCapture)
+BEGIN_CAPTURE(cuStreamBeginCapture_ptsz)
+
+#define BEGIN_CAPTURE_V2(name)                                                                     \
+	CUresult hook_##name(CUstream s, int mode)                                                 \
+	{                                                                                          \
+		return BEGIN(s, ((fn_cuStreamBeginCapture_v2 *)cuda_real[ROW_##name])(s, mode));   \
+	}
+BEGIN_CAPTURE_V2(cuStreamBeginCapture_v2)
+BEGIN_CAPTURE_V2(cuStreamBeginCapture_v2_ptsz)
+
+#define BEGIN_TO_GRAPH(name)                                                                       \
+	CUresult hook_##name(CUstream s, CUgraph g, const CUgraphNode *after, const void *data,    \
+		size_t n, int mode)                                                                \
+	{                                                                                          \
+		return BEGIN(s, ((fn_cuStreamBeginCaptureToGraph *)cuda_real[ROW_##name])(         \
+					s, g, after, data, n, mode));                              \
+	}
+BEGIN_TO_GRAPH(cuStreamBeginCaptureToGraph)
+BEGIN_TO_GRAPH(cuStreamBeginCaptureToGraph_ptsz)
+
+static CUresult end_capture(unsigned row, CUstream s, CUgraph *ret_graph)
+{
+	CUresult result = ((fn_cuStreamEndCapture *)cuda_real[row])(s, ret_graph);
+
+	capture_is_over(s, result);
+	return result;
+}
+
+/*
+ * An invalidated capture ends with an error and is over all the same; a call by the wrong thread or
+ * on a stream that does not capture ends nothing.
+ */
+void capture_is_over(CUstream s, CUresult result)
+{
+	const CUresult unmatched = 903, wrong_thread = 908;
+
+	if (result != unmatched && result != wrong_thread && closed(s))
+		gpu_capture_ends();
+}
+
+CUresult hook_cuStreamEndCapture(CUstream s, CUgraph *ret_graph)
+{
+	return end_capture(ROW_cuStreamEndCapture, s, ret_graph);
+}
+
+CUresult hook_cuStreamEndCapture_ptsz(CUstream s, CUgraph *ret_graph)
+{
+	return end_capture(ROW_cuStreamEndCapture_ptsz, s, ret_graph);
+}
+
+void capture_after_fork(void)
+{
+	atomic_store(&lock.word, 0);
+	open_count = 0;
+}

@@ -1,0 +1,141 @@
+/* What the queues know of the program's handles, and when they must forget it. */
+#include "batch.h"
+#include "memory.h"
+#include "queue.h"
+#include "stats.h"
+#include "submitter.h"
+
+#define each_queue(q)                                                                              \
+	(struct gpu_queue *q = gpu_queues; q < gpu_queues + atomic_load(&gpu_queue_count); q++)
+
+void queues_forget_stream(CUstream s)
+{
+	for each_queue (q) {
+		lock_take(&q->put);
+		lock_take(&q->submit);
+		handles_remove(&q->streams, (uintptr_t)s);
+		if (q->last_stream == s) {
+			q->last_stream = NULL;
+			q->quiet = true;
+		}
+		lock_drop(&q->submit);
+		lock_drop(&q->put);
+	}
+}
+
+void queues_forget_event(CUevent e)
+{
+	for each_queue (q) {
+		lock_take(&q->put);
+		handles_remove(&q->events, (uintptr_t)e);
+		lock_drop(&q->put);
+	}
+}
+
+void queues_forget_events(void)
+{
+	for each_queue (q) {
+		lock_take(&q->put);
+		handles_clear(&q->events);
+		lock_drop(&q->put);
+	}
+}
+
+/* True if this value was set before: then nothing that was learned has changed. */
+static bool same_again(struct gpu_queue *q, uint64_t what, uint64_t value)
+{
+	const uint64_t *old = handles_find(&q->attributes, what);
+	bool same = old && *old == value;
+
+	handles_put(&q->attributes, what, value);
+	return same;
+}
+
+void queues_attribute(uint64_t what, uint64_t value)
+{
+	for each_queue (q) {
+		lock_take(&q->put);
+		if (!same_again(q, what, value)) {
+			handles_clear(&q->combos);
+			lock_take(&q->submit);
+			batch_forget(q);
+			lock_drop(&q->submit);
+		}
+		lock_drop(&q->put);
+	}
+}
+
+/* Called with nothing queued that was put before: records may point into the arena. */
+static void forget(struct gpu_queue *q)
+{
+	handles_clear(&q->streams);
+	handles_clear(&q->events);
+	handles_clear(&q->combos);
+	handles_clear(&q->kernels);
+	handles_clear(&q->attributes);
+	q->arena_used = 0;
+	q->last_stream = NULL;
+	q->quiet = true;
+	batch_forget(q);
+}
+
+void queues_forget_all(void)
+{
+	for each_queue (q) {
+		lock_take(&q->put);
+		queue_drain(q);
+		lock_take(&q->submit);
+		if (atomic_load(&q->live))
+			forget(q);
+		lock_drop(&q->submit);
+		lock_drop(&q->put);
+	}
+}
+
+static void close_one(struct gpu_queue *q)
+{
+	submitter_stop(q);
+	lock_take(&q->put);
+	queue_drain(q);
+	lock_take(&q->submit);
+	forget(q);
+	atomic_store(&q->error, 0);
+	atomic_store(&q->failed, false);
+	atomic_store(&q->live, false);
+	lock_drop(&q->submit);
+	lock_drop(&q->put);
+}
+
+void queues_close(CUcontext ctx)
+{
+	for each_queue (q)
+		if (atomic_load(&q->live) && (!ctx || q->ctx == ctx))
+			close_one(q);
+}
+
+bool queues_give_back(void)
+{
+	bool some = false;
+
+	for each_queue (q) {
+		lock_take(&q->submit);
+		some |= batch_forget(q);
+		lock_drop(&q->submit);
+	}
+	if (some)
+		stat_inc(STAT_cuda_given_back);
+	return some;
+}
+
+void queues_after_fork(void)
+{
+	atomic_store(&gpu_deferring, false);
+	for each_queue (q) {
+		atomic_store(&q->live, false);
+		atomic_store(&q->put.word, 0);
+		atomic_store(&q->submit.word, 0);
+		q->started = false;
+	}
+	atomic_store(&gpu_queue_count, 0);
+	memory_after_fork();
+}

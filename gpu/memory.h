@@ -1,0 +1,22 @@
+/*
+ * What is known of the program's memory: enough to say at once what the driver would say of a copy
+ * that is deferred, and whether its host side may be read later.
+ *
+ * Threading: any thread.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* All of [p, p + n) lies in one live allocation that the driver knows. */
+bool memory_is_device(uint64_t p, size_t n);
+/* All of it is page-locked, by our own records. */
+bool memory_is_pinned(uint64_t p, size_t n);
+/* The driver says that it never heard of it. */
+bool memory_is_pageable(uint64_t p);
+
+/* p was freed, or unregistered, or something was unmapped (p == 0: anything may have been). */
+void memory_forget(uint64_t p);
+
+void memory_after_fork(void);

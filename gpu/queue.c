@@ -1,0 +1,255 @@
+#include "queue.h"
+
+#include "batch.h"
+#include "stats.h"
+#include "submitter.h"
+
+#include <sys/mman.h>
+
+#define RING_BYTES (2u << 20)
+#define ARENA_BYTES (1u << 20)
+
+_Atomic bool gpu_deferring;
+struct gpu_queue gpu_queues[MAX_QUEUES];
+_Atomic unsigned gpu_queue_count;
+static struct lock queues_lock;
+
+static void queue_finish(struct gpu_queue *q)
+{
+	handles_finish(&q->streams);
+	handles_finish(&q->events);
+	handles_finish(&q->combos);
+	handles_finish(&q->kernels);
+	handles_finish(&q->attributes);
+	ring_finish(&q->ring);
+	if (q->arena)
+		munmap(q->arena, ARENA_BYTES);
+	q->arena = NULL;
+}
+
+static int queue_init(struct gpu_queue *q)
+{
+	void *arena = mmap(
+		NULL, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	q->arena = arena == MAP_FAILED ? NULL : arena;
+	if (!q->arena || ring_init(&q->ring, RING_BYTES) || handles_init(&q->streams, 1024) ||
+		handles_init(&q->events, 16384) || handles_init(&q->combos, 16384) ||
+		handles_init(&q->kernels, 8192) || handles_init(&q->attributes, 4096)) {
+		queue_finish(q);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static struct gpu_queue *find(CUcontext ctx, unsigned from)
+{
+	unsigned n = atomic_load_explicit(&gpu_queue_count, memory_order_acquire);
+
+	for (unsigned i = from; i < n; i++)
+		if (atomic_load_explicit(&gpu_queues[i].live, memory_order_acquire) &&
+			atomic_load_explicit(&gpu_queues[i].ctx, memory_order_relaxed) == ctx)
+			return &gpu_queues[i];
+	return NULL;
+}
+
+/* A closed queue's place is used again: its memory stays, empty. */
+static struct gpu_queue *make(CUcontext ctx)
+{
+	unsigned n = atomic_load(&gpu_queue_count), i = 0;
+
+	while (i < n && atomic_load(&gpu_queues[i].live))
+		i++;
+	if (i == MAX_QUEUES || (i == n && queue_init(&gpu_queues[i])))
+		return NULL;
+	lock_take(&gpu_queues[i].put);
+	atomic_store_explicit(&gpu_queues[i].ctx, ctx, memory_order_relaxed);
+	atomic_store_explicit(&gpu_queues[i].live, true, memory_order_release);
+	lock_drop(&gpu_queues[i].put);
+	if (i == n)
+		atomic_store_explicit(&gpu_queue_count, n + 1, memory_order_release);
+	stat_inc(STAT_cuda_contexts);
+	return &gpu_queues[i];
+}
+
+struct gpu_queue *queue_of(CUcontext ctx)
+{
+	struct gpu_queue *q = find(ctx, 0);
+
+	if (q)
+		return q;
+	lock_take(&queues_lock);
+	q = find(ctx, 0);
+	if (!q)
+		q = make(ctx);
+	lock_drop(&queues_lock);
+	return q;
+}
+
+struct gpu_queue *queue_of_current(void)
+{
+	CUcontext ctx = NULL;
+
+	if (REAL(cuCtxGetCurrent)(&ctx) || !ctx)
+		return NULL;
+	return queue_of(ctx);
+}
+
+/* Such a stream is another one in every thread, so only the calling thread can submit to it. */
+static bool of_calling_thread(unsigned row, CUstream s)
+{
+	return s == CU_STREAM_PER_THREAD || (!s && cuda_rows[row].per_thread);
+}
+
+/* `dlaccel off` says so from outside, at any time. */
+static bool switched_off(void)
+{
+	return atomic_load_explicit(&dlaccel_stats.off, memory_order_relaxed) & 2;
+}
+
+bool queue_may_defer(unsigned row, CUstream s)
+{
+	return atomic_load_explicit(&gpu_deferring, memory_order_relaxed) &&
+	       gpu_barrier_class[row] == BARRIER_QUEUE && !of_calling_thread(row, s) &&
+	       !switched_off();
+}
+
+struct gpu_queue *queue_enter(unsigned row, CUstream s)
+{
+	CUcontext ctx = NULL;
+	struct gpu_queue *q;
+
+	if (!queue_may_defer(row, s) || REAL(cuCtxGetCurrent)(&ctx) || !ctx)
+		return NULL;
+	q = queue_of(ctx);
+	if (!q)
+		return NULL;
+	lock_take(&q->put);
+	/* Looked at again: who turned deferring off has waited for this lock and drained. */
+	if (atomic_load_explicit(&gpu_deferring, memory_order_relaxed) &&
+		atomic_load_explicit(&q->live, memory_order_relaxed) && q->ctx == ctx && !q->failed &&
+		handles_find(&q->streams, (uintptr_t)s))
+		return q;
+	lock_drop(&q->put);
+	return NULL;
+}
+
+void queue_leave(struct gpu_queue *q)
+{
+	lock_drop(&q->put);
+}
+
+void queue_direct(unsigned row)
+{
+	stat_inc(STAT_cuda_direct);
+	if (gpu_barrier_class[row] != BARRIER_PASS)
+		gpu_drain_all();
+}
+
+/* A call may name a stream of another context: that stream's order is kept in another queue. */
+static bool is_of(CUstream s, CUcontext ctx)
+{
+	CUcontext its = NULL;
+
+	if (!s || s == CU_STREAM_LEGACY)
+		return true;
+	return HAVE(cuStreamGetCtx) && !REAL(cuStreamGetCtx)(s, &its) && its == ctx;
+}
+
+void queue_direct_done(unsigned row, CUstream s, CUresult result)
+{
+	struct gpu_queue *q;
+
+	if (result || !queue_may_defer(row, s))
+		return;
+	q = queue_of_current();
+	if (!q || !is_of(s, q->ctx))
+		return;
+	lock_take(&q->put);
+	handles_put(&q->streams, (uintptr_t)s, 1);
+	lock_drop(&q->put);
+}
+
+void *queue_reserve(struct gpu_queue *q, size_t bytes)
+{
+	void *room = ring_reserve(&q->ring, bytes);
+
+	if (room)
+		return room;
+	stat_inc(STAT_cuda_full);
+	queue_drain(q);
+	return ring_reserve(&q->ring, bytes);
+}
+
+static bool submitter_awake(const struct gpu_queue *q)
+{
+	return q->started && !atomic_load_explicit(&q->asleep, memory_order_seq_cst);
+}
+
+/*
+ * Telling the driver ourselves is quickest when nothing is queued and the GPU waits. After the program
+ * has waited for the GPU that is certain, and then the answer is exact, too: an error that it was
+ * told of while waiting comes out of its next launch as well.
+ */
+static bool take_submit(struct gpu_queue *q)
+{
+	if (atomic_load_explicit(&q->quiet, memory_order_relaxed)) {
+		lock_take(&q->submit);
+		return true;
+	}
+	return !submitter_awake(q) && lock_try(&q->submit);
+}
+
+static bool alone_and_idle(struct gpu_queue *q)
+{
+	return atomic_load(&q->done_n) + 1 == atomic_load(&q->put_n) && submit_idle(q);
+}
+
+CUresult queue_commit(struct gpu_queue *q, struct op *op, size_t bytes)
+{
+	bool mine = take_submit(q), idle;
+	CUresult result = CUDA_SUCCESS;
+
+	ring_publish(&q->ring, bytes);
+	atomic_fetch_add(&q->put_n, 1);
+	idle = mine && alone_and_idle(q);
+	lock_drop(&q->put);
+	if (idle)
+		result = submit_inline(q);
+	if (mine)
+		lock_drop(&q->submit);
+	if (!submitter_awake(q) && !ring_empty(&q->ring))
+		submitter_kick(q);
+	return result;
+}
+
+void gpu_drain_all(void)
+{
+	unsigned n = atomic_load_explicit(&gpu_queue_count, memory_order_acquire);
+
+	for (unsigned i = 0; i < n; i++)
+		queue_drain(&gpu_queues[i]);
+}
+
+void queue_note_sync(void)
+{
+	unsigned n = atomic_load_explicit(&gpu_queue_count, memory_order_acquire);
+
+	for (unsigned i = 0; i < n; i++) {
+		lock_take(&gpu_queues[i].submit);
+		gpu_queues[i].quiet = true;
+		lock_drop(&gpu_queues[i].submit);
+	}
+}
+
+CUresult queue_take_error(void)
+{
+	unsigned n = atomic_load_explicit(&gpu_queue_count, memory_order_acquire);
+	CUcontext ctx = NULL;
+
+	for (unsigned i = 0; i < n; i++)
+		if (atomic_load_explicit(&gpu_queues[i].error, memory_order_relaxed) &&
+			!REAL(cuCtxGetCurrent)(&ctx) && gpu_queues[i].ctx == ctx)
+			return atomic_exchange(&gpu_queues[i].error, 0);
+	return CUDA_SUCCESS;
+}
