@@ -1,0 +1,479 @@
+#include "data.h"
+
+#include "real.h"
+#include "stats.h"
+#include "sys.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#ifndef TCP_CM_INQ
+#define TCP_CM_INQ 36
+#endif
+#ifndef MSG_ZEROCOPY
+#define MSG_ZEROCOPY 0x4000000
+#endif
+
+/*
+ * Receiving by `plain` while the direction is plain, through the stream otherwise.  The result is
+ * left in `r`; the connection is let go.
+ */
+#define RECEIVE(s, fd, plain, upgraded)                                                            \
+	do {                                                                                       \
+		if (sock_plain_begin(s, fd, RX, 0)) {                                              \
+			r = (plain);                                                               \
+			sock_plain_end(s, RX, r);                                                  \
+		} else {                                                                           \
+			r = (upgraded);                                                            \
+		}                                                                                  \
+		sock_leave(s);                                                                     \
+	} while (0)
+
+#define SEND(s, fd, n, plain, upgraded)                                                            \
+	do {                                                                                       \
+		if (sock_plain_begin(s, fd, TX, n)) {                                              \
+			r = (plain);                                                               \
+			sock_plain_end(s, TX, r);                                                  \
+		} else {                                                                           \
+			r = (upgraded);                                                            \
+		}                                                                                  \
+		sock_leave(s);                                                                     \
+	} while (0)
+
+static size_t bytes_of(const struct iovec *iov, int cnt)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < cnt; i++)
+		n += iov[i].iov_len;
+	return n;
+}
+
+ssize_t data_read(struct sock *s, int fd, void *buf, size_t n)
+{
+	struct iovec v = { buf, n };
+	ssize_t r;
+
+	RECEIVE(s, fd, real.read(fd, buf, n), n ? sock_recv(s, fd, &v, 1, 0) : 0);
+	return r;
+}
+
+/* A vector that the file layer answers before the socket sees it: too long, or without a byte. */
+static bool lengths_fit(const struct iovec *iov, int cnt)
+{
+	for (int i = 0; i < cnt; i++)
+		if (iov[i].iov_len > SSIZE_MAX)
+			return false;
+	return true;
+}
+
+static bool is_answered(const struct iovec *iov, int cnt, ssize_t *ret)
+{
+	*ret = 0;
+	if (cnt >= 0 && cnt <= IOV_MAX && lengths_fit(iov, cnt))
+		return !bytes_of(iov, cnt);
+	*ret = -1;
+	errno = EINVAL;
+	return true;
+}
+
+ssize_t data_readv(struct sock *s, int fd, const struct iovec *iov, int cnt)
+{
+	ssize_t r;
+
+	RECEIVE(s, fd, real.readv(fd, iov, cnt), is_answered(iov, cnt, &r) ? r : sock_recv(s, fd, iov, cnt, 0));
+	return r;
+}
+
+/* The only flag with a meaning on a socket. */
+static int msg_flags(int rwf)
+{
+	return rwf & RWF_NOWAIT ? MSG_DONTWAIT : 0;
+}
+
+ssize_t data_preadv2(struct sock *s, int fd, const struct iovec *iov, int cnt, int flags)
+{
+	ssize_t r;
+
+	RECEIVE(s, fd, real.preadv2(fd, iov, cnt, -1, flags),
+		is_answered(iov, cnt, &r) ? r : sock_recv(s, fd, iov, cnt, msg_flags(flags)));
+	return r;
+}
+
+/* MSG_TRUNC on TCP: bytes are taken and thrown away; the buffer may be NULL. */
+static ssize_t discard(struct sock *s, int fd, size_t n, int flags)
+{
+	char sink[16384];
+	size_t done = 0;
+
+	while (done < n) {
+		struct iovec v = { sink, n - done < sizeof(sink) ? n - done : sizeof(sink) };
+		ssize_t r = sock_recv(s, fd, &v, 1, (flags & ~MSG_TRUNC) | (done && !(flags & MSG_WAITALL) ? MSG_DONTWAIT : 0));
+		if (r <= 0)
+			return done ? (ssize_t)done : r;
+		done += (size_t)r;
+		if ((size_t)r < v.iov_len && !(flags & MSG_WAITALL))
+			break;
+	}
+	return (ssize_t)done;
+}
+
+static ssize_t urgent_recv(struct sock *s, int fd, void *buf, size_t n, int flags)
+{
+	sock_make_plain(s, fd, FALLBACK_OOB);
+	return real.recv(fd, buf, n, flags);
+}
+
+ssize_t data_recv(struct sock *s, int fd, void *buf, size_t n, int flags, struct sockaddr *addr, socklen_t *len)
+{
+	struct iovec v = { buf, n };
+	ssize_t r;
+
+	if (flags & (MSG_OOB | MSG_ERRQUEUE)) {
+		r = flags & MSG_OOB ? urgent_recv(s, fd, buf, n, flags) : real.recvfrom(fd, buf, n, flags, addr, len);
+		sock_leave(s);
+		return r;
+	}
+	if (flags & MSG_PEEK) {
+		if (sock_plain_begin(s, fd, RX, 0)) {
+			r = real.recvfrom(fd, buf, n, flags, addr, len);
+			sock_plain_end(s, RX, 0); /* takes nothing */
+		} else {
+			r = sock_recv(s, fd, &v, 1, flags);
+		}
+		sock_leave(s);
+	} else {
+		RECEIVE(s, fd, addr ? real.recvfrom(fd, buf, n, flags, addr, len) : real.recv(fd, buf, n, flags),
+			flags & MSG_TRUNC ? discard(s, fd, n, flags) : sock_recv(s, fd, &v, 1, flags));
+	}
+	if (r >= 0 && addr && len && *len) /* TCP gives no address */
+		*len = 0;
+	return r;
+}
+
+static bool ended(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+	return sys_call(SYS_poll, &p, 1, 0) == 1 && (p.revents & POLLRDHUP);
+}
+
+/* The control message that says how much is left, as the kernel would put it. */
+static void put_inq(struct sock *s, int fd, struct msghdr *msg)
+{
+	struct stream *st = load_acq(s->stream);
+	size_t room = msg->msg_controllen;
+
+	msg->msg_controllen = 0;
+	if (!st->inq)
+		return;
+	int left = stream_available(st, fd);
+	if (!left && ended(fd))
+		left = 1; /* read once more: there is the end */
+	if (!msg->msg_control || room < CMSG_LEN(sizeof(int))) {
+		msg->msg_flags |= MSG_CTRUNC;
+		return;
+	}
+	struct cmsghdr *c = msg->msg_control;
+	c->cmsg_level = SOL_TCP;
+	c->cmsg_type = TCP_CM_INQ;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &left, sizeof(left));
+	msg->msg_controllen = room < CMSG_SPACE(sizeof(int)) ? room : CMSG_SPACE(sizeof(int));
+}
+
+static ssize_t upgraded_recvmsg(struct sock *s, int fd, struct msghdr *msg, int flags)
+{
+	if (msg->msg_iovlen > IOV_MAX) {
+		errno = EMSGSIZE;
+		return -1;
+	}
+	ssize_t r;
+	if (!lengths_fit(msg->msg_iov, (int)msg->msg_iovlen)) {
+		errno = EINVAL;
+		return -1;
+	}
+	if (msg->msg_controllen && stream_recvmsg_inline(load_acq(s->stream), fd, msg, flags, &r)) {
+		if (r >= 0)
+			return r;
+		errno = (int)-r;
+		return -1;
+	}
+	r = flags & MSG_TRUNC ? discard(s, fd, bytes_of(msg->msg_iov, (int)msg->msg_iovlen), flags)
+				      : sock_recv(s, fd, msg->msg_iov, (int)msg->msg_iovlen, flags);
+	if (r < 0)
+		return r;
+	msg->msg_namelen = 0;
+	msg->msg_flags = flags & MSG_CMSG_CLOEXEC;
+	put_inq(s, fd, msg);
+	return r;
+}
+
+static ssize_t recvmsg_held(struct sock *s, int fd, struct msghdr *msg, int flags)
+{
+	ssize_t r;
+
+	if (flags & (MSG_OOB | MSG_ERRQUEUE)) {
+		if (flags & MSG_OOB)
+			sock_make_plain(s, fd, FALLBACK_OOB);
+		return real.recvmsg(fd, msg, flags);
+	}
+	if (!sock_plain_begin(s, fd, RX, 0))
+		return upgraded_recvmsg(s, fd, msg, flags);
+	r = real.recvmsg(fd, msg, flags);
+	sock_plain_end(s, RX, flags & MSG_PEEK ? 0 : r);
+	return r;
+}
+
+ssize_t data_recvmsg(struct sock *s, int fd, struct msghdr *msg, int flags)
+{
+	ssize_t r = recvmsg_held(s, fd, msg, flags);
+
+	sock_leave(s);
+	return r;
+}
+
+/* As the kernel: what came before an error counts, the error is the next call's. */
+int data_recvmmsg(struct sock *s, int fd, struct mmsghdr *msgs, unsigned n, int flags, struct timespec *timeout)
+{
+	unsigned i;
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	/* unlike recv, a pending error comes before the data */
+	if (!sys_call(SYS_getsockopt, fd, SOL_SOCKET, SO_ERROR, &err, &len) && err) {
+		sock_leave(s);
+		errno = err;
+		return -1;
+	}
+	for (i = 0; i < n; i++) {
+		ssize_t r = recvmsg_held(s, fd, &msgs[i].msg_hdr, flags & ~MSG_WAITFORONE);
+		if (r < 0)
+			break;
+		msgs[i].msg_len = (unsigned)r;
+		if (flags & MSG_WAITFORONE)
+			flags |= MSG_DONTWAIT;
+		if (!r) {
+			i++;
+			break;
+		}
+	}
+	sock_leave(s);
+	return i || !n ? (int)i : -1;
+}
+
+ssize_t data_write(struct sock *s, int fd, const void *buf, size_t n)
+{
+	struct iovec v = { (void *)buf, n };
+	ssize_t r;
+
+	SEND(s, fd, n, real.write(fd, buf, n), sock_send(s, fd, &v, 1, 0));
+	return r;
+}
+
+ssize_t data_writev(struct sock *s, int fd, const struct iovec *iov, int cnt)
+{
+	ssize_t r;
+
+	SEND(s, fd, bytes_of(iov, cnt), real.writev(fd, iov, cnt), is_answered(iov, cnt, &r) ? r : sock_send(s, fd, iov, cnt, 0));
+	return r;
+}
+
+ssize_t data_pwritev2(struct sock *s, int fd, const struct iovec *iov, int cnt, int flags)
+{
+	ssize_t r;
+
+	SEND(s, fd, bytes_of(iov, cnt), real.pwritev2(fd, iov, cnt, -1, flags),
+		is_answered(iov, cnt, &r) ? r : sock_send(s, fd, iov, cnt, msg_flags(flags)));
+	return r;
+}
+
+/* The first of its kind brings the connection back to plain TCP before the kernel sees it. */
+static bool needs_plain(struct sock *s, int fd, int flags)
+{
+	if (!(flags & (MSG_OOB | MSG_ZEROCOPY | MSG_FASTOPEN)))
+		return false;
+	sock_make_plain(s, fd, flags & MSG_OOB ? FALLBACK_OOB : FALLBACK_ZEROCOPY);
+	return true;
+}
+
+static ssize_t raw_sendmsg(struct sock *s, int fd, const struct msghdr *msg, int flags)
+{
+	struct stream *st = sock_stream(s, TX);
+
+	if (!st)
+		return real.sendmsg(fd, msg, flags);
+	stream_begin_raw_send(st);
+	ssize_t r = real.sendmsg(fd, msg, flags);
+	int err = errno;
+	stream_end_raw_send(st, r);
+	errno = err;
+	return r;
+}
+
+static ssize_t sendmsg_held(struct sock *s, int fd, const struct msghdr *msg, int flags)
+{
+	ssize_t r;
+
+	if (needs_plain(s, fd, flags) || msg->msg_controllen || msg->msg_iovlen > IOV_MAX ||
+		!lengths_fit(msg->msg_iov, (int)msg->msg_iovlen)) {
+		if (!sock_plain_begin(s, fd, TX, 0))
+			return raw_sendmsg(s, fd, msg, flags);
+		r = real.sendmsg(fd, msg, flags);
+	} else if (sock_plain_begin(s, fd, TX, bytes_of(msg->msg_iov, (int)msg->msg_iovlen))) {
+		r = real.sendmsg(fd, msg, flags);
+	} else {
+		return sock_send(s, fd, msg->msg_iov, (int)msg->msg_iovlen, flags);
+	}
+	sock_plain_end(s, TX, r);
+	return r;
+}
+
+ssize_t data_send(struct sock *s, int fd, const void *buf, size_t n, int flags, const struct sockaddr *addr, socklen_t len)
+{
+	struct iovec v = { (void *)buf, n };
+	ssize_t r;
+
+	if (flags & (MSG_OOB | MSG_ZEROCOPY | MSG_FASTOPEN)) {
+		struct msghdr m = { .msg_name = (void *)addr, .msg_namelen = len, .msg_iov = &v, .msg_iovlen = 1 };
+		r = sendmsg_held(s, fd, &m, flags);
+		sock_leave(s);
+		return r;
+	}
+	SEND(s, fd, n, addr ? real.sendto(fd, buf, n, flags, addr, len) : real.send(fd, buf, n, flags),
+		sock_send(s, fd, &v, 1, flags));
+	return r;
+}
+
+ssize_t data_sendmsg(struct sock *s, int fd, const struct msghdr *msg, int flags)
+{
+	ssize_t r = sendmsg_held(s, fd, msg, flags);
+
+	sock_leave(s);
+	return r;
+}
+
+int data_sendmmsg(struct sock *s, int fd, struct mmsghdr *msgs, unsigned n, int flags)
+{
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		ssize_t r = sendmsg_held(s, fd, &msgs[i].msg_hdr, flags);
+		if (r < 0)
+			break;
+		msgs[i].msg_len = (unsigned)r;
+		if ((size_t)r < bytes_of(msgs[i].msg_hdr.msg_iov, (int)msgs[i].msg_hdr.msg_iovlen)) {
+			i++;
+			break;
+		}
+	}
+	sock_leave(s);
+	return i || !n ? (int)i : -1;
+}
+
+/* The kernel moves the bytes itself: inline, counted afterwards. */
+#define RAW_SEND(s, fd, n, call)                                                                   \
+	do {                                                                                       \
+		if (sock_plain_begin(s, fd, TX, n)) {                                              \
+			r = (call);                                                                \
+			sock_plain_end(s, TX, r);                                                  \
+		} else {                                                                           \
+			stream_begin_raw_send(load_acq((s)->stream));                              \
+			r = (call);                                                                \
+			int err_ = errno;                                                          \
+			stream_end_raw_send(load_acq((s)->stream), r);                             \
+			errno = err_;                                                              \
+		}                                                                                  \
+		sock_leave(s);                                                                     \
+	} while (0)
+
+ssize_t data_sendfile(struct sock *s, int out, int in, off64_t *off, size_t n)
+{
+	ssize_t r;
+
+	RAW_SEND(s, out, 0, real.sendfile64(out, in, off, n));
+	return r;
+}
+
+ssize_t data_splice_out(struct sock *s, int in, off64_t *off_in, int out, size_t n, unsigned flags)
+{
+	ssize_t r;
+
+	RAW_SEND(s, out, 0, real.splice(in, off_in, out, NULL, n, flags));
+	return r;
+}
+
+/* Room in the pipe, at most `n`; 0 only if the caller must not wait for it. */
+static size_t pipe_room(int pipe, size_t n, unsigned flags)
+{
+	long size = sys_call(SYS_fcntl, pipe, F_GETPIPE_SZ);
+	int used = 0;
+
+	sys_call(SYS_ioctl, pipe, FIONREAD, &used);
+	size_t room = size > used ? (size_t)(size - used) : 0;
+	if (!room && !(flags & SPLICE_F_NONBLOCK) && !(sys_call(SYS_fcntl, pipe, F_GETFL) & O_NONBLOCK))
+		room = 4096; /* the write below waits, as splice would */
+	return room < n ? room : n;
+}
+
+static ssize_t write_all(int fd, const char *p, size_t n)
+{
+	size_t done = 0;
+
+	while (done < n) {
+		long k = sys_call(SYS_write, fd, p + done, n - done);
+		if (k > 0)
+			done += (size_t)k;
+		else if (k != -EINTR && k != -EAGAIN)
+			break;
+	}
+	return (ssize_t)done;
+}
+
+static ssize_t splice_stream(struct sock *s, int in, int out, size_t n, unsigned flags)
+{
+	char room[16384];
+	struct iovec v = { room, pipe_room(out, n < sizeof(room) ? n : sizeof(room), flags) };
+
+	if (!v.iov_len && n) {
+		errno = EAGAIN;
+		return -1;
+	}
+	ssize_t r = sock_recv(s, in, &v, 1, 0);
+	return r > 0 ? write_all(out, room, (size_t)r) : r;
+}
+
+ssize_t data_splice_in(struct sock *s, int in, int out, off64_t *off_out, size_t n, unsigned flags)
+{
+	ssize_t r;
+
+	RECEIVE(s, in, real.splice(in, NULL, out, off_out, n, flags), splice_stream(s, in, out, n, flags));
+	return r;
+}
+
+static void passed(int fd)
+{
+	struct sock *s = sock_enter(fd);
+
+	if (!s)
+		return;
+	sock_make_plain(s, fd, FALLBACK_PASSED);
+	sock_leave(s);
+}
+
+void data_passes_fds(const struct msghdr *msg)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR((struct msghdr *)msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t off = 0; off + sizeof(int) <= c->cmsg_len - CMSG_LEN(0); off += sizeof(int)) {
+			int fd;
+			memcpy(&fd, CMSG_DATA(c) + off, sizeof(fd));
+			passed(fd);
+		}
+	}
+}

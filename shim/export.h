@@ -1,0 +1,15 @@
+/* Exported symbols live in export_*.c, which forward and do nothing else. */
+#pragma once
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* glibc declares these only to fortified callers. */
+ssize_t __read_chk(int fd, void *buf, size_t n, size_t room);
+ssize_t __recv_chk(int fd, void *buf, size_t n, size_t room, int flags);
+ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t room, int flags, struct sockaddr *addr, socklen_t *len);
+int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t room);
+int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask, size_t room);

@@ -1,0 +1,533 @@
+#include "socket.h"
+
+#include "clock.h"
+#include "family.h"
+#include "log.h"
+#include "process.h"
+#include "profile.h"
+#include "proof.h"
+#include "real.h"
+#include "settings.h"
+#include "stats.h"
+#include "sys.h"
+#include "wait.h"
+
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#ifndef TCP_INQ
+#define TCP_INQ 36
+#endif
+
+bool sockets_on;
+
+/* LARGE: a message that is faster through memory even to a peer that sleeps; below ANY_MESSAGE the
+ * setting NET_THRESHOLD asks for every connection. */
+enum { LARGE = 16384, ANY_MESSAGE = 4096 };
+enum { POOL_BYTES = 256 * 1024, GAP_FIRST_US = 20, GAP_MOST_US = 10000, TRIES_MOST = 200 };
+
+/* ---- objects: from pools that are never unmapped, so that a stale pointer still points to a sock */
+
+static struct sock *free_list;
+static _Atomic int free_lock;
+
+static void lock_pool(void)
+{
+	section_enter();
+	while (atomic_exchange_explicit(&free_lock, 1, memory_order_acquire))
+		cpu_relax();
+}
+
+static void unlock_pool(void)
+{
+	atomic_store_explicit(&free_lock, 0, memory_order_release);
+	section_leave();
+}
+
+static void grow_pool(void)
+{
+	long p = sys_call(SYS_mmap, 0, POOL_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p < 0 && p > -4096)
+		return;
+	for (struct sock *s = (struct sock *)p; (char *)(s + 1) <= (char *)p + POOL_BYTES; s++) {
+		s->next_free = free_list;
+		free_list = s;
+	}
+}
+
+void sock_after_fork(void)
+{
+	atomic_store(&free_lock, 0);
+}
+
+static struct sock *sock_alloc(void)
+{
+	lock_pool();
+	if (!free_list)
+		grow_pool();
+	struct sock *s = free_list;
+	if (s)
+		free_list = s->next_free;
+	unlock_pool();
+	return s;
+}
+
+static void sock_free(struct sock *s)
+{
+	lock_pool();
+	s->next_free = free_list;
+	free_list = s;
+	unlock_pool();
+}
+
+/* refs stays as it is: a stale look-up may be adding and taking back its own at this moment. */
+static void sock_init(struct sock *s, int fd, int role, bool nonblock)
+{
+	store_rlx(s->stream, NULL);
+	memset(s->half, 0, sizeof(s->half));
+	store_rlx(s->next_try, role ? settings.net_threshold : settings.net_threshold / 2);
+	store_rlx(s->next_ticks, 0);
+	s->retry_gap = 0;
+	s->tries = 0;
+	store_rlx(s->advancing, false);
+	store_rlx(s->never, false);
+	store_rlx(s->forked, false);
+	store_rlx(s->nonblock, nonblock);
+	store_rlx(s->nodelay, false);
+	store_rlx(s->worth, settings.net_threshold < ANY_MESSAGE);
+	store_rlx(s->epolls, 0);
+	store_rlx(s->waiters, 0);
+	store_rlx(s->fds, 0);
+	s->role = role;
+	s->fd = fd;
+	s->rv = (struct rendezvous){ -1, -1 };
+	memset(&s->tuple, 0, sizeof(s->tuple));
+}
+
+void sock_share(struct sock *s, int fd)
+{
+	atomic_fetch_add(&s->fds, 1);
+	atomic_fetch_add(&s->refs, 1);
+	uintptr_t old = fd_set_entry(fd, FD_SOCK, s);
+	if (fd_kind(old) == FD_SOCK) /* the number was closed past us */
+		sock_unshare(fd_object(old), fd);
+}
+
+/* Calls that sleep on this number go on with one of ours, as a file goes on in the kernel. */
+static void keep_for_sleepers(struct stream *st, int fd)
+{
+	if (!load_acq(st->asleep) && !load_acq(st->side->inflight))
+		return;
+	long copy = sys_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 0);
+	if (copy >= 0)
+		store_rel(st->moved_fd, fd_hide((int)copy));
+}
+
+/*
+ * TCP answers a close with bytes unread with a reset, and else with an orderly end: neither a doorbell
+ * nor a byte that nobody rang for may change that.
+ */
+static void before_last_close(struct sock *s, int fd)
+{
+	struct stream *st = sock_stream(s, RX);
+	struct linger now = { .l_onoff = 1 };
+
+	if (!st)
+		return;
+	if (load_rlx(s->forked)) { /* another process may go on with it */
+		stream_quiesce(st, fd, false);
+		return;
+	}
+	stream_reclaim();
+	keep_for_sleepers(st, fd);
+	if (load_rlx(st->moved_fd) >= 0)
+		return;
+	stream_quiesce(st, fd, true);
+	if (stream_close_means_reset(st, fd))
+		sys_call(SYS_setsockopt, fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
+/* Calls that never return (longjmp, cancellation) may hold the connection for ever; not this. */
+static void give_up_rendezvous(struct sock *s)
+{
+	if (atomic_exchange(&s->advancing, true))
+		return;
+	store_rlx(s->never, true);
+	if (s->rv.listener >= 0)
+		rendezvous_close(&s->rv);
+	store_rel(s->advancing, false);
+}
+
+void sock_unshare(struct sock *s, int fd)
+{
+	if (atomic_fetch_sub(&s->fds, 1) == 1) {
+		give_up_rendezvous(s);
+		before_last_close(s, fd);
+	}
+	sock_release(s);
+}
+
+void sock_quiesce(struct sock *s, int fd)
+{
+	struct stream *st = sock_stream(s, RX);
+
+	if (st)
+		stream_quiesce(st, fd, false);
+}
+
+void sock_track(int fd, int role, bool nonblock)
+{
+	struct sock *s = sock_alloc();
+
+	if (!s)
+		return;
+	atomic_fetch_add(&s->refs, 1); /* before live: see sock_end */
+	sock_init(s, fd, role, nonblock);
+	store_rel(s->live, true);
+	sock_share(s, fd);
+	sock_release(s);
+	stat_inc(STAT_net_tracked);
+}
+
+void sock_end(struct sock *s)
+{
+	int err = errno;
+
+	if (!atomic_exchange(&s->live, false))
+		return;
+	struct stream *st = atomic_exchange(&s->stream, NULL);
+	if (s->rv.listener >= 0)
+		rendezvous_close(&s->rv);
+	if (st) {
+		fd_close_hidden(st->peer_pidfd);
+		fd_close_hidden(load_rlx(st->moved_fd));
+		stream_destroy(st, -1);
+	}
+	sock_free(s);
+	errno = err;
+}
+
+/* ---- handing a direction to the stream */
+
+static void hand_over(struct sock *s, struct stream *st, enum direction d)
+{
+	uint64_t n = load_rlx(s->half[d].bytes);
+
+	if (d == TX) {
+		store_rlx(st->side->tx, n);
+		store_rel(st->out->tx, n);
+	} else {
+		store_rlx(st->side->rx, n);
+		store_rel(st->in->rx, n);
+		store_rel(st->in->counted, 1);
+	}
+	store_rel(s->half[d].on, true);
+}
+
+/* A direction changes hands while no call of it is under way; whoever comes meanwhile waits here. */
+static void try_switch(struct sock *s, int fd, struct stream *st, enum direction d)
+{
+	struct half *h = &s->half[d];
+
+	if (load_rlx(h->on) || load_rlx(h->never))
+		return;
+	store_rel(h->switching, true);
+	full_fence();
+	if (!load_acq(h->busy)) {
+		enum proof m = d == TX ? proof_tx(fd, load_rlx(h->bytes), s->role) : proof_rx(fd, load_rlx(h->bytes));
+		if (m == PROOF_MATCH) {
+			hand_over(s, st, d);
+		} else if (m == PROOF_DIFFERS) {
+			store_rlx(h->never, true);
+			fallback(FALLBACK_UNCOUNTED);
+		}
+	}
+	store_rel(h->switching, false);
+}
+
+bool sock_plain_begin(struct sock *s, int fd, enum direction d, uint64_t upcoming)
+{
+	struct half *h = &s->half[d];
+
+	if (load_acq(h->on))
+		return false;
+	if (upcoming >= LARGE || (d == RX && !load_rlx(s->nonblock))) /* a receive that blocks can spin */
+		sock_is_worth(s);
+	if (load_rlx(s->worth) && !load_rlx(s->never) && load_rlx(s->half[TX].bytes) + load_rlx(s->half[RX].bytes) + upcoming >= load_rlx(s->next_try))
+		sock_advance(s, fd, upcoming);
+	for (;;) {
+		atomic_fetch_add(&h->busy, 1); /* orders with `switching` */
+		if (!load_acq(h->switching) && !load_acq(h->on))
+			return true;
+		atomic_fetch_sub(&h->busy, 1);
+		if (load_acq(h->on))
+			return false;
+		cpu_relax();
+	}
+}
+
+void sock_plain_end(struct sock *s, enum direction d, ssize_t n)
+{
+	struct half *h = &s->half[d];
+
+	if (n >= LARGE)
+		sock_is_worth(s);
+	if (n > 0) {
+		atomic_fetch_add_explicit(&h->bytes, (uint64_t)n, memory_order_relaxed);
+		stat_add(d == TX ? STAT_net_bytes_plain : STAT_net_recv_plain, (uint64_t)n);
+	}
+	atomic_fetch_sub(&h->busy, 1);
+}
+
+/* ---- the handshake, a step at a time */
+
+static uint64_t carried(struct sock *s)
+{
+	return load_rlx(s->half[TX].bytes) + load_rlx(s->half[RX].bytes);
+}
+
+static void try_again_at(struct sock *s, uint64_t bytes)
+{
+	store_rlx(s->next_try, bytes);
+}
+
+/* Often at first, then ever more rarely: the peer may have no shim. */
+static void try_again_later(struct sock *s)
+{
+	s->retry_gap = s->retry_gap ? s->retry_gap * 2 : us_to_ticks(GAP_FIRST_US);
+	if (s->retry_gap > us_to_ticks(GAP_MOST_US))
+		s->retry_gap = us_to_ticks(GAP_MOST_US);
+	store_rlx(s->next_ticks, clock_ticks() + s->retry_gap);
+}
+
+static int option(int fd, int level, int name, int otherwise)
+{
+	int v = 0;
+	socklen_t len = sizeof(v);
+
+	return sys_call(SYS_getsockopt, fd, level, name, &v, &len) ? otherwise : v;
+}
+
+/* A buffer size of the program's own choice bounds the ring as it bounds TCP. */
+static uint64_t capacity_asked(int fd, uint64_t ring)
+{
+	enum { SO_BUF_LOCK_ = 72, SNDBUF_LOCKED = 1 };
+
+	if (!(option(fd, SOL_SOCKET, SO_BUF_LOCK_, 0) & SNDBUF_LOCKED))
+		return ring;
+	uint64_t snd = (uint64_t)option(fd, SOL_SOCKET, SO_SNDBUF, 0);
+	return snd < 65536 ? 65536 : snd < ring ? snd : ring;
+}
+
+void sock_read_capacity(int fd, struct stream *st)
+{
+	store_rlx(st->side->limit, capacity_asked(fd, st->ring_bytes));
+}
+
+void sock_read_options(struct sock *s, int fd, struct stream *st)
+{
+	long fl = sys_call(SYS_fcntl, fd, F_GETFL);
+	int on = 1;
+
+	if (fl >= 0) {
+		store_rlx(s->nonblock, !!(fl & O_NONBLOCK));
+		store_rlx(st->nonblock, !!(fl & O_NONBLOCK));
+	}
+	if (fl >= 0 && (fl & O_ASYNC))
+		sock_make_plain(s, fd, FALLBACK_ASYNC);
+	if (option(fd, SOL_SOCKET, SO_OOBINLINE, 0))
+		sock_make_plain(s, fd, FALLBACK_OOB);
+	store_rlx(st->cork, !!option(fd, IPPROTO_TCP, TCP_CORK, 0));
+	st->inq = !!option(fd, IPPROTO_TCP, TCP_INQ, 0);
+	sock_read_capacity(fd, st);
+	stream_set_lowat(st, fd, option(fd, SOL_SOCKET, SO_RCVLOWAT, 1));
+	store_rlx(s->nodelay, !!option(fd, IPPROTO_TCP, TCP_NODELAY, 0));
+	/* from here on the kernel must not hold doorbells back */
+	sys_call(SYS_setsockopt, fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+static void call_abandoned(void *s)
+{
+	sock_release(s);
+}
+
+static void adopt(struct sock *s, int fd, struct stream *st)
+{
+	st->owner = s;
+	st->let_go = call_abandoned;
+	store_rel(s->stream, st);
+	sock_read_options(s, fd, st);
+	store_rlx(st->watched, load_rlx(s->epolls) > 0);
+	/* a wait that sleeps at this moment does not know of the stream: ring for everything until it is out */
+	stream_set_edge(st, load_rlx(s->waiters) || load_rlx(s->epolls) || waits_are_blind());
+	if (load_rlx(s->epolls))
+		wait_stream_adopted();
+	block_self_test(st);
+	stat_inc(STAT_net_upgraded);
+	stat_inc(STAT_net_shm);
+	probe(PROBE_UPGRADE, (uint64_t)fd, 0, 0);
+	log_info("fd %d: shared memory with pid %u after %llu bytes", fd, st->peer_pid,
+		(unsigned long long)carried(s));
+}
+
+static bool over_memory_cap(void)
+{
+	uint64_t used = atomic_load(&dlaccel_stats.slot[STAT_net_ring_pages].value);
+
+	if (used < settings.net_memory)
+		return false;
+	fallback(FALLBACK_MEMORY_CAP);
+	return true;
+}
+
+static int meet(struct sock *s, struct stream **ret_stream)
+{
+	if (s->role)
+		return rendezvous_call(&s->tuple, ret_stream);
+	if (s->rv.listener >= 0)
+		return rendezvous_take(&s->rv, &s->tuple, ret_stream);
+	int r = rendezvous_open(&s->tuple, &s->rv);
+	return r ? r : -EAGAIN;
+}
+
+static bool still_shared(struct sock *s, int fd)
+{
+	if (!load_rlx(s->forked))
+		return false;
+	if (family_holds_too(fd)) {
+		fallback(FALLBACK_FORKED);
+		return true;
+	}
+	store_rlx(s->forked, false);
+	return false;
+}
+
+static void find_peer(struct sock *s, int fd)
+{
+	struct stream *st = NULL;
+
+	stats_activate();
+	profile_activate();
+	clock_init();
+	if (!s->tuple.connect_port) {
+		int r = tuple_of(fd, s->role, &s->tuple);
+		if (r) {
+			if (r == -EINVAL)
+				fallback(FALLBACK_SELF_CONNECT);
+			store_rlx(s->never, true);
+			return;
+		}
+	}
+	if (still_shared(s, fd) || over_memory_cap()) {
+		try_again_at(s, 2 * carried(s) + 1);
+		return;
+	}
+	int r = meet(s, &st);
+	if (!r) {
+		adopt(s, fd, st);
+		rendezvous_close(&s->rv);
+	} else if (r == -EAGAIN && s->role == 0) {
+		if (carried(s) < 64 * settings.net_threshold || ++s->tries < TRIES_MOST)
+			try_again_later(s);
+		else
+			store_rlx(s->never, true);
+	} else if (r == -EPERM || r == -ENOMEM) {
+		store_rlx(s->never, true);
+	} else {
+		try_again_at(s, 2 * carried(s) + 1);
+	}
+	if (load_rlx(s->never))
+		rendezvous_close(&s->rv);
+}
+
+static void step(struct sock *s, int fd)
+{
+	struct stream *st = load_acq(s->stream);
+
+	if (!st)
+		find_peer(s, fd);
+	st = load_acq(s->stream);
+	if (!st)
+		return;
+	try_switch(s, fd, st, TX);
+	try_switch(s, fd, st, RX);
+}
+
+/* A child of vfork must leave the parent's memory alone. */
+static bool may_advance(void)
+{
+	return process_is_owner() && !(atomic_load_explicit(&dlaccel_stats.off, memory_order_relaxed) & 1);
+}
+
+/* One step, by one thread at a time; whoever comes meanwhile goes on. */
+void sock_advance(struct sock *s, int fd, uint64_t upcoming)
+{
+	struct stream *st = load_acq(s->stream);
+
+	if (!st && clock_ticks() < load_rlx(s->next_ticks))
+		return;
+	section_enter(); /* no handler may leave from here by longjmp */
+	if (!atomic_exchange(&s->advancing, true)) {
+		if (may_advance())
+			step(s, fd);
+		store_rel(s->advancing, false);
+	}
+	section_leave();
+}
+
+void sock_make_plain(struct sock *s, int fd, int why)
+{
+	struct stream *st = load_acq(s->stream);
+
+	if (!atomic_exchange(&s->never, true))
+		fallback((enum stat_id)why);
+	if (st)
+		stream_make_plain(st, fd);
+}
+
+/* ---- data calls of an upgraded direction */
+
+static ssize_t set_errno(ssize_t r)
+{
+	if (r >= 0)
+		return r;
+	errno = (int)-r;
+	return -1;
+}
+
+static void obey_off(struct sock *s, int fd)
+{
+	if (__builtin_expect(atomic_load_explicit(&dlaccel_stats.off, memory_order_relaxed) & 1, 0) && !load_rlx(s->never))
+		sock_make_plain(s, fd, FALLBACK_SWITCHED_OFF);
+}
+
+ssize_t sock_send(struct sock *s, int fd, const struct iovec *iov, int cnt, int flags)
+{
+	struct stream_opts o = { .flags = flags, .mark = signal_mark() };
+
+	obey_off(s, fd);
+	ssize_t r = stream_send(load_acq(s->stream), fd, iov, cnt, o);
+	if (__builtin_expect(!load_rlx(s->half[RX].on), 0))
+		sock_advance(s, fd, 0);
+	probe(PROBE_SEND, (uint64_t)fd, r > 0 ? (uint64_t)r : 0, PATH_RING);
+	return set_errno(r);
+}
+
+ssize_t sock_recv(struct sock *s, int fd, const struct iovec *iov, int cnt, int flags)
+{
+	struct stream_opts o = { .flags = flags, .mark = signal_mark() };
+
+	obey_off(s, fd);
+	if (__builtin_expect(!load_rlx(s->half[TX].on), 0))
+		sock_advance(s, fd, 0);
+	struct stream *st = load_acq(s->stream);
+	ssize_t r = stream_recv(st, fd, iov, cnt, o);
+	if (__builtin_expect(load_rlx(st->lowat_adjusted), 0))
+		stream_lowat_drained(st, fd);
+	probe(PROBE_RECV, (uint64_t)fd, r > 0 ? (uint64_t)r : 0, PATH_RING);
+	return set_errno(r);
+}

@@ -1,0 +1,117 @@
+/*
+ * A TCP connection that the program made through connect or accept: what we know of it from its first
+ * byte on, and its stream once it is upgraded.
+ *
+ * Threading: found through the fd table and held by a reference for the length of a call; type-stable
+ * memory, so that a stale look-up is harmless.  Before the upgrade each call counts its bytes; a
+ * direction is handed to the stream when no call of that direction is under way and the kernel's own
+ * counters agree with ours.
+ */
+#pragma once
+#include "fdtable.h"
+#include "handshake.h"
+#include "probe.h"
+#include "signals.h"
+#include "stream.h"
+
+enum direction { TX, RX };
+
+struct half {
+	_Atomic uint64_t bytes;  /* payload counted so far, while plain */
+	_Atomic int busy;        /* plain calls under way */
+	_Atomic bool on;         /* the stream has this direction */
+	_Atomic bool switching;
+	_Atomic bool never;      /* the kernel's count differs: stays plain */
+};
+
+struct sock {
+	alignas(64) _Atomic int refs; /* table entries and calls */
+	_Atomic int fds;              /* table entries alone */
+	_Atomic bool live;            /* a stale look-up must not end it twice */
+	_Atomic(struct stream *) stream;
+	struct half half[2];
+	_Atomic uint64_t next_try;   /* bytes of both directions at which the handshake goes on */
+	_Atomic uint64_t next_ticks; /* not before */
+	uint64_t retry_gap;
+	unsigned tries;
+	_Atomic bool advancing;
+	_Atomic bool never;          /* stays plain TCP */
+	_Atomic bool forked;         /* inherited by another process before the upgrade */
+	_Atomic bool nonblock;       /* hint */
+	_Atomic bool worth;          /* has shown a large message, or a wait that can poll: may be upgraded */
+	_Atomic bool nodelay;        /* as the program set it; the kernel's is on from the upgrade on */
+	_Atomic int epolls;          /* registrations in epoll sets */
+	_Atomic int waiters;         /* waits that began before there was a stream */
+	int role, fd;
+	struct rendezvous rv;
+	struct tuple tuple;
+	struct sock *next_free;
+};
+
+extern bool sockets_on; /* DLACCEL and DLACCEL_SOCKETS */
+
+void sock_track(int fd, int role, bool nonblock);
+void sock_end(struct sock *s);
+void sock_after_fork(void);
+void sock_advance(struct sock *s, int fd, uint64_t upcoming);
+/* Stays, or goes back to, plain TCP; `why` is a FALLBACK_ id. */
+void sock_make_plain(struct sock *s, int fd, int why);
+/* One more number, or one less, for the same connection. */
+void sock_share(struct sock *s, int fd);
+void sock_unshare(struct sock *s, int fd);
+/* The process ends: nothing of ours may lie unread in TCP. */
+void sock_quiesce(struct sock *s, int fd);
+/* Options that decide how the stream behaves, as the kernel has them now. */
+void sock_read_options(struct sock *s, int fd, struct stream *st);
+void sock_read_capacity(int fd, struct stream *st);
+
+static inline void sock_release(struct sock *s)
+{
+	if (__builtin_expect(atomic_fetch_sub(&s->refs, 1) == 1, 0))
+		sock_end(s);
+}
+
+static inline struct sock *sock_enter_entry(int fd, uintptr_t e)
+{
+	struct sock *s = fd_object(e);
+
+	atomic_fetch_add(&s->refs, 1);
+	if (__builtin_expect(fd_get(fd) == e, 1))
+		return s;
+	sock_release(s);
+	return NULL;
+}
+
+/* The connection behind fd, held; NULL: none of ours. */
+static inline struct sock *sock_enter(int fd)
+{
+	uintptr_t e = fd_get(fd);
+
+	if (__builtin_expect(fd_kind(e) != FD_SOCK, 1))
+		return NULL;
+	return sock_enter_entry(fd, e);
+}
+
+static inline void sock_leave(struct sock *s)
+{
+	sock_release(s);
+}
+
+static inline void sock_is_worth(struct sock *s)
+{
+	if (!load_rlx(s->worth))
+		store_rlx(s->worth, true);
+}
+
+/* The stream if it has that direction. */
+static inline struct stream *sock_stream(struct sock *s, enum direction d)
+{
+	return load_acq(s->half[d].on) ? load_acq(s->stream) : NULL;
+}
+
+/* Begins a plain call; false: the stream has the direction. */
+bool sock_plain_begin(struct sock *s, int fd, enum direction d, uint64_t upcoming);
+void sock_plain_end(struct sock *s, enum direction d, ssize_t n);
+
+ssize_t sock_send(struct sock *s, int fd, const struct iovec *iov, int cnt, int flags);
+ssize_t sock_recv(struct sock *s, int fd, const struct iovec *iov, int cnt, int flags);

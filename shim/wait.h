@@ -1,0 +1,75 @@
+/*
+ * Waits for readiness: poll, select, epoll.  The kernel's answer is the base; streams add what the
+ * kernel cannot know (unread ring bytes that nobody rang for) and take away what is no news to the
+ * program (doorbells).  A wait that may sleep first says so to every stream it watches, then looks at
+ * each once more.
+ */
+#pragma once
+#include "socket.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <time.h>
+
+/* The process has waits that we do not see (io_uring, raw epoll): every publish to it must ring. */
+bool waits_are_blind(void);
+void waits_go_blind(void);
+
+int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);
+int wait_select(int n, fd_set *rd, fd_set *wr, fd_set *ex, struct timespec *timeout, const sigset_t *mask);
+/* Begins every epoll set's object: how many connections are registered there. */
+struct epset_head {
+	_Atomic int regs;
+};
+
+/* Has this epoll descriptor anything of ours in it? */
+static inline bool wait_epoll_concerns(int ep)
+{
+	uintptr_t e = fd_get(ep);
+
+	return fd_kind(e) == FD_EPOLL && load_rlx(((struct epset_head *)fd_object(e))->regs) > 0;
+}
+
+int wait_epoll(int ep, struct epoll_event *evs, int max, const struct timespec *timeout, const sigset_t *mask);
+/* A connection that is in some epoll set has got its stream. */
+void wait_stream_adopted(void);
+/* A registration that the kernel has taken already. */
+void wait_epoll_note(int ep, int op, int fd, const struct epoll_event *ev);
+int wait_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev);
+void wait_epoll_created(int ep);
+/* Somebody waits on this epoll descriptor itself (nested, poll): its streams ring for everything. */
+void wait_epoll_unseen(int ep);
+/* An epoll descriptor is closed; a connection leaves every set. */
+void wait_epoll_closed(void *set);
+void wait_sock_closed(struct sock *s, int fd);
+void wait_after_fork(void);
+
+/* ---- within the waits: one watched stream */
+struct watch {
+	struct stream *st;
+	struct sock *sock;
+	int fd;
+};
+
+struct deadline {
+	bool forever;
+	uint64_t end_ns;
+};
+
+struct deadline deadline_in(const struct timespec *timeout);
+/* What is left, never negative; returns whether it is over. */
+bool deadline_left(const struct deadline *d, struct timespec *ret_left);
+
+/* Is any ready by what is in shared memory? */
+bool watch_any_ready(const struct watch *w, int n);
+void watch_sleep_begin(const struct watch *w, int n);
+void watch_sleep_end(const struct watch *w, int n);
+
+enum watch_end { WATCH_NOTHING, WATCH_READY, WATCH_KERNEL, WATCH_INTERRUPTED };
+/*
+ * Polls shared memory; `kernel_poll(arg)` is asked now and then where `ask_kernel` says that the
+ * kernel may know something that memory does not.
+ */
+enum watch_end watch_spin(const struct watch *w, int n, bool ask_kernel, bool (*kernel_poll)(void *), void *arg,
+	struct signal_mark mark);

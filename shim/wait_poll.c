@@ -1,0 +1,290 @@
+/* poll and select: the set comes with each call. */
+#include "wait.h"
+
+#include "real.h"
+#include "stats.h"
+#include "sys.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+enum { WATCH_MOST = 128, POLLED_MOST = 16, IN_EVENTS = POLLIN | POLLRDNORM };
+
+/* What a poll holds on to while it runs. */
+struct polling {
+	struct pollfd *fds;
+	nfds_t n;
+	const sigset_t *mask;
+	struct sock *held[WATCH_MOST]; /* connections without a stream yet: counted as waited for */
+	int helds;
+	struct watch watch[WATCH_MOST];
+	int watches;
+	bool asleep;
+};
+
+/* A set larger than this has the rest of its streams rung for as if nobody saw the wait. */
+static void give_up_eliding(struct sock *s)
+{
+	struct stream *st = load_acq(s->stream);
+
+	if (st)
+		stream_set_edge(st, true);
+	sock_leave(s);
+}
+
+/*
+ * The wait is not over for a stream that came up meanwhile, so it is counted as waited for until this
+ * wait ends.
+ */
+static void hold(struct polling *p, struct sock *s)
+{
+	if (p->helds == WATCH_MOST) {
+		give_up_eliding(s);
+		return;
+	}
+	if (p->n <= POLLED_MOST)
+		sock_is_worth(s);
+	atomic_fetch_add(&s->waiters, 1);
+	p->held[p->helds++] = s;
+}
+
+static void collect(struct polling *p)
+{
+	for (nfds_t i = 0; i < p->n; i++) {
+		if (!(p->fds[i].events & IN_EVENTS))
+			continue;
+		struct sock *s = sock_enter(p->fds[i].fd);
+		if (!s) {
+			wait_epoll_unseen(p->fds[i].fd);
+			continue;
+		}
+		struct stream *st = sock_stream(s, RX);
+		if (!st)
+			hold(p, s);
+		else if (p->watches == WATCH_MOST)
+			give_up_eliding(s);
+		else
+			p->watch[p->watches++] = (struct watch){ st, s, p->fds[i].fd };
+	}
+}
+
+static void let_go(struct polling *p)
+{
+	for (int i = 0; i < p->watches; i++)
+		sock_leave(p->watch[i].sock);
+	for (int i = 0; i < p->helds; i++) {
+		atomic_fetch_sub(&p->held[i]->waiters, 1);
+		sock_leave(p->held[i]);
+	}
+}
+
+/* Nobody waits unseen any more: doorbells may be elided. */
+static void allow_eliding(struct polling *p)
+{
+	for (int i = 0; i < p->watches; i++) {
+		struct sock *s = p->watch[i].sock;
+		if (load_rlx(p->watch[i].st->in->edge) && !load_rlx(s->epolls) && !load_rlx(s->waiters) && !waits_are_blind())
+			stream_set_edge(p->watch[i].st, false);
+	}
+}
+
+static struct stream *watched(struct polling *p, int fd)
+{
+	for (int i = 0; i < p->watches; i++)
+		if (p->watch[i].fd == fd)
+			return p->watch[i].st;
+	return NULL;
+}
+
+/* What the kernel said, made true for the program; returns how many have events. */
+static int merge(struct polling *p)
+{
+	int count = 0;
+
+	for (nfds_t i = 0; i < p->n; i++) {
+		struct pollfd *f = &p->fds[i];
+		struct stream *st = f->events & IN_EVENTS ? watched(p, f->fd) : NULL;
+		if (st && stream_wait_ready(st) == READY_YES) {
+			if (!(f->revents & IN_EVENTS))
+				stat_inc(STAT_epoll_added);
+			f->revents |= f->events & IN_EVENTS;
+		} else if (st && (f->revents & IN_EVENTS) && !(f->revents & (POLLERR | POLLHUP)) &&
+			   !stream_really_readable(st, f->fd)) {
+			f->revents &= ~IN_EVENTS;
+			stat_inc(STAT_epoll_filtered);
+		}
+		count += f->revents != 0;
+	}
+	return count;
+}
+
+static bool kernel_poll(void *arg)
+{
+	struct polling *p = arg;
+
+	return sys_call(SYS_poll, p->fds, p->n, 0) > 0;
+}
+
+static int kernel_wait(struct polling *p, const struct timespec *left)
+{
+	return real.ppoll(p->fds, p->n, left, p->mask);
+}
+
+/* Spun on one descriptor that asks for input only: there is no more to know. */
+static bool shortcut(struct polling *p)
+{
+	if (p->n != 1 || p->fds[0].events & ~IN_EVENTS)
+		return false;
+	p->fds[0].revents = p->fds[0].events;
+	return true;
+}
+
+static int wait_streams(struct polling *p, const struct timespec *timeout, struct signal_mark mark)
+{
+	struct deadline d = deadline_in(timeout);
+	struct timespec left, none = { 0 };
+	bool over = deadline_left(&d, &left), spun = p->mask != NULL;
+
+	for (;; over = deadline_left(&d, &left)) {
+		if (!over && !spun && !watch_any_ready(p->watch, p->watches)) {
+			spun = true;
+			enum watch_end e = watch_spin(p->watch, p->watches, p->n > (nfds_t)p->watches, kernel_poll, p, mark);
+			if (e == WATCH_READY && shortcut(p))
+				return 1;
+			if (e == WATCH_INTERRUPTED) {
+				errno = EINTR;
+				return -1;
+			}
+		}
+		bool ready = over || watch_any_ready(p->watch, p->watches), sleeps = !ready;
+		int r;
+		if (sleeps) {
+			p->asleep = true;
+			watch_sleep_begin(p->watch, p->watches);
+			ready = watch_any_ready(p->watch, p->watches); /* MUTATE: poll_recheck */
+		}
+		if (!ready && !p->mask && signal_mark().all != mark.all) {
+			errno = EINTR;
+			r = -1;
+		} else {
+			r = kernel_wait(p, ready ? &none : d.forever ? NULL : &left);
+		}
+		if (sleeps) {
+			p->asleep = false;
+			watch_sleep_end(p->watch, p->watches);
+		}
+		if (r < 0)
+			return r;
+		r = merge(p);
+		if (r || over)
+			return r;
+	}
+}
+
+static void cancelled(void *arg)
+{
+	struct polling *p = arg;
+
+	if (p->asleep)
+		watch_sleep_end(p->watch, p->watches);
+	let_go(p);
+}
+
+int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+{
+	struct polling p;
+	struct signal_mark mark = signal_mark();
+	int r;
+
+	p.fds = fds;
+	p.n = n;
+	p.mask = mask;
+	p.helds = p.watches = 0;
+	p.asleep = false;
+	collect(&p);
+	allow_eliding(&p);
+	pthread_cleanup_push(cancelled, &p);
+	r = p.watches ? wait_streams(&p, timeout, mark) : kernel_wait(&p, timeout);
+	pthread_cleanup_pop(0);
+	int err = errno;
+	let_go(&p);
+	errno = err;
+	return r;
+}
+
+/* ---- select, told in poll's words: exact for the sets a program may pass */
+
+enum { SELECT_MOST = 1024 };
+
+static bool has(const fd_set *set, int fd)
+{
+	return set && FD_ISSET(fd, set);
+}
+
+static int to_pollfds(int n, const fd_set *rd, const fd_set *wr, const fd_set *ex, struct pollfd *ret_fds)
+{
+	int k = 0;
+
+	for (int fd = 0; fd < n; fd++) {
+		short ev = (short)((has(rd, fd) ? POLLIN | POLLRDNORM | POLLRDBAND : 0) |
+				   (has(wr, fd) ? POLLOUT | POLLWRNORM | POLLWRBAND : 0) | (has(ex, fd) ? POLLPRI : 0));
+		if (ev)
+			ret_fds[k++] = (struct pollfd){ .fd = fd, .events = ev };
+	}
+	return k;
+}
+
+static int put(fd_set *set, int fd, bool asked, bool is)
+{
+	if (!asked)
+		return 0;
+	if (is)
+		return 1;
+	FD_CLR(fd, set);
+	return 0;
+}
+
+/* select() counts a descriptor once for each set it is in; POLLERR and POLLHUP as the kernel maps them. */
+static int from_pollfds(const struct pollfd *fds, int k, fd_set *rd, fd_set *wr, fd_set *ex)
+{
+	int count = 0;
+
+	for (int i = 0; i < k; i++) {
+		int fd = fds[i].fd, ev = fds[i].revents;
+		count += put(rd, fd, has(rd, fd), ev & (POLLIN | POLLRDNORM | POLLRDBAND | POLLHUP | POLLERR));
+		count += put(wr, fd, has(wr, fd), ev & (POLLOUT | POLLWRNORM | POLLWRBAND | POLLERR));
+		count += put(ex, fd, has(ex, fd), ev & POLLPRI);
+	}
+	return count;
+}
+
+static bool any_stream(int n, const fd_set *rd)
+{
+	bool any = false;
+
+	for (int fd = 0; rd && fd < n && !any; fd++)
+		any = FD_ISSET(fd, rd) && fd_kind(fd_get(fd)) == FD_SOCK;
+	return any;
+}
+
+int wait_select(int n, fd_set *rd, fd_set *wr, fd_set *ex, struct timespec *timeout, const sigset_t *mask)
+{
+	struct pollfd fds[SELECT_MOST];
+	struct deadline d = deadline_in(timeout);
+
+	if (n < 0 || n > SELECT_MOST || !any_stream(n, rd))
+		return real.pselect(n, rd, wr, ex, timeout, mask);
+	int k = to_pollfds(n, rd, wr, ex, fds);
+	int r = wait_poll(fds, (nfds_t)k, timeout, mask);
+	if (timeout)
+		deadline_left(&d, timeout);
+	if (r < 0)
+		return r;
+	for (int i = 0; i < k; i++)
+		if (fds[i].revents & POLLNVAL) {
+			errno = EBADF;
+			return -1;
+		}
+	return from_pollfds(fds, k, rd, wr, ex);
+}
