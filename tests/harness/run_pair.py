@@ -1,0 +1,314 @@
+#!/usr/bin/env python3
+"""Runs a test program bare and preloaded and compares what it printed.
+
+    run_pair.py [options] -- program [args]
+
+The program is started as `program client args` and `program server args` (or once, as
+`program solo args`), once without the library and then with it at both ends, at the server only
+and at the client only. Every run is one in which a leftover is a failure: a process, a descriptor
+(the program's own check), a file in its directory, an entry in /dev/shm, an abstract unix socket.
+
+Without --lib the bare run is made twice, which shows that the test itself is steady.
+Exit status: 0 equal, 1 not, 77 cannot run here (the program said so).
+"""
+import argparse
+import fnmatch
+import ctypes
+import fcntl
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
+MS_REC, MS_PRIVATE = 0x4000, 0x40000
+SKIP = 77
+STATS_MAGIC, STATS_HEAD = 0x6c6563636163646c, 64
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def isolate():
+    """A network and a /dev/shm of our own, so that what is left over is ours. Needs root."""
+    if libc.unshare(CLONE_NEWNS | CLONE_NEWNET):
+        return False
+    libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None)
+    libc.mount(b"none", b"/dev/shm", b"tmpfs", 0, None)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        ifreq = struct.pack("16sH14x", b"lo", 0x1 | 0x40)
+        fcntl.ioctl(s, 0x8914, ifreq)  # SIOCSIFFLAGS: IFF_UP | IFF_RUNNING
+    # ::1 is usable only after duplicate address detection is off or done.
+    return True
+
+
+def abstract_sockets():
+    with open("/proc/net/unix") as f:
+        return {line.split()[-1] for line in f if "@" in line and "dlaccel" in line}
+
+
+def leftovers(directory):
+    left = sorted(os.listdir("/dev/shm")) + sorted(os.listdir(directory))
+    return left + sorted(abstract_sockets())
+
+
+def session_members(sessions):
+    members = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as f:
+                fields = f.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) in sessions and fields[0] != "Z":
+            members.append(int(pid))
+    return members
+
+
+def kill_sessions(sessions):
+    for pid in session_members(sessions):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            pass
+
+
+def read_stats(directory):
+    """The sum over all processes of one end or both; the layout is in shim/base/stats.h."""
+    total = {}
+    for name in sorted(os.listdir(directory)):
+        if not name.endswith(".stats"):
+            continue
+        with open(os.path.join(directory, name), "rb") as f:
+            data = f.read()
+        if len(data) < STATS_HEAD:  # no room for the file: the test's own limits
+            continue
+        magic, _, count = struct.unpack_from("<QII", data)
+        if magic != STATS_MAGIC:
+            raise ValueError(f"{name}: not a file of counters")
+        for i in range(count):
+            key, value = struct.unpack_from("<40sQ", data, STATS_HEAD + i * 48)
+            key = key.rstrip(b"\0").decode()
+            total[key] = total.get(key, 0) + value
+    return {k: v for k, v in total.items() if v}
+
+
+class Run:
+    """One start of all the roles, with the library in those named by `preloaded`."""
+
+    def __init__(self, args, preloaded):
+        self.args, self.preloaded = args, preloaded
+        self.out, self.err, self.code, self.problems = {}, {}, {}, []
+        self.stats = {}
+
+    def environment(self, role, cwd, stats_dir):
+        env = dict(os.environ, PYTHONUNBUFFERED="1")
+        env.pop("LD_PRELOAD", None)
+        for item in self.args.env:
+            key, _, value = item.partition("=")
+            env[key] = value
+        preload = list(filter(None, [self.args.beside]))
+        if role in self.preloaded:
+            preload.insert(0, self.args.lib)
+            env["DLACCEL_DIR"] = stats_dir
+            env.setdefault("DLACCEL_NET_THRESHOLD", "1")
+        if preload:
+            env["LD_PRELOAD"] = ":".join(preload)
+        return env
+
+    def start(self, role, cwd, stats_dir, link):
+        env = self.environment(role, cwd, stats_dir)
+        if link is not None:
+            env["PAIR_LINK"] = str(link)
+        out, err = (open(os.path.join(stats_dir, f"{role}.{n}"), "w+") for n in ("out", "err"))
+        argv = [self.args.program[0]] + self.args.interpreted + [role] + self.args.program[1:]
+        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=cwd,
+                                 env=env, start_new_session=True,
+                                 pass_fds=[] if link is None else [link])
+        return child, out, err
+
+    def wait(self, children, deadline):
+        for role, (child, _, _) in children.items():
+            try:
+                self.code[role] = child.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self.code[role] = None
+                self.problems.append(f"{role} hangs: {where(child.pid)}")
+
+    def collect(self, children):
+        for role, (_, out, err) in children.items():
+            for f, into in ((out, self.out), (err, self.err)):
+                f.seek(0)
+                into[role] = f.read()
+                f.close()
+
+    def go(self):
+        roles = ["solo"] if self.args.solo else ["server", "client"]
+        with tempfile.TemporaryDirectory() as top:
+            cwd, stats_dir = os.path.join(top, "cwd"), os.path.join(top, "stats")
+            os.mkdir(cwd)
+            os.mkdir(stats_dir)
+            ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) if len(roles) == 2 \
+                else (None,)
+            children = {}
+            for role, end in zip(roles, ends):
+                link = end.fileno() if end else None
+                children[role] = self.start(role, cwd, stats_dir, link)
+            for end in filter(None, ends):
+                end.close()
+            self.wait(children, time.monotonic() + self.args.timeout)
+            sessions = {child.pid for child, _, _ in children.values()}
+            if self.problems:
+                kill_sessions(sessions)
+                for child, _, _ in children.values():
+                    child.wait()
+            elif orphans(sessions):
+                self.problems.append("processes are left")
+                kill_sessions(sessions)
+            self.collect(children)
+            left = leftovers(cwd)
+            if left:
+                self.problems.append(f"left over: {left}")
+            self.stats = read_stats(stats_dir)
+        return self
+
+
+def orphans(sessions):
+    """A child of the test may need a moment to end after its parent."""
+    for _ in range(100):
+        if not session_members(sessions):
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def where(pid):
+    """What the threads of a process are doing, for the message about a hang."""
+    text = []
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{tid}/syscall") as f:
+                text.append(f.read().split()[0])
+        except OSError:
+            text.append("?")
+    return "system calls " + " ".join(text)
+
+
+
+def diff(role, bare, other):
+    a, b = bare.splitlines(), other.splitlines()
+    for i in range(max(len(a), len(b))):
+        x, y = (t[i] if i < len(t) else "(end)" for t in (a, b))
+        if x != y:
+            context = "".join(f"      {line}\n" for line in a[max(0, i - 5):i])
+            return f"{role}, line {i + 1}:\n{context}  bare     {x}\n  preload  {y}"
+    return None
+
+
+def compare(name, bare, run):
+    problems = list(run.problems)
+    for role in bare.out:
+        if bare.code[role] != run.code[role]:
+            problems.append(f"{role} ended with {run.code[role]}, bare {bare.code[role]}")
+        difference = diff(role, bare.out[role], run.out[role])
+        if difference:
+            problems.append(difference)
+        if run.err[role] != bare.err[role] and (problems or not run.args.stderr):
+            problems.append(f"{role}, stderr: {run.err[role][-2000:]}")
+    for problem in problems:
+        print(f"[{name}] {problem}")
+    return problems
+
+
+def check_expectations(name, expects, stats):
+    """Each is `counter>=n`, `counter==n` or `counter<=n`; a prefix with `*` sums, and so does `a|b`."""
+    problems = []
+    for text in expects:
+        m = re.fullmatch(r"([\w.*|-]+)(>=|==|<=)(\d+)", text)
+        have = sum(v for k, v in stats.items() if any(fnmatch.fnmatchcase(k, p) for p in m[1].split("|")))
+        want = int(m[3])
+        if not {">=": have >= want, "==": have == want, "<=": have <= want}[m[2]]:
+            problems.append(text)
+            print(f"[{name}] expected {text}, have {have}; counters: {stats}")
+    return problems
+
+
+def variants(args):
+    roles = {"both": {"client", "server", "solo"}, "server": {"server"}, "client": {"client"}}
+    if not args.lib:
+        return [("bare again", set())]
+    names = ["both"] if args.solo else args.variants.split(",")
+    return [(n, roles[n]) for n in names]
+
+
+def parse():
+    p = argparse.ArgumentParser(description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--lib", help="libdlaccel.so")
+    p.add_argument("--beside", help="another library preloaded in all runs, after ours")
+    p.add_argument("--variants", default="both,server,client")
+    p.add_argument("--solo", action="store_true", help="both ends are one process")
+    p.add_argument("--timeout", type=float, default=60, help="seconds for one run")
+    p.add_argument("--expect", action="append", default=[], help="counter in the run with both")
+    p.add_argument("--env", action="append", default=[])
+    p.add_argument("--stderr", action="store_true", help="stderr may differ")
+    p.add_argument("--show", action="store_true", help="print output and counters")
+    p.add_argument("program", nargs=argparse.REMAINDER)
+    args = p.parse_args()
+    args.program = [a for a in args.program if a != "--"] if args.program[:1] == ["--"] \
+        else args.program
+    args.interpreted = []
+    if args.program[0].endswith(".py"):
+        args.interpreted = [os.path.abspath(args.program[0])]
+        args.program[0] = sys.executable
+    else:
+        args.program[0] = os.path.abspath(args.program[0])
+    # The programs run in a folder of their own.
+    args.program = [os.path.abspath(a) if os.path.exists(a) else a for a in args.program]
+    if args.lib:
+        args.lib = os.path.abspath(args.lib)
+    return args
+
+
+def loads(library):
+    """The loader only prints a line about a library that it cannot find."""
+    true = subprocess.run(["/bin/true"], env={"LD_PRELOAD": library}, stderr=subprocess.PIPE,
+                          check=False)
+    return not true.stderr
+
+
+def main():
+    args = parse()
+    if args.beside and not loads(args.beside):
+        print(f"{args.beside} is not installed")
+        return SKIP
+    if not isolate():
+        print("no namespaces of our own here: leftovers of others may show", file=sys.stderr)
+    bare = Run(args, set()).go()
+    if SKIP in bare.code.values():
+        print("".join(bare.out.values()))
+        return SKIP
+    failures = list(bare.problems)
+    for problem in failures:
+        print(f"[bare] {problem}")
+    # A test whose bare run already complains is wrong, whatever the others do.
+    for role, text in bare.out.items():
+        if "FAILED" in text or args.show:
+            print(f"[bare {role}] {text}{bare.err[role]}")
+        if "FAILED" in text:
+            failures.append("bare")
+    for name, preloaded in variants(args):
+        run = Run(args, preloaded).go()
+        failures += compare(name, bare, run)
+        if args.show:
+            print(f"[{name}] counters: {run.stats}")
+        if name == "both":
+            failures += check_expectations(name, args.expect, run.stats)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+/* SIGKILL of a sender in the middle of 64 MiB: the reader gets a prefix of the stream and then what
+ * TCP shows, an end, or a reset if the dead side had unread data itself (argument "unread"). */
+#include "pair.h"
+
+#include <signal.h>
+
+#define TOTAL (64 << 20)
+#define ENOUGH (9 << 20)
+
+static int with_unread(const struct end *e)
+{
+	return e->argc && !strcmp(e->argv[0], "unread");
+}
+
+/* Killed by the other side while it sends. */
+static void server(struct end *e)
+{
+	if (with_unread(e))
+		await('u');
+	put(e, e->fd, TOTAL);
+	say("never here");
+}
+
+static void client(struct end *e)
+{
+	char *buf = malloc(1 << 20);
+	size_t got = 0;
+	ssize_t r;
+
+	if (with_unread(e)) {
+		put(e, e->fd, 10);
+		tell('u');
+	}
+	while ((r = recv(e->fd, buf, 1 << 20, 0)) > 0) {
+		took(e, buf, r);
+		if (got < ENOUGH && got + r >= ENOUGH)
+			kill(e->peer, SIGKILL);
+		got += r;
+	}
+	say("recv at the end: %s", result(r));
+	say("a prefix: %d", got >= ENOUGH && got < TOTAL);
+	say("recv again: %s", result(recv(e->fd, buf, 1, 0)));
+	say("send: %d", send(e->fd, buf, 1, MSG_NOSIGNAL) >= -1);
+	free(buf);
+}
+
+const struct pair pair = { .client = client, .server = server };

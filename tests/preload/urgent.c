@@ -1,0 +1,65 @@
+/* Urgent data: MSG_OOB, SIOCATMARK, POLLPRI, SIGURG, SO_OOBINLINE, on a connection in full use. */
+#include "pair.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+
+static volatile sig_atomic_t urgs;
+
+static void on_urg(int sig)
+{
+	urgs++;
+}
+
+static void server(struct end *e)
+{
+	struct sigaction sa = { .sa_handler = on_urg, .sa_flags = SA_RESTART };
+	char c = 0, line[10];
+	int one = 1;
+
+	sigaction(SIGURG, &sa, NULL);
+	check(!fcntl(e->fd, F_SETOWN, getpid()));
+	tell('r');
+	await_events(e->fd, POLLPRI);
+	say("urgent, at mark %d, signals %d", sockatmark(e->fd), urgs > 0);
+	check(recv(e->fd, line, 4, 0) == 4);
+	say("before the mark: %.4s, at mark %d", line, sockatmark(e->fd));
+	check(recv(e->fd, &c, 1, MSG_OOB) == 1);
+	say("urgent byte: %c", c);
+	say("again: %s", result(recv(e->fd, &c, 1, MSG_OOB)));
+	check(recv(e->fd, line, 4, MSG_WAITALL) == 4);
+	say("after the mark: %.4s", line);
+	put(e, e->fd, 100000);
+	take(e, e->fd, 100000);
+	check(!setsockopt(e->fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)));
+	tell('i');
+	await('s');
+	await_unread(e->fd, 9);
+	check(recv(e->fd, line, 10, 0) == 4);
+	check(sockatmark(e->fd) == 1);
+	check(recv(e->fd, line, 10, 0) == 5);
+	say("inline: %.5s", line);
+	put(e, e->fd, 100000);
+	take(e, e->fd, 100000);
+}
+
+static void client(struct end *e)
+{
+	await('r');
+	check(send(e->fd, "abcd", 4, 0) == 4);
+	check(send(e->fd, "!", 1, MSG_OOB) == 1);
+	check(send(e->fd, "efgh", 4, 0) == 4);
+	take(e, e->fd, 100000);
+	put(e, e->fd, 100000);
+	await('i');
+	check(send(e->fd, "abcd", 4, 0) == 4);
+	check(send(e->fd, "!", 1, MSG_OOB) == 1);
+	check(send(e->fd, "efgh", 4, 0) == 4);
+	tell('s');
+	take(e, e->fd, 100000);
+	put(e, e->fd, 100000);
+	say("done");
+}
+
+const struct pair pair = { .client = client, .server = server };

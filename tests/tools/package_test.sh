@@ -1,0 +1,46 @@
+#!/bin/sh
+# Builds the Debian package from a copy of the source, unpacks it somewhere, and uses it from there.
+# package_test.sh SOURCE
+set -eu
+for need in dpkg-buildpackage dh meson ninja; do
+	command -v "$need" >/dev/null || { echo "skip: no $need"; exit 77; }
+done
+source=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/source" "$work/root"
+# what git would carry, committed or not; a release without git is taken whole but for its builds
+if git -C "$source" rev-parse >/dev/null 2>&1; then
+	(cd "$source" && git ls-files -z -co --exclude-standard | tar -c --null --ignore-failed-read -T - -f -) |
+		tar -x -C "$work/source"
+else
+	tar -c -C "$source" --exclude './build*' . | tar -x -C "$work/source"
+fi
+unset DLACCEL DLACCEL_TOOL DLACCEL_LIBRARY LD_PRELOAD LD_LIBRARY_PATH CFLAGS LDFLAGS
+cd "$work/source"
+dpkg-buildpackage -us -uc -b >"$work/log" 2>&1 || { tail -50 "$work/log"; echo "the package does not build"; exit 1; }
+set -- "$work"/dlaccel_*.deb
+dpkg -x "$1" "$work/root"
+cd "$work"
+
+fail() { echo "FAIL: $*"; exit 1; }
+tool=$work/root/usr/bin/dlaccel
+library=$(find "$work/root/usr/lib" -name libdlaccel.so)
+[ -n "$library" ] || fail "no library in the package"
+version=$(sed -n "s/^  version: '\(.*\)',/\1/p" "$source/meson.build")
+[ "$("$tool" --version)" = "dlaccel $version" ] || fail "--version"
+dpkg-deb -f "$1" Version | grep -qx "$version" || fail "the package's version is not the project's"
+"$tool" run -- true || fail "run -- true"
+[ "$("$tool" run -q -- printenv LD_PRELOAD)" = "$library" ] || fail "run does not preload the package's library"
+status=0
+"$tool" run -q -- sh -c 'exit 42' || status=$?
+[ $status = 42 ] || fail "exit status $status instead of 42"
+"$tool" doctor true >doctor.txt || { cat doctor.txt; fail "doctor"; }
+needed=$(objdump -p "$library" | awk '/NEEDED/ { print $2 }' | grep -v '^ld-linux' | tr '\n' ' ')
+[ "$needed" = "libc.so.6 " ] || fail "the library needs $needed"
+for page in man1/dlaccel.1 man7/libdlaccel.7; do
+	gzip -t "$work/root/usr/share/man/$page.gz" || fail "no manual $page"
+done
+gzip -dc "$work/root/usr/share/man/man7/libdlaccel.7.gz" | grep -q DLACCEL_NET_RING || fail "the manual lacks the settings"
+dpkg-deb -f "$1" Depends | grep -q 'libc6' || fail "no dependency on libc6"
+echo "ok: $(basename "$1")"
