@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""Takes out one fence, doorbell or re-check after the other and demands that the tests notice.
+
+    mutate.py [--only NAME,...] [--list] [--source DIR]
+
+A line of rdma/ or shim/ that is marked `/* MUTATE: name */` is mutated in a copy of the tree: a
+condition becomes false, `return call();` becomes `return true;`, an initialiser the harmless value in
+SPECIAL, any other statement is removed. The copy is built, and the checks below run until one fails.
+Exit status: 0 all mutants were noticed and the tree itself was not, 1 otherwise.
+
+A fence is noticed only where the machine really reorders; the races (diff_fuzz race) run each
+window some ten thousand times for that. Not part of the test suites: it takes half an hour.
+"""
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+TAG = re.compile(r"/\* MUTATE: (\w+) \*/")
+SPECIAL = {
+    # Without it the doorbell is believed to be sent; `false` would only keep the stream inline.
+    "first_doorbell": ("if (doorbell(s, fd))", "if (1)"),
+    "recheck_before_sleep": ("stream_ready(s)", "READY_NO"),
+}
+# The cheapest first; the first two find what is plainly missing.
+CHECKS = [
+    # (environment, program and arguments); {pair} stands for run_pair.py --lib LIB --variants both --
+    ({}, "{fuzz} race --seeds 0:7 --rounds 4000 --preload {lib}"),
+    ({}, "{fuzz} step --seeds 0:10 --preload {lib}"),
+    ({"DLACCEL_SPIN": "20"}, "{fuzz} race --seeds 0:28 --rounds 10000 --preload {lib}"),
+    ({}, "{fuzz} stream --seeds 0:8 --mib 8 --preload {lib}"),
+    ({}, "{fuzz} step --seeds 10:50 --preload {lib}"),
+    ({}, "{pair} {preload}/pair_fork_server"),
+    ({}, "{pair} {preload}/pair_half_close"),
+    ({}, "{pair} {preload}/pair_epoll_threads"),
+    ({}, "{pair} {preload}/pair_et_short"),
+    ({}, "{pair} {preload}/pair_threads_one_socket"),
+]
+SECONDS = 240
+
+
+def tagged_lines(source):
+    """(name, file, line number from 0) of every mark."""
+    found = []
+    for folder in ("rdma", "shim"):
+        for top, _, names in sorted(os.walk(os.path.join(source, folder))):
+            for name in sorted(n for n in names if n.endswith((".c", ".h"))):
+                path = os.path.join(top, name)
+                with open(path) as f:
+                    for i, line in enumerate(f):
+                        for tag in TAG.findall(line):
+                            found.append((tag, os.path.relpath(path, source), i))
+    return found
+
+
+def mutate(name, line):
+    code = TAG.sub("", line)
+    if name in SPECIAL:
+        old, new = SPECIAL[name]
+        assert old in code, f"{name}: {old} is not there any more: {line}"
+        return code.replace(old, new)
+    m = re.match(r"(\s*(?:\} else )?(?:if|while) \()(.*)(\)\s*(?:\{|\w.*;)?\s*)$", code)
+    if m:
+        return f"{m[1]}0 && ({m[2]}){m[3]}"
+    if re.match(r"\s*return .*;\s*$", code):
+        return re.sub(r"return .*;", "return true;", code)
+    assert code.rstrip().endswith(";"), f"{name}: not one statement: {line}"
+    return re.sub(r"\S.*;", ";", code)
+
+
+class Tree:
+    """A copy of the sources with a build of its own."""
+
+    def __init__(self, source, top):
+        self.source, self.path = source, os.path.join(top, "tree")
+        os.mkdir(self.path)
+        for name in ("meson.build", "meson_options.txt", "shim", "rdma", "gpu", "profiler", "tools",
+                     "man", "tests", "README.md", "LICENSE"):
+            copy = shutil.copytree if os.path.isdir(os.path.join(source, name)) else shutil.copy
+            copy(os.path.join(source, name), os.path.join(self.path, name))
+        self.build = os.path.join(self.path, "build")
+        subprocess.run(["meson", "setup", self.build, self.path], check=True,
+                       stdout=subprocess.DEVNULL)
+        self.targets = ["shim/libdlaccel.so", "tests/fuzz/diff_fuzz"]
+        self.targets += sorted({arg.split("/")[-1].replace("pair_", "tests/preload/pair_", 1)
+                                for _, c in CHECKS for arg in c.split() if "/pair_" in arg})
+
+    def compile(self):
+        subprocess.run(["ninja", "-C", self.build, *self.targets], check=True,
+                       stdout=subprocess.DEVNULL)
+
+    def rewrite(self, path, number, new):
+        with open(os.path.join(self.path, path)) as f:
+            lines = f.readlines()
+        old, lines[number] = lines[number], new
+        with open(os.path.join(self.path, path), "w") as f:
+            f.writelines(lines)
+        return old
+
+    def command(self, text):
+        lib = os.path.join(self.build, "shim/libdlaccel.so")
+        pair = [sys.executable, os.path.join(self.path, "tests/harness/run_pair.py"), "--lib", lib,
+                "--variants", "both", "--timeout", "60", "--"]
+        argv = []
+        for word in text.split():
+            argv += pair if word == "{pair}" else [word.format(
+                lib=lib, fuzz=os.path.join(self.build, "tests/fuzz/diff_fuzz"),
+                preload=os.path.join(self.build, "tests/preload"))]
+        return argv
+
+    def first_failure(self):
+        """The check that fails, or None."""
+        for env, text in CHECKS:
+            full = dict(os.environ, DLACCEL_NET_THRESHOLD="1", **env)
+            child = subprocess.Popen(self.command(text), env=full, stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL, start_new_session=True)
+            try:
+                if child.wait(SECONDS):
+                    return text
+            except subprocess.TimeoutExpired:
+                os.killpg(child.pid, 9)
+                child.wait()
+                return f"{text} (no end)"
+        return None
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    here = os.path.dirname(os.path.abspath(__file__))
+    p.add_argument("--source", default=os.path.join(here, "..", ".."))
+    p.add_argument("--only", default="")
+    p.add_argument("--list", action="store_true")
+    args = p.parse_args()
+    marks = tagged_lines(os.path.abspath(args.source))
+    only = set(filter(None, args.only.split(",")))
+    if args.list:
+        print("\n".join(f"{name:24} {path}:{number + 1}" for name, path, number in marks))
+        return 0
+    survivors = []
+    with tempfile.TemporaryDirectory() as top:
+        tree = Tree(os.path.abspath(args.source), top)
+        tree.compile()
+        # Checks that fail by themselves would "notice" everything.
+        failure = tree.first_failure()
+        print(f"{'(no mutation)':24} {'FAILS: ' + failure if failure else 'passes'}", flush=True)
+        for name, path, number in marks if not failure else []:
+            if only and name not in only:
+                continue
+            with open(os.path.join(tree.path, path)) as f:
+                line = f.readlines()[number]
+            tree.rewrite(path, number, mutate(name, line))
+            tree.compile()
+            found = tree.first_failure()
+            tree.rewrite(path, number, line)
+            print(f"{name:24} {'noticed by ' + found if found else 'SURVIVES'}", flush=True)
+            if not found:
+                survivors.append(name)
+    print(f"{len(survivors)} survivors {survivors}")
+    return 1 if survivors or failure else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
