@@ -1,0 +1,356 @@
+/* Streams and events. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "api.h"
+#include "printf.h"
+
+static struct stream *per_thread_stream(struct ctx *ctx)
+{
+	struct stream *s;
+
+	for (int i = 0; i < tls.nown; i++)
+		if (tls.own[i].ctx == ctx && handle_is(tls.own[i].s, H_STREAM))
+			return tls.own[i].s;
+	s = stream_create(ctx, 0, 0);
+	s->per_thread = true;
+	handle_add(s, H_STREAM);
+	tls.own[tls.nown % 16].ctx = ctx;
+	tls.own[tls.nown % 16].s = s;
+	if (tls.nown < 15)
+		tls.nown++;
+	return s;
+}
+
+int stream_of(struct ctx *ctx, CUstream h, struct stream **ret)
+{
+	if (h == NULL)
+		h = tls.ptds ? CU_STREAM_PER_THREAD : CU_STREAM_LEGACY;
+	if (h == CU_STREAM_LEGACY)
+		*ret = ctx->null_stream;
+	else if (h == CU_STREAM_PER_THREAD)
+		*ret = per_thread_stream(ctx);
+	else if (handle_is(h, H_STREAM))
+		*ret = h;
+	else
+		return misuse(CUDA_ERROR_INVALID_HANDLE, "%p is no stream", (void *)h);
+	return 0;
+}
+
+static CUresult make(CUstream *ret, unsigned flags, int priority)
+{
+	struct ctx *ctx;
+
+	ENTER(ctx);
+	if (!ret || flags & ~1u)
+		LEAVE(CUDA_ERROR_INVALID_VALUE);
+	priority = priority > LEAST_PRIORITY ? LEAST_PRIORITY : priority < GREATEST_PRIORITY ? GREATEST_PRIORITY : priority;
+	*ret = stream_create(ctx, flags, priority);
+	handle_add(*ret, H_STREAM);
+	LEAVE(CUDA_SUCCESS);
+}
+
+CUresult cuStreamCreate(CUstream *ret, unsigned int flags)
+{
+	CALL();
+	return make(ret, flags, 0);
+}
+
+CUresult cuStreamCreateWithPriority(CUstream *ret, unsigned int flags, int priority)
+{
+	CALL();
+	return make(ret, flags, priority);
+}
+
+CUresult cuStreamDestroy_v2(CUstream s)
+{
+	struct ctx *ctx;
+
+	ENTER(ctx);
+	CALL();
+	if (!handle_is(s, H_STREAM) || s->per_thread)
+		LEAVE(misuse(CUDA_ERROR_INVALID_HANDLE, "destroying what is no stream"));
+	capture_stream_gone(s);
+	handle_remove(s);
+	stream_destroy(s);
+	LEAVE(CUDA_SUCCESS);
+}
+
+#define STREAM(ctx, h, s) do { int src_ = stream_of(ctx, h, &(s)); if (src_) LEAVE(src_); } while (0)
+
+CUresult cuStreamSynchronize(CUstream h)
+{
+	struct ctx *ctx;
+	struct stream *s;
+	int rc;
+
+	ENTER(ctx);
+	CALL();
+	STREAM(ctx, h, s);
+	rc = capture_blocks(s->ctx, s, false);
+	if (!rc)
+		rc = stream_wait(s);
+	unlock();
+	device_printf_flush();
+	return (CUresult)rc;
+}
+
+CUresult cuStreamQuery(CUstream h)
+{
+	struct ctx *ctx;
+	struct stream *s;
+	bool ready;
+	int rc;
+
+	ENTER(ctx);
+	CALL();
+	STREAM(ctx, h, s);
+	rc = capture_blocks(s->ctx, s, false);
+	if (rc)
+		LEAVE(rc);
+	ready = fence_reached(s->last);
+	if (s->legacy)
+		for (struct stream *o = s->ctx->streams; o && ready; o = o->next)
+			ready = o->flags & CU_STREAM_NON_BLOCKING || fence_reached(o->last);
+	LEAVE(s->ctx->sticky ? s->ctx->sticky : ready ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY);
+}
+
+CUresult cuStreamGetFlags(CUstream h, unsigned int *flags)
+{
+	struct ctx *ctx;
+	struct stream *s;
+
+	ENTER(ctx);
+	CALL();
+	STREAM(ctx, h, s);
+	if (!flags)
+		LEAVE(CUDA_ERROR_INVALID_VALUE);
+	*flags = s->flags;
+	LEAVE(CUDA_SUCCESS);
+}
+
+CUresult cuStreamGetPriority(CUstream h, int *priority)
+{
+	struct ctx *ctx;
+	struct stream *s;
+
+	ENTER(ctx);
+	CALL();
+	STREAM(ctx, h, s);
+	if (!priority)
+		LEAVE(CUDA_ERROR_INVALID_VALUE);
+	*priority = s->priority;
+	LEAVE(CUDA_SUCCESS);
+}
+
+CUresult cuStreamGetId(CUstream h, unsigned long long *id)
+{
+	struct ctx *ctx;
+	struct stream *s;
+
+	ENTER(ctx);
+	CALL();
+	STREAM(ctx, h, s);
+	if (!id)
+		LEAVE(CUDA_ERROR_INVALID_VALUE);
+	*id = s->id;
+	LEAVE(CUDA_SUCCESS);
+}
+
+CUresult cuStreamGetCtx(CUstream h, CUcontext *ret)
+{
+	struct ctx *ctx;
+	struct stream *s;
+
+	ENTER(ctx);
+	CALL();
+	STREAM(ctx, h, s);
+	if (!ret)
+		LEAVE(CUDA_ERROR_INVALID_VALUE);
+	*ret = s->ctx;
+	LEAVE(CUDA_SUCCESS);
+}
+
+CUresult cuStreamGetDevice(CUstream h, CUdevice *ret)
+{
+	struct ctx *ctx;
+	struct stream *s;
+
+	ENTER(ctx);
+	CALL();
+	STREAM(ctx, h, s);
+	if (!ret)
+		LEAVE(CUDA_ERROR_INVALID_VALUE);
+	*ret = s->ctx->device;
+	LEAVE(CUDA_SUCCESS);
+}
+
+/* Events */
+
+void event_free(struct event *e)
+{
+	fence_put(e->fence);
+	free(e->cap_nodes);
+	free(e);
+}
+
+CUresult cuEventCreate(CUevent *ret, unsigned int flags)
+{
+	struct ctx *ctx;
+	struct event *e;
+
+	ENTER(ctx);
+	CALL();
+	if (!ret || flags & ~7u || (flags & CU_EVENT_INTERPROCESS && !(flags & CU_EVENT_DISABLE_TIMING)))
+		LEAVE(CUDA_ERROR_INVALID_VALUE);
+	e = calloc(1, sizeof(*e));
+	if (!e)
+		LEAVE(CUDA_ERROR_OUT_OF_MEMORY);
+	e->ctx = ctx;
+	e->flags = flags;
+	e->next = ctx->events;
+	ctx->events = e;
+	handle_add(e, H_EVENT);
+	*ret = e;
+	LEAVE(CUDA_SUCCESS);
+}
+
+CUresult cuEventDestroy_v2(CUevent e)
+{
+	struct ctx *ctx;
+
+	ENTER(ctx);
+	CALL();
+	if (!handle_is(e, H_EVENT))
+		LEAVE(misuse(CUDA_ERROR_INVALID_HANDLE, "destroying what is no event"));
+	for (struct event **p = &e->ctx->events; *p; p = &(*p)->next)
+		if (*p == e) {
+			*p = e->next;
+			break;
+		}
+	handle_remove(e);
+	event_free(e);
+	LEAVE(CUDA_SUCCESS);
+}
+
+#define EVENT(e) do { if (!handle_is(e, H_EVENT)) LEAVE(misuse(CUDA_ERROR_INVALID_HANDLE, "%p is no event", (void *)(e))); } while (0)
+
+static CUresult record(CUevent e, CUstream h, unsigned flags)
+{
+	struct ctx *ctx;
+	struct stream *s;
+	struct op *op;
+	int rc = 0;
+
+	ENTER(ctx);
+	EVENT(e);
+	STREAM(ctx, h, s);
+	if (flags & ~1u)
+		LEAVE(CUDA_ERROR_INVALID_VALUE);
+	if (e->ctx != s->ctx)
+		LEAVE(misuse(CUDA_ERROR_INVALID_HANDLE, "event and stream belong to different contexts"));
+	if (capture_event(s, e, &rc))
+		LEAVE(rc);
+	op = op_create(OPT_EVENT, NULL, NULL, NULL, "event");
+	op->cost = clock_cost("event");
+	op->always = true;
+	fence_set(&e->fence, op->done);
+	stream_submit(s, op);
+	LEAVE(CUDA_SUCCESS);
+}
+
+CUresult cuEventRecord(CUevent e, CUstream h)
+{
+	CALL();
+	return record(e, h, 0);
+}
+
+CUresult cuEventRecordWithFlags(CUevent e, CUstream h, unsigned int flags)
+{
+	CALL();
+	return record(e, h, flags);
+}
+
+CUresult cuStreamWaitEvent(CUstream h, CUevent e, unsigned int flags)
+{
+	struct ctx *ctx;
+	struct stream *s;
+	struct op *op;
+	int rc = 0;
+
+	ENTER(ctx);
+	CALL();
+	EVENT(e);
+	STREAM(ctx, h, s);
+	if (flags & ~1u)
+		LEAVE(CUDA_ERROR_INVALID_VALUE);
+	if (capture_wait(s, e, &rc))
+		LEAVE(rc);
+	if (!e->fence)
+		LEAVE(CUDA_SUCCESS); /* never recorded: nothing to wait for */
+	op = op_create(OPT_WAIT, NULL, NULL, NULL, "wait");
+	op->always = true;
+	op_depend(op, e->fence);
+	stream_submit(s, op);
+	LEAVE(CUDA_SUCCESS);
+}
+
+CUresult cuEventQuery(CUevent e)
+{
+	struct ctx *ctx;
+	int rc;
+
+	ENTER(ctx);
+	CALL();
+	EVENT(e);
+	rc = e->capture ? CUDA_ERROR_CAPTURED_EVENT : capture_blocks(ctx, NULL, true);
+	if (rc)
+		LEAVE(rc);
+	LEAVE(fence_reached(e->fence) ? (CUresult)e->ctx->sticky : CUDA_ERROR_NOT_READY);
+}
+
+CUresult cuEventSynchronize(CUevent e)
+{
+	struct ctx *ctx;
+	struct ctx *owner;
+	int rc;
+
+	ENTER(ctx);
+	CALL();
+	EVENT(e);
+	rc = e->capture ? CUDA_ERROR_CAPTURED_EVENT : capture_blocks(ctx, NULL, true);
+	if (rc)
+		LEAVE(rc);
+	owner = e->ctx;
+	fence_wait(e->fence);
+	rc = owner->sticky;
+	unlock();
+	device_printf_flush();
+	return (CUresult)rc;
+}
+
+CUresult cuEventElapsedTime(float *ms, CUevent a, CUevent b)
+{
+	struct ctx *ctx;
+
+	ENTER(ctx);
+	CALL();
+	EVENT(a);
+	EVENT(b);
+	if (!ms)
+		LEAVE(CUDA_ERROR_INVALID_VALUE);
+	if (!a->fence || !b->fence || (a->flags | b->flags) & CU_EVENT_DISABLE_TIMING)
+		LEAVE(misuse(CUDA_ERROR_INVALID_HANDLE, "elapsed time of events never recorded, or without timing"));
+	if (!fence_reached(a->fence) || !fence_reached(b->fence))
+		LEAVE(CUDA_ERROR_NOT_READY);
+	if (settings.virtual_clock)
+		*ms = (float)(((double)b->fence->vend - (double)a->fence->vend) * 1e-6);
+	else
+		*ms = (float)((b->fence->wall - a->fence->wall) * 1e3);
+	LEAVE(CUDA_SUCCESS);
+}
+
+CUresult cuEventElapsedTime_v2(float *ms, CUevent a, CUevent b)
+{
+	return cuEventElapsedTime(ms, a, b);
+}

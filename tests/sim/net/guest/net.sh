@@ -1,0 +1,101 @@
+# Network and soft-RoCE inside a guest; sourced by Guest.net().
+#
+# Two hosts in one guest: va 10.1.0.1 and vb 10.1.0.2 are the ends of a veth pair, both in the
+# initial network namespace, because rxe carries traffic in no other (6.1 and 6.12). Policy routing
+# makes packets cross the pair that the kernel would deliver at once as local; a socket that is
+# bound to neither address is taken for one of the other host.
+
+veth_rules() {
+	ip rule add pref 10 iif va lookup local
+	ip rule add pref 11 iif vb lookup local
+	ip rule add pref 12 from 10.1.0.1 to 10.1.0.1 lookup local
+	ip rule add pref 13 from 10.1.0.2 to 10.1.0.2 lookup local
+	ip rule add pref 20 from 10.1.0.1 to 10.1.0.2 lookup 101
+	ip rule add pref 21 from 10.1.0.2 to 10.1.0.1 lookup 102
+	ip rule add pref 22 oif va to 10.1.0.2 lookup 101
+	ip rule add pref 23 oif vb to 10.1.0.1 lookup 102
+	ip rule add pref 30 iif lo to 10.1.0.2 lookup 101
+	ip rule add pref 31 iif lo to 10.1.0.1 lookup 102
+	ip rule add pref 100 lookup local
+	ip rule del pref 0
+}
+
+# Routes and neighbours vanish with the link: repeated after every `up`. Neighbours are fixed
+# because rdma_resolve_addr loses an ARP answer that comes back within its own call, and then
+# sleeps for its whole limit.
+veth_paths() {
+	ip route replace 10.1.0.2 dev va src 10.1.0.1 table 101
+	ip route replace 10.1.0.1 dev vb src 10.1.0.2 table 102
+	ip neigh replace 10.1.0.2 lladdr "$(cat /sys/class/net/vb/address)" dev va nud permanent
+	ip neigh replace 10.1.0.1 lladdr "$(cat /sys/class/net/va/address)" dev vb nud permanent
+}
+
+veth_hosts() { # [MTU]
+	local d
+	modprobe -a veth rdma_rxe rdma_ucm ib_umad sch_netem || return 1
+	veth_rules
+	ip link add va mtu "${1:-9000}" type veth peer name vb mtu "${1:-9000}" || return 1
+	sysctl -qw net.ipv4.conf.all.rp_filter=0
+	for d in va vb; do
+		sysctl -qw net.ipv4.conf.$d.rp_filter=0 net.ipv4.conf.$d.accept_local=1 \
+			net.ipv4.conf.$d.arp_ignore=1 net.ipv4.conf.$d.arp_announce=2 \
+			net.ipv6.conf.$d.disable_ipv6=1
+	done
+	ip addr add 10.1.0.1/32 dev va
+	ip addr add 10.1.0.2/32 dev vb
+	ip link set va up
+	ip link set vb up
+	veth_paths
+	rdma_add rxea va && rdma_add rxeb vb
+}
+
+nic_host() { # ADDRESS/LENGTH [MTU]
+	modprobe -a virtio_net rdma_rxe rdma_ucm ib_umad sch_netem || return 1
+	ip addr add "$1" dev eth0
+	ip link set eth0 mtu "${2:-9000}" up
+	rdma_add rxe0 eth0
+}
+
+rdma_active() { # DEVICE
+	local i
+	for i in $(seq 200); do
+		rdma link show "$1/1" 2>/dev/null | grep -q 'state ACTIVE' && return 0
+		sleep .05
+	done
+	echo "$1 did not become active" >&2
+	return 1
+}
+
+rdma_add() { # DEVICE NETDEV
+	rdma link add "$1" type rxe netdev "$2" && rdma_active "$1"
+}
+
+rdma_del() { # DEVICE; returns when the programs that hold it have let it go
+	rdma link delete "$1"
+}
+
+link_down() { ip link set "$1" down; }
+
+link_up() { # NETDEV
+	ip link set "$1" up
+	case $1 in va | vb) veth_paths ;; esac
+}
+
+# loss NETDEV PERCENT: of what leaves by it; 0 takes it off again
+loss() {
+	tc qdisc del dev "$1" root 2>/dev/null
+	[ "$2" = 0 ] || tc qdisc add dev "$1" root netem loss "$2%"
+}
+
+counter() { # DEVICE NAME
+	cat "/sys/class/infiniband/$1/ports/1/hw_counters/$2"
+}
+
+gid_index() { # DEVICE ADDRESS: of the RoCE v2 identifier that carries the address
+	local hex f
+	hex=$(printf '%02x%02x:%02x%02x' ${2//./ })
+	for f in /sys/class/infiniband/$1/ports/1/gids/*; do
+		grep -q "ffff:$hex\$" "$f" && echo "${f##*/}" && return 0
+	done
+	return 1
+}
