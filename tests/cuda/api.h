@@ -1,0 +1,62 @@
+/*
+ * The driver as the programs of this folder use it: by dlopen and dlsym, so that the same program
+ * runs bare and preloaded, on the stub, on the simulated device and on a real one.
+ */
+#pragma once
+#include "check.h"
+#include "cuda_abi.h"
+
+#include <dlfcn.h>
+
+#define TEST_CALLS(CALL)                                                                           \
+	CALL(cuDeviceGet, (CUdevice * ret_device, int ordinal))                                    \
+	CALL(cuDeviceGetName, (char *ret_name, int n, CUdevice device))                            \
+	CALL(cuDriverGetVersion, (int *ret_version))                                               \
+	CALL(cuCtxCreate_v2, (CUcontext * ret_ctx, unsigned flags, CUdevice device))               \
+	CALL(cuCtxDestroy_v2, (CUcontext ctx))                                                     \
+	CALL(cuCtxSynchronize, (void))                                                             \
+	CALL(cuModuleLoadData, (void **ret_module, const void *image))                             \
+	CALL(cuModuleUnload, (void *module))                                                       \
+	CALL(cuModuleGetFunction, (CUfunction * ret_f, void *module, const char *name))            \
+	CALL(cuMemFree_v2, (CUdeviceptr p))                                                        \
+	CALL(cuMemFreeHost, (void *p))                                                             \
+	CALL(cuMemcpyDtoH_v2, (void *to, CUdeviceptr from, size_t n))                              \
+	CALL(cuMemcpyHtoD_v2, (CUdeviceptr to, const void *from, size_t n))                        \
+	CALL(cuStreamCreate, (CUstream * ret_s, unsigned flags))                                   \
+	CALL(cuStreamCreateWithPriority, (CUstream * ret_s, unsigned flags, int priority))         \
+	CALL(cuStreamDestroy_v2, (CUstream s))                                                     \
+	CALL(cuStreamSynchronize, (CUstream s))                                                    \
+	CALL(cuEventCreate, (CUevent * ret_e, unsigned flags))                                     \
+	CALL(cuEventDestroy_v2, (CUevent e))                                                       \
+	CALL(cuEventSynchronize, (CUevent e))                                                      \
+	CALL(cuFuncSetAttribute, (CUfunction f, int attribute, int value))
+
+#define CALL(name, params) typedef CUresult api_##name params;
+CUDA_CALLS(CALL)
+TEST_CALLS(CALL)
+#undef CALL
+
+/* What the driver at hand lacks stays NULL; a program needs only what it calls. */
+struct api {
+#define CALL(name, params) api_##name *name;
+	CUDA_CALLS(CALL)
+	TEST_CALLS(CALL)
+#undef CALL
+};
+
+static struct api cu;
+static void *api_driver;
+
+static inline int api_load(void)
+{
+	api_driver = dlopen("libcuda.so.1", RTLD_NOW);
+	if (!api_driver)
+		return -1;
+#define CALL(name, params) cu.name = (api_##name *)dlsym(api_driver, #name);
+	CUDA_CALLS(CALL)
+	TEST_CALLS(CALL)
+#undef CALL
+	return 0;
+}
+
+#define OK(call) CHECK_EQ(call, CUDA_SUCCESS)

@@ -1,0 +1,291 @@
+/*
+ * What goes wrong, on the simulated device, with the codes that a driver answers bare: they must come
+ * preloaded from the same call, or for errors of running kernels from the next synchronising one.
+ * Argument: one of the cases, or none for all. Each case runs in a process of its own.
+ */
+#include "api.h"
+#include "counters.h"
+#include "kernels.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define WORDS 64
+#define INVALID_HANDLE 400
+#define ILLEGAL_ADDRESS 700
+#define MAX_DYNAMIC_SHARED 8
+
+static CUfunction mix, spin;
+static CUdeviceptr a, b;
+static CUcontext ctx;
+static void *module;
+
+static CUresult launch(CUfunction f, CUdeviceptr to, CUstream s, unsigned block, unsigned shared)
+{
+	uint32_t c = 1, n = WORDS;
+	void *params[] = { &to, &b, &c, &n };
+
+	return cu.cuLaunchKernel(f, 1, 1, 1, block, 1, 1, shared, s, params, NULL);
+}
+
+/* Keeps the device busy so long that what follows is queued. */
+static void busy(CUstream s)
+{
+	uint32_t times = 20000, n = WORDS;
+	void *params[] = { &a, &times, &n };
+
+	for (int i = 0; i < 4; i++)
+		OK(cu.cuLaunchKernel(spin, 1, 1, 1, WORDS, 1, 1, 0, s, params, NULL));
+}
+
+static void set_up(void)
+{
+	CUdevice device;
+
+	CHECK(!api_load());
+	OK(cu.cuInit(0));
+	OK(cu.cuDeviceGet(&device, 0));
+	OK(cu.cuCtxCreate_v2(&ctx, 0, device));
+	OK(cu.cuModuleLoadData(&module, kernels_ptx));
+	OK(cu.cuModuleGetFunction(&mix, module, "mix"));
+	OK(cu.cuModuleGetFunction(&spin, module, "spin"));
+	OK(cu.cuMemAlloc_v2(&a, WORDS * 4));
+	OK(cu.cuMemAlloc_v2(&b, WORDS * 4));
+	OK(cu.cuMemsetD32Async(a, 1, WORDS, NULL));
+	OK(cu.cuMemsetD32Async(b, 2, WORDS, NULL));
+	OK(launch(mix, a, NULL, WORDS, 0));
+	OK(launch(mix, a, NULL, WORDS, 0));
+}
+
+static void invalid(void)
+{
+	uint32_t c = 1, n = WORDS;
+	void *params[] = { &a, &b, &c, &n };
+
+	busy(NULL);
+	CHECK_EQ(launch(mix, a, NULL, 4096, 0), CUDA_ERROR_INVALID_VALUE);
+	CHECK_EQ(launch(mix, a, NULL, WORDS, 64 << 20), CUDA_ERROR_INVALID_VALUE);
+	CHECK_EQ(launch(NULL, a, NULL, WORDS, 0), INVALID_HANDLE);
+	CHECK_EQ(cu.cuLaunchKernel(mix, 0, 1, 1, WORDS, 1, 1, 0, NULL, params, NULL),
+		CUDA_ERROR_INVALID_VALUE);
+	CHECK_EQ(cu.cuLaunchKernel(mix, 1, 70000, 1, WORDS, 1, 1, 0, NULL, params, NULL),
+		CUDA_ERROR_INVALID_VALUE);
+	OK(launch(mix, a, NULL, WORDS, 0));
+	OK(cu.cuCtxSynchronize());
+}
+
+static void freed(void)
+{
+	CUdeviceptr p;
+
+	OK(cu.cuMemAlloc_v2(&p, 4096));
+	OK(cu.cuMemsetD32Async(p, 1, 1024, NULL));
+	OK(cu.cuMemsetD32Async(p, 1, 1024, NULL));
+	CHECK_EQ(cu.cuMemsetD32Async(p, 1, 1025, NULL), CUDA_ERROR_INVALID_VALUE);
+	OK(cu.cuMemFree_v2(p));
+	busy(NULL);
+	CHECK_EQ(cu.cuMemsetD32Async(p, 1, 1024, NULL), CUDA_ERROR_INVALID_VALUE);
+	CHECK_EQ(cu.cuMemFree_v2(p), CUDA_ERROR_INVALID_VALUE);
+	OK(cu.cuCtxSynchronize());
+}
+
+static void unloaded(void)
+{
+	void *other;
+
+	OK(cu.cuModuleLoadData(&other, kernels_ptx));
+	OK(cu.cuModuleGetFunction(&spin, other, "spin"));
+	busy(NULL);
+	OK(launch(mix, a, NULL, WORDS, 0));
+	OK(cu.cuModuleUnload(module));
+	busy(NULL);
+	CHECK_EQ(launch(mix, a, NULL, WORDS, 0), INVALID_HANDLE);
+	OK(cu.cuModuleLoadData(&module, kernels_ptx));
+	OK(cu.cuModuleGetFunction(&mix, module, "mix"));
+	OK(launch(mix, a, NULL, WORDS, 0));
+	OK(cu.cuCtxSynchronize());
+}
+
+static void destroyed(void)
+{
+	CUstream s, other;
+
+	OK(cu.cuStreamCreate(&s, 1));
+	OK(cu.cuStreamCreate(&other, 1));
+	OK(launch(mix, a, s, WORDS, 0));
+	OK(launch(mix, a, s, WORDS, 0));
+	OK(cu.cuStreamDestroy_v2(s));
+	busy(other);
+	CHECK(launch(mix, a, s, WORDS, 0) != CUDA_SUCCESS);
+	OK(cu.cuCtxSynchronize());
+}
+
+static void attribute(void)
+{
+	OK(cu.cuFuncSetAttribute(mix, MAX_DYNAMIC_SHARED, 64 << 10));
+	OK(launch(mix, a, NULL, WORDS, 60 << 10));
+	OK(launch(mix, a, NULL, WORDS, 60 << 10));
+	OK(cu.cuFuncSetAttribute(mix, MAX_DYNAMIC_SHARED, 1024));
+	busy(NULL);
+	CHECK_EQ(launch(mix, a, NULL, WORDS, 60 << 10), CUDA_ERROR_INVALID_VALUE);
+	OK(cu.cuCtxSynchronize());
+}
+
+/* A kernel that faults: its launch succeeds, and everything after it says so. */
+static void sticky(void)
+{
+	uint32_t mem[WORDS];
+
+	busy(NULL);
+	for (int i = 0; i < 3; i++)
+		OK(launch(mix, a, NULL, WORDS, 0));
+	OK(launch(mix, 0x10, NULL, WORDS, 0));
+	CHECK_EQ(cu.cuCtxSynchronize(), ILLEGAL_ADDRESS);
+	CHECK_EQ(cu.cuCtxSynchronize(), ILLEGAL_ADDRESS);
+	CHECK_EQ(cu.cuMemcpyDtoH_v2(mem, a, sizeof(mem)), ILLEGAL_ADDRESS);
+	CHECK_EQ(launch(mix, a, NULL, WORDS, 0), ILLEGAL_ADDRESS);
+}
+
+static void *die_with_work(void *arg)
+{
+	OK(cu.cuCtxSetCurrent(ctx));
+	busy(NULL);
+	for (int i = 0; i < 100; i++)
+		OK(launch(mix, a, NULL, WORDS, 0));
+	return NULL;
+}
+
+static uint32_t expected(uint32_t v, int spins, int mixes)
+{
+	for (int i = 0; i < spins; i++)
+		v = v * 5 + 1;
+	for (int i = 0; i < mixes; i++)
+		v = v * 3 + 2 + 1;
+	return v;
+}
+
+static void thread_death(void)
+{
+	uint32_t mem[WORDS], v = 1;
+	pthread_t t;
+
+	CHECK(!pthread_create(&t, NULL, die_with_work, NULL));
+	pthread_join(t, NULL);
+	OK(cu.cuMemcpyDtoH_v2(mem, a, sizeof(mem)));
+	v = expected(v, 0, 2);
+	v = expected(v, 80000, 100);
+	for (int i = 0; i < WORDS; i++)
+		CHECK_EQ(mem[i], v);
+}
+
+/* What a reset takes with it is gone; what comes after it works. */
+static void context_reset(void)
+{
+	CUdevice device;
+	uint32_t mem[WORDS];
+
+	for (int round = 0; round < 3; round++) {
+		busy(NULL);
+		OK(launch(mix, a, NULL, WORDS, 0));
+		OK(cu.cuCtxDestroy_v2(ctx));
+		OK(cu.cuDeviceGet(&device, 0));
+		OK(cu.cuCtxCreate_v2(&ctx, 0, device));
+		OK(cu.cuModuleLoadData(&module, kernels_ptx));
+		OK(cu.cuModuleGetFunction(&mix, module, "mix"));
+		OK(cu.cuModuleGetFunction(&spin, module, "spin"));
+		OK(cu.cuMemAlloc_v2(&a, WORDS * 4));
+		OK(cu.cuMemAlloc_v2(&b, WORDS * 4));
+		OK(cu.cuMemsetD32Async(a, 1, WORDS, NULL));
+		OK(cu.cuMemsetD32Async(b, 2, WORDS, NULL));
+		for (int i = 0; i < 50; i++)
+			OK(launch(mix, a, NULL, WORDS, 0));
+		OK(cu.cuMemcpyDtoH_v2(mem, a, sizeof(mem)));
+		for (int i = 0; i < WORDS; i++)
+			CHECK_EQ(mem[i], expected(1, 0, 50));
+	}
+}
+
+/* Launches whose program ends without waiting for them: they write into memory of ours, mapped. */
+static void exit_without_sync(void)
+{
+	busy(NULL);
+	for (int i = 0; i < 200; i++)
+		OK(launch(mix, a, NULL, WORDS, 0));
+	exit(0);
+}
+
+/* The child of a fork: the driver's to answer, whatever it says, and nothing of ours in the way. */
+static void forked(void)
+{
+	uint32_t mem[WORDS];
+	int status;
+	pid_t pid;
+
+	busy(NULL);
+	pid = fork();
+	if (!pid)
+		_exit(cu.cuCtxSynchronize() == CUDA_SUCCESS ? 1 : 0);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK(WIFEXITED(status));
+	for (int i = 0; i < 50; i++)
+		OK(launch(mix, a, NULL, WORDS, 0));
+	OK(cu.cuMemcpyDtoH_v2(mem, a, sizeof(mem)));
+	CHECK_EQ(mem[0], expected(expected(1, 0, 2), 80000, 50));
+}
+
+static void killed(void)
+{
+	busy(NULL);
+	for (int i = 0; i < 200; i++)
+		OK(launch(mix, a, NULL, WORDS, 0));
+	kill(getpid(), SIGKILL);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+	int dies_by;
+} cases[] = {
+	{ "invalid", invalid, 0 },
+	{ "freed", freed, 0 },
+	{ "unloaded", unloaded, 0 },
+	{ "destroyed", destroyed, 0 },
+	{ "attribute", attribute, 0 },
+	{ "sticky", sticky, 0 },
+	{ "thread_death", thread_death, 0 },
+	{ "context_reset", context_reset, 0 },
+	{ "exit_without_sync", exit_without_sync, 0 },
+	{ "forked", forked, 0 },
+	{ "killed", killed, SIGKILL },
+};
+
+static int run(unsigned i)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		alarm(50);
+		set_up();
+		cases[i].run();
+		exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	int bad = cases[i].dies_by ? !WIFSIGNALED(status) || WTERMSIG(status) != cases[i].dies_by : status;
+	if (bad)
+		fprintf(stderr, "%s: status %x\n", cases[i].name, status);
+	return bad != 0;
+}
+
+int main(int argc, char **argv)
+{
+	int bad = 0;
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+		if (argc < 2 || !strcmp(argv[1], cases[i].name))
+			bad += run(i);
+	return bad != 0;
+}

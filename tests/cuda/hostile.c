@@ -1,0 +1,141 @@
+/*
+ * Surroundings that are not as we would like them: other interposers, DEEPBIND, a second driver in
+ * another namespace, a profiler that subscribes in mid-run, a driver that lacks entries. The launches
+ * must reach the driver all the same, each once and in order, and the reason be counted.
+ *
+ * hostile MODE [PLUGIN]
+ */
+#include "api.h"
+#include "counters.h"
+#include "stub.h"
+
+#include <string.h>
+
+typedef CUresult launch_fn CUDA_LAUNCH_PARAMS;
+
+static uint64_t next = 1;
+
+static void launch_by(launch_fn *entry, unsigned n)
+{
+	for (; n; n--, next++) {
+		int k = 0;
+		void *params[] = { &next, &k };
+		OK(entry((CUfunction)0x1000, 1, 1, 1, 32, 1, 1, 0, NULL, params, NULL));
+	}
+}
+
+static void all_ran(void)
+{
+	OK(cu.cuCtxSynchronize());
+	CHECK_EQ(stub.ran, next - 1);
+	for (unsigned i = 0; i < stub.ran; i++)
+		CHECK_EQ(stub.param[i], i + 1);
+}
+
+static void plain(void)
+{
+	launch_by(cu.cuLaunchKernel, 100);
+	all_ran();
+	CHECK(counter("cuda.submissions") > 0);
+}
+
+/* Every launch of the program's passes the other library once; by its own symbol, as if linked. */
+static void tracer(void)
+{
+	launch_fn *linked = (launch_fn *)dlsym(RTLD_DEFAULT, "cuLaunchKernel");
+	const int *seen = dlsym(RTLD_DEFAULT, "tracer_launches");
+	const int *missed = dlsym(RTLD_DEFAULT, "tracer_missed");
+
+	CHECK(linked && seen && missed);
+	launch_by(linked, 100);
+	all_ran();
+	CHECK_EQ(*seen, 100);
+	CHECK_EQ(*missed, 0);
+}
+
+static void deepbind(const char *plugin)
+{
+	void *p = dlopen(plugin, RTLD_NOW | RTLD_DEEPBIND);
+	launch_fn *entry = p ? (launch_fn *)dlsym(p, "plugin_launch") : NULL;
+
+	CHECK(entry);
+	launch_by(entry, 100);
+	all_ran();
+}
+
+static void second_namespace(void)
+{
+	void *other = dlmopen(LM_ID_NEWLM, "libcuda.so.1", RTLD_NOW);
+	launch_fn *entry = other ? (launch_fn *)dlsym(other, "cuLaunchKernel") : NULL;
+	const struct stub *its = other ? dlsym(other, "stub") : NULL;
+
+	CHECK(entry && its);
+	launch_by(cu.cuLaunchKernel, 50);
+	all_ran();
+	launch_by(entry, 10);
+	CHECK_EQ(its->ran, 10);
+	next -= 10;
+	launch_by(cu.cuLaunchKernel, 50);
+	all_ran();
+	CHECK_EQ(counter("cuda.fallback.second_driver"), 1);
+}
+
+static void subscriber(const char *plugin)
+{
+	void *cupti = dlopen(plugin, RTLD_NOW);
+	int (*subscribe)(void) = cupti ? (int (*)(void))dlsym(cupti, "cuptiSubscribe") : NULL;
+
+	CHECK(subscribe);
+	launch_by(cu.cuLaunchKernel, 50);
+	CHECK_EQ(subscribe(), 4242);
+	uint64_t before = counter("cuda.submissions");
+	launch_by(cu.cuLaunchKernel, 50);
+	all_ran();
+	CHECK_EQ(counter("cuda.submissions"), before);
+	CHECK_EQ(counter("cuda.fallback.profiler"), 1);
+}
+
+/* Without parameter sizes nothing by pointers can be deferred, and nothing breaks. */
+static void old_driver(void)
+{
+	uint64_t before = counter("cuda.submissions");
+
+	CHECK(!cu.cuFuncGetParamInfo && !cu.cuLaunchKernelEx);
+	launch_by(cu.cuLaunchKernel, 100);
+	all_ran();
+	CHECK_EQ(counter("cuda.submissions"), before);
+	CHECK(counter("cuda.fallback.param_info") > 0);
+	CHECK(counter("cuda.hooks_missing") > 100);
+}
+
+static void off(void)
+{
+	launch_by(cu.cuLaunchKernel, 100);
+	all_ran();
+	CHECK_EQ(counter("cuda.submissions"), 0);
+}
+
+int main(int argc, char **argv)
+{
+	const char *mode = argc > 1 ? argv[1] : "", *plugin = argc > 2 ? argv[2] : NULL;
+
+	CHECK(!api_load());
+	OK(cu.cuInit(0));
+	if (!strcmp(mode, "plain"))
+		plain();
+	else if (!strcmp(mode, "tracer"))
+		tracer();
+	else if (!strcmp(mode, "deepbind"))
+		deepbind(plugin);
+	else if (!strcmp(mode, "namespace"))
+		second_namespace();
+	else if (!strcmp(mode, "subscriber"))
+		subscriber(plugin);
+	else if (!strcmp(mode, "old"))
+		old_driver();
+	else if (!strcmp(mode, "off"))
+		off();
+	else
+		return 2;
+	return 0;
+}

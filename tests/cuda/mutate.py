@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Takes one rule of gpu/ out at a time and asks that a test notices.
+
+The rules are taken out of a copy of the built library: a row of the barrier table becomes PASS, or
+a function becomes one that only returns. Arguments: the library, the stub driver's folder, the
+simulated driver's folder, gpu/driver.def, the programs `order`, `errors` and `fuzz`.
+"""
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+
+RETURN = {62: {None: b"\xc3", 0: b"\x31\xc0\xc3", 1: b"\xb8\x01\x00\x00\x00\xc3"},
+          183: {None: b"\xc0\x03\x5f\xd6", 0: b"\x00\x00\x80\x52\xc0\x03\x5f\xd6",
+                1: b"\x20\x00\x80\x52\xc0\x03\x5f\xd6"}}
+PASS = 0
+# Before these entries something else waits for the queue, too; it is taken out with their row.
+ALSO = {"Ctx": "queues_close", "Unload": "queues_forget_all", "StreamDestroy": "queues_forget_stream",
+        "SetLimit": "queues_attribute", "FuncSet": "queues_attribute", "KernelSet": "queues_attribute"}
+
+
+class Library:
+    """Symbols of an ELF file and where their bytes lie in it."""
+
+    def __init__(self, path):
+        self.data = open(path, "rb").read()
+        self.machine = struct.unpack_from("<H", self.data, 18)[0]
+        shoff, = struct.unpack_from("<Q", self.data, 40)
+        size, count = struct.unpack_from("<HH", self.data, 58)
+        self.sections = [struct.unpack_from("<IIQQQQIIQQ", self.data, shoff + i * size)
+                         for i in range(count)]
+        table = next(s for s in self.sections if s[1] == 2)
+        strings = self.sections[table[6]][4]
+        self.symbols = {}
+        for at in range(table[4], table[4] + table[5], 24):
+            name, _, _, section, value, _ = struct.unpack_from("<IBBHQQ", self.data, at)
+            if 0 < section < len(self.sections):
+                text = self.data[strings + name:self.data.index(b"\0", strings + name)].decode()
+                s = self.sections[section]
+                self.symbols[text] = value - s[3] + s[4]
+
+    def write(self, path, changes):
+        """changes: (symbol, offset, bytes)"""
+        data = bytearray(self.data)
+        for symbol, offset, new in changes:
+            at = self.symbols[symbol] + offset
+            data[at:at + len(new)] = new
+        with open(path, "wb") as f:
+            f.write(data)
+
+    def returning(self, symbol, value):
+        return symbol, 0, RETURN[self.machine][value]
+
+
+def rows(table):
+    """Names and classes, in the order of the table."""
+    text = open(table).read()
+    text = text.replace('#include "driver_graphics.def"',
+                        open(os.path.join(os.path.dirname(table), "driver_graphics.def")).read())
+    return re.findall(r"^CU\((\w+), \w+, (\w+),", text, re.M)
+
+
+class Suite:
+    def __init__(self, library, stub, sim, programs, scratch):
+        self.library, self.stub, self.sim = Library(library), stub, sim
+        self.programs, self.copy = programs, os.path.join(scratch, "libdlaccel.so")
+        self.bare = {}
+
+    def run(self, program, args, driver, preload, **more):
+        env = dict(os.environ, LD_LIBRARY_PATH=driver, **more)
+        env.pop("LD_PRELOAD", None)
+        if preload:
+            env["LD_PRELOAD"] = self.copy
+        try:
+            p = subprocess.run([self.programs[program], *args], env=env, timeout=60,
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        except subprocess.TimeoutExpired:
+            return None
+        return p.returncode, p.stdout
+
+    def order(self, name):
+        r = self.run("order", [name], self.stub, True, DLACCEL_CUDA_GRAPHS="0")
+        return r is not None and r[0] == 0
+
+    def errors(self, name):
+        r = self.run("errors", [name], self.sim, True)
+        return r is not None and r[0] == 0
+
+    def fuzz(self, seeds):
+        args, delays = seeds.split(), {"SIMCUDA_SEED": "5"}
+        if seeds not in self.bare:
+            self.bare[seeds] = self.run("fuzz", args, self.sim, False, **delays)
+        return self.run("fuzz", args, self.sim, True, **delays) == self.bare[seeds]
+
+    def survives(self, what, test, arg):
+        """A mutant that no test kills."""
+        if not getattr(self, test)(arg):
+            return 0
+        print(f"{what}: {test} {arg} did not notice")
+        return 1
+
+
+FUNCTIONS = [
+    ("gpu_capture_begins", None, "order", "cuStreamBeginCapture_v2"),
+    ("queue_take_error", 0, "order", "cuCtxSynchronize"),
+    ("queue_drain", None, "order", "cuMemFree_v2"),
+    ("memory_is_pinned", 1, "fuzz", "1 40"),
+    ("memory_forget", None, "errors", "freed"),
+    ("queues_forget_all", None, "errors", "unloaded"),
+    ("queues_forget_stream", None, "errors", "destroyed"),
+    ("queues_attribute", None, "errors", "attribute"),
+]
+
+
+def main():
+    library, stub, sim, table = sys.argv[1:5]
+    programs = dict(zip(("order", "errors", "fuzz"), sys.argv[5:8]))
+    left = count = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        suite = Suite(library, stub, sim, programs, scratch)
+        shutil.copy(library, suite.copy)
+        for test, arg in sorted({f[2:] for f in FUNCTIONS}):
+            if not getattr(suite, test)(arg):
+                print(f"{test} {arg} fails with nothing taken out")
+                return 1
+        for i, (barrier, name) in enumerate(rows(table)):
+            if barrier == "PASS" or (barrier == "HOOK" and "Async" not in name):
+                continue
+            also = [suite.library.returning(f, None) for part, f in ALSO.items() if part in name]
+            suite.library.write(suite.copy, [("gpu_barrier_class", i, bytes([PASS])), *also])
+            left += suite.survives(f"{name} without its {barrier}", "order", name)
+            count += 1
+        for name, value, test, arg in FUNCTIONS:
+            suite.library.write(suite.copy, [suite.library.returning(name, value)])
+            left += suite.survives(name, test, arg)
+            count += 1
+    print(f"{count} rules taken out one by one, {left} not missed")
+    return left != 0
+
+
+sys.exit(main())

@@ -1,0 +1,231 @@
+/*
+ * The barrier table, row by row: a launch is held inside the driver, a second one waits in the queue,
+ * and then the entry is called. Unless its row says that it need not see the past, the driver must
+ * hear of the second launch before it hears of the entry; of an entry that waits in the queue itself
+ * likewise. And errors of deferred launches come out of every row that says SYNC.
+ * Argument: the name of one entry, or none for all.
+ */
+#include "api.h"
+#include "counters.h"
+#include "driver.h"
+#include "stub.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+typedef CUresult any_fn(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
+
+#define SECOND 0x22220000u
+
+static CUfunction const kernel = (CUfunction)0x1000;
+
+static void launch(uint64_t param)
+{
+	int n = 0;
+	void *params[] = { &param, &n };
+
+	OK(cu.cuLaunchKernel(kernel, 1, 1, 1, 32, 1, 1, 0, NULL, params, NULL));
+}
+
+/* A launch inside the driver, in the submitter's hands, that does not return until told. */
+static void hold_one(void)
+{
+	stub.busy = 1;
+	launch(1);
+	launch(2);
+	launch(3);
+	__atomic_store_n(&stub.hold, 1, __ATOMIC_SEQ_CST);
+	launch(4);
+	while (!__atomic_load_n(&stub.held, __ATOMIC_SEQ_CST))
+		sched_yield();
+}
+
+static struct {
+	pid_t caller;
+	unsigned from;
+	int row;
+} watched;
+
+static bool caller_sleeps(void)
+{
+	char path[64], text[256], *p;
+	int fd;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", watched.caller);
+	fd = open(path, O_RDONLY);
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = 0;
+	p = strrchr(text, ')');
+	return p && p[2] == 'S';
+}
+
+static int place_of(int row)
+{
+	for (unsigned i = watched.from; i < stub.count; i++)
+		if (__atomic_load_n(&stub.call[i].row, __ATOMIC_ACQUIRE) == row)
+			return (int)i;
+	return -1;
+}
+
+/* Lets the driver go on once the call has come through to it, or waits for it to go on. */
+static void *releaser(void *arg)
+{
+	while (place_of(watched.row) < 0 && !caller_sleeps() &&
+		!__atomic_load_n((bool *)arg, __ATOMIC_SEQ_CST))
+		sched_yield();
+	__atomic_store_n(&stub.hold, 0, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+static bool sees_the_past(unsigned row)
+{
+	switch (gpu_barrier_class[row]) {
+	case BARRIER_DRAIN:
+	case BARRIER_SYNC:
+		return true;
+	case BARRIER_QUEUE:
+		return row != ROW_cuEventQuery;
+	case BARRIER_HOOK:
+		return strstr(cuda_rows[row].name, "Capture") ? !strstr(cuda_rows[row].name, "End")
+							       : strstr(cuda_rows[row].name, "Async") != NULL;
+	}
+	return false;
+}
+
+/* Arguments with which the entry could wait in the queue, where it may. */
+static void arguments(unsigned row, uint64_t *a)
+{
+	static char pageable[64];
+
+	memset(a, 0, 6 * sizeof(*a));
+	if (strstr(cuda_rows[row].name, "cuMemsetD"))
+		a[0] = 0x10000000, a[2] = 16;
+	if (strstr(cuda_rows[row].name, "cuMemcpyHtoDAsync"))
+		a[0] = 0x10000000, a[1] = (uintptr_t)pageable, a[2] = 64;
+	if (strstr(cuda_rows[row].name, "cuMemcpyDtoDAsync") || row == ROW_cuMemcpyAsync)
+		a[0] = 0x10000000, a[1] = 0x10000100, a[2] = 64;
+	if (strstr(cuda_rows[row].name, "cuEventRecord"))
+		a[0] = 0x77;
+	if (strstr(cuda_rows[row].name, "cuStreamWaitEvent"))
+		a[1] = 0x77;
+	if (strstr(cuda_rows[row].name, "cuLaunchHostFunc"))
+		a[1] = (uintptr_t)releaser;
+}
+
+/* Launches run in the driver so far; the one that waited has run when this has grown by two. */
+static unsigned second_place(void)
+{
+	for (unsigned i = watched.from; i < stub.count; i++)
+		if (stub.call[i].row == ROW_cuLaunchKernel && stub.call[i].arg[1] == 77)
+			return i;
+	return stub.count;
+}
+
+static void second_launch(void)
+{
+	uint64_t param = SECOND;
+	int n = 0;
+	void *params[] = { &param, &n };
+
+	OK(cu.cuLaunchKernel(kernel, 77, 1, 1, 32, 1, 1, 0, NULL, params, NULL));
+}
+
+static int check_row(unsigned row)
+{
+	any_fn *entry = (any_fn *)dlsym(api_driver, cuda_rows[row].name);
+	bool returned = false;
+	pthread_t thread;
+	uint64_t a[6];
+	int place;
+
+	stub.count = 0;
+	stub.result = 0;
+	arguments(row, a);
+	OK(cu.cuEventRecord((CUevent)0x77, NULL));
+	hold_one();
+	second_launch();
+	watched.caller = (pid_t)syscall(SYS_gettid);
+	watched.from = stub.count;
+	watched.row = (int)row;
+	stub.result = gpu_barrier_class[row] == BARRIER_HOOK;
+	CHECK(!pthread_create(&thread, NULL, releaser, &returned));
+	entry(a[0], a[1], a[2], a[3], a[4], a[5]);
+	__atomic_store_n(&returned, true, __ATOMIC_SEQ_CST);
+	pthread_join(thread, NULL);
+	stub.result = 0;
+	stub.busy = 0;
+	OK(cu.cuCtxSynchronize());
+	place = place_of((int)row);
+	if (row == ROW_cuLaunchKernel || place < 0)
+		return 0;
+	if ((unsigned)place > second_place())
+		return 0;
+	fprintf(stderr, "%s overtook a launch\n", cuda_rows[row].name);
+	return 1;
+}
+
+static int check_error(unsigned row)
+{
+	any_fn *entry = (any_fn *)dlsym(api_driver, cuda_rows[row].name);
+	CUresult first, second;
+
+	hold_one();
+	stub.fail_launch = 701;
+	second_launch();
+	__atomic_store_n(&stub.hold, 0, __ATOMIC_SEQ_CST);
+	first = entry(0, 0, 0, 0, 0, 0);
+	stub.busy = 0;
+	second = entry(0, 0, 0, 0, 0, 0);
+	if (first == 701 && second == 0)
+		return 0;
+	fprintf(stderr, "%s: %d and then %d, not 701 and 0\n", cuda_rows[row].name, first, second);
+	return 1;
+}
+
+static int check_event_query(void)
+{
+	CUevent e = (CUevent)0x77;
+	int bad = 0;
+
+	OK(cu.cuEventRecord(e, NULL));
+	hold_one();
+	OK(cu.cuEventRecord(e, NULL));
+	stub.count = 0;
+	bad |= cu.cuEventQuery(e) != CUDA_ERROR_NOT_READY;
+	__atomic_store_n(&stub.hold, 0, __ATOMIC_SEQ_CST);
+	stub.busy = 0;
+	OK(cu.cuCtxSynchronize());
+	bad |= cu.cuEventQuery(e) != CUDA_SUCCESS;
+	if (bad)
+		fprintf(stderr, "cuEventQuery spoke of the record before the one that waits\n");
+	return bad;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned bad = 0, checked = 0;
+
+	CHECK(!api_load());
+	OK(cu.cuInit(0));
+	for (unsigned row = 0; row < ROW_COUNT; row++) {
+		if (argc > 1 && strcmp(argv[1], cuda_rows[row].name))
+			continue;
+		if (row == ROW_cuEventQuery)
+			bad += check_event_query();
+		if (!sees_the_past(row))
+			continue;
+		checked++;
+		bad += check_row(row);
+		if (gpu_barrier_class[row] == BARRIER_SYNC && !cuda_rows[row].per_thread)
+			bad += check_error(row);
+	}
+	printf("%u entries checked, %u wrong\n", checked, bad);
+	return bad != 0;
+}

@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Runs a program bare and preloaded and asks for the same output, byte for byte.
+
+same.py LIBRARY DRIVER_FOLDER [NAME=VALUE ...] -- PROGRAM [ARGUMENT ...]
+With WANT=<counter> in the environment the preloaded run must also have counted some of it: a run
+in which nothing was deferred proves nothing.
+"""
+import os
+import re
+import subprocess
+import sys
+
+
+def run(command, env):
+    p = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return p.returncode, p.stdout, p.stderr.decode(errors="replace")
+
+
+def first_difference(a, b):
+    for i, (x, y) in enumerate(zip(a.splitlines(), b.splitlines())):
+        if x != y:
+            return f"line {i + 1}: bare {x!r}, preloaded {y!r}"
+    return f"{len(a)} bytes bare, {len(b)} preloaded"
+
+
+def counted(text, name):
+    found = re.search(rf"^{re.escape(name)} (\d+)$", text, re.M)
+    return int(found.group(1)) if found else 0
+
+
+def main():
+    split = sys.argv.index("--")
+    library, driver, *settings = sys.argv[1:split]
+    command = sys.argv[split + 1:]
+    env = dict(os.environ, LD_LIBRARY_PATH=driver, **dict(s.split("=", 1) for s in settings))
+    wanted = env.pop("WANT", "").split()
+    env.pop("LD_PRELOAD", None)
+    bare = run(command, env)
+    preloaded = run(command, dict(env, LD_PRELOAD=library))
+    if bare[0] or preloaded[0]:
+        print(f"exit status bare {bare[0]}, preloaded {preloaded[0]}\n{bare[2]}{preloaded[2]}")
+        return 1
+    if bare[1] != preloaded[1]:
+        print(first_difference(bare[1], preloaded[1]))
+        return 1
+    for name in wanted:
+        if not counted(preloaded[2], name):
+            print(f"nothing counted as {name}: this run proves nothing\n{preloaded[2]}")
+            return 1
+    print(f"{len(bare[1].splitlines())} lines the same")
+    return 0
+
+
+sys.exit(main())

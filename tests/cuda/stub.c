@@ -1,0 +1,240 @@
+#include "stub.h"
+
+#include "driver.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+EXPORT struct stub stub = { .result = 0 };
+
+static const struct cuda_row_info rows[] = {
+#define LEGACY false
+#define PER_THREAD true
+#define CU(barrier, symbol, name, version, form) { #name, #symbol, version, form },
+#include "driver.def"
+#undef CU
+};
+
+#define CU(barrier, symbol, name, version, form) EXPORT CUresult name();
+#pragma GCC diagnostic ignored "-Wstrict-prototypes"
+#include "driver.def"
+#undef CU
+
+static void *const entry[] = {
+#define CU(barrier, symbol, name, version, form) name,
+#include "driver.def"
+#undef CU
+};
+
+static struct { char c[64]; } context[4];
+static __thread CUcontext current = (CUcontext)&context[0];
+
+static void note(int row, const uint64_t *arg)
+{
+	unsigned i = __atomic_fetch_add(&stub.count, 1, __ATOMIC_SEQ_CST);
+
+	if (i >= STUB_LOG)
+		return;
+	memcpy(stub.call[i].arg, arg, sizeof(stub.call[i].arg));
+	stub.call[i].thread = (int)syscall(SYS_gettid);
+	__atomic_store_n(&stub.call[i].row, row, __ATOMIC_RELEASE);
+}
+
+static CUresult stub_noted(int row, const uint64_t *a)
+{
+	note(row, a);
+	return stub.result;
+}
+
+static CUresult get_proc(const uint64_t *a)
+{
+	const char *symbol = (const char *)a[0];
+	void **fn = (void **)a[1];
+	int best = -1, want_pt = a[3] & 2;
+
+	for (int pt = want_pt ? 1 : 0; pt >= 0 && best < 0; pt--)
+		for (unsigned i = 0; i < ROW_COUNT; i++)
+			if (!strcmp(rows[i].symbol, symbol) && rows[i].per_thread == pt &&
+				rows[i].version <= (int)a[2] &&
+				(best < 0 || rows[i].version > rows[best].version))
+				best = (int)i;
+	*fn = best < 0 ? NULL : entry[best];
+	return best < 0 ? 500 : 0;
+}
+
+static CUresult param_info(const uint64_t *a)
+{
+	if (a[1] > 1)
+		return CUDA_ERROR_INVALID_VALUE;
+	*(size_t *)a[2] = a[1] * 8;
+	*(size_t *)a[3] = a[1] ? 4 : 8;
+	return 0;
+}
+
+static CUresult launched(void)
+{
+	int fail = stub.fail_launch;
+
+	if (__atomic_load_n(&stub.hold, __ATOMIC_SEQ_CST)) {
+		__atomic_store_n(&stub.held, 1, __ATOMIC_SEQ_CST);
+		while (__atomic_load_n(&stub.hold, __ATOMIC_SEQ_CST))
+			sched_yield();
+		__atomic_store_n(&stub.held, 0, __ATOMIC_SEQ_CST);
+	}
+	if (fail)
+		stub.fail_launch = 0;
+	return fail;
+}
+
+/* A kernel takes one pointer and one int, by pointers or in one buffer. */
+static void run(void **params, void **extra)
+{
+	unsigned i = __atomic_fetch_add(&stub.ran, 1, __ATOMIC_SEQ_CST);
+
+	if (i < STUB_LOG && (params || extra))
+		memcpy(&stub.param[i], params ? params[0] : extra[1], 8);
+}
+
+#define MAX_NODES 1024
+struct stub_graph {
+	unsigned count;
+	uint64_t param[MAX_NODES];
+};
+
+static CUresult graph_create(CUgraph *ret)
+{
+	*ret = calloc(1, sizeof(struct stub_graph));
+	return 0;
+}
+
+static void set_node(uint64_t *param, const struct cuda_kernel_node *n)
+{
+	memcpy(param, n->params ? n->params[0] : n->extra[1], 8);
+}
+
+static CUresult graph_add(CUgraphNode *ret, struct stub_graph *g, const struct cuda_kernel_node *n)
+{
+	set_node(&g->param[g->count], n);
+	*ret = (CUgraphNode)(uintptr_t)++g->count;
+	return 0;
+}
+
+static CUresult graph_instantiate(CUgraphExec *ret, const struct stub_graph *g)
+{
+	*ret = malloc(sizeof(*g));
+	memcpy(*ret, g, sizeof(*g));
+	return 0;
+}
+
+static CUresult graph_launch(const struct stub_graph *g)
+{
+	for (unsigned i = 0; i < g->count; i++)
+		run((void *[]){ (void *)&g->param[i] }, NULL);
+	return 0;
+}
+
+static CUresult call(int row, const uint64_t *a)
+{
+	switch (row) {
+	case ROW_cuCtxGetCurrent:
+		*(CUcontext *)a[0] = current;
+		return 0;
+	case ROW_cuCtxSetCurrent:
+	case ROW_cuCtxPushCurrent_v2:
+		current = (CUcontext)a[0];
+		return 0;
+	case ROW_cuCtxPopCurrent_v2:
+		return 0;
+	case ROW_cuStreamGetCtx:
+		*(CUcontext *)a[1] = (CUcontext)&context[0];
+		return 0;
+	case ROW_cuStreamQuery:
+		note(row, a);
+		return stub.busy ? CUDA_ERROR_NOT_READY : stub.result;
+	case ROW_cuFuncGetParamInfo:
+		return param_info(a);
+	case ROW_cuThreadExchangeStreamCaptureMode:
+		return 0;
+	case ROW_cuMemGetAddressRange_v2:
+		*(CUdeviceptr *)a[0] = 0x10000000;
+		*(size_t *)a[1] = 0x10000000;
+		return a[2] - 0x10000000 < 0x10000000 ? 0 : CUDA_ERROR_INVALID_VALUE;
+	case ROW_cuPointerGetAttribute:
+		return CUDA_ERROR_INVALID_VALUE;
+	case ROW_cuGetProcAddress:
+	case ROW_cuGetProcAddress_v2:
+		return a[0] && a[1] ? get_proc(a) : 1;
+	case ROW_cuLaunchKernel:
+	case ROW_cuLaunchKernelEx:
+	case ROW_cuLaunchKernel_ptsz:
+	case ROW_cuLaunchKernelEx_ptsz:
+		note(row, a);
+		return launched();
+	case ROW_cuGraphCreate:
+		return a[0] ? graph_create((CUgraph *)a[0]) : stub_noted(row, a);
+	case ROW_cuGraphAddKernelNode_v2:
+		return a[0] ? graph_add((void *)a[0], (void *)a[1], (void *)a[4]) : stub_noted(row, a);
+	case ROW_cuGraphInstantiateWithFlags:
+		return a[0] ? graph_instantiate((void *)a[0], (void *)a[1]) : stub_noted(row, a);
+	case ROW_cuGraphExecKernelNodeSetParams_v2:
+		if (!a[0])
+			break;
+		set_node(&((struct stub_graph *)a[0])->param[a[1] - 1], (void *)a[2]);
+		return 0;
+	case ROW_cuGraphLaunch:
+		note(row, a);
+		return a[0] ? graph_launch((void *)a[0]) : stub.result;
+	case ROW_cuGraphDestroy:
+	case ROW_cuGraphExecDestroy:
+		free((void *)a[0]);
+		break;
+	}
+	return stub_noted(row, a);
+}
+
+/* The parameters are the tenth and eleventh argument. */
+#define cuLaunchKernel plain_cuLaunchKernel
+#define cuLaunchKernel_ptsz plain_cuLaunchKernel_ptsz
+#define cuLaunchKernelEx plain_cuLaunchKernelEx
+#define cuLaunchKernelEx_ptsz plain_cuLaunchKernelEx_ptsz
+#define CU(barrier, symbol, name, version, form)                                                   \
+	CUresult name(uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)      \
+	{                                                                                          \
+		return call(ROW_##name, (uint64_t[]){ a, b, c, d, e, f });                         \
+	}
+#include "driver.def"
+#undef CU
+#undef cuLaunchKernel
+#undef cuLaunchKernel_ptsz
+#undef cuLaunchKernelEx
+#undef cuLaunchKernelEx_ptsz
+
+#define LAUNCH(name)                                                                               \
+	CUresult name CUDA_LAUNCH_PARAMS                                                           \
+	{                                                                                          \
+		CUresult r = call(ROW_##name, (uint64_t[]){ (uint64_t)f, gx, bx, shared,           \
+						      (uint64_t)s, (uint64_t)params });            \
+		if (!r)                                                                            \
+			run(params, extra);                                                        \
+		return r;                                                                          \
+	}
+LAUNCH(cuLaunchKernel)
+LAUNCH(cuLaunchKernel_ptsz)
+
+#define LAUNCH_EX(name)                                                                            \
+	CUresult name(const struct cuda_launch_config *c, CUfunction f, void **params,             \
+		void **extra)                                                                      \
+	{                                                                                          \
+		CUresult r = call(ROW_##name, (uint64_t[]){ (uint64_t)f, 0, 0, 0,                  \
+						      c ? (uint64_t)c->stream : 0, 0 });           \
+		if (!r)                                                                            \
+			run(params, extra);                                                        \
+		return r;                                                                          \
+	}
+LAUNCH_EX(cuLaunchKernelEx)
+LAUNCH_EX(cuLaunchKernelEx_ptsz)

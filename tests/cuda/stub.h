@@ -1,0 +1,28 @@
+/*
+ * A driver that does nothing but write down who called which entry when: for tests of interception
+ * and of the barrier table. It exports every name of gpu/driver.def and a few knobs.
+ */
+#pragma once
+#include <stdint.h>
+
+#define STUB_LOG 65536
+
+struct stub_call {
+	int row;
+	int thread;
+	uint64_t arg[6];
+};
+
+struct stub {
+	int result;             /* what every entry without a meaning here answers */
+	int busy;               /* cuStreamQuery says that work is under way */
+	int hold;               /* the next kernel launch waits in the driver until this is 0 again */
+	int held;               /* one does */
+	int fail_launch;        /* what the next kernel launch answers */
+	unsigned ran;           /* kernels run, in graphs or not, and the first parameter of each */
+	uint64_t param[STUB_LOG];
+	unsigned count;
+	struct stub_call call[STUB_LOG];
+};
+
+extern struct stub stub;

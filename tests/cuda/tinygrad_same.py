@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""tinygrad, unmodified, on the simulated device: the same weights bare and preloaded, bit for bit.
+
+tinygrad_same.py LIBRARY DRIVER_FOLDER TRAIN_SCRIPT PYTHON...: the first Python that has the pinned
+tinygrad is taken; exit status 77 when there is none (tests/sim/cuda/requirements.txt says what to install).
+"""
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+
+PROBE = "import tinygrad, sklearn, importlib.metadata as m; assert m.version('tinygrad') == '0.14.0'"
+COMPARE = """
+import sys, numpy as np
+one, other = (np.load(p) for p in sys.argv[1:])
+assert set(one) == set(other) and len(one.files) > 4, "not the same arrays"
+for k in one:
+    assert one[k].tobytes() == other[k].tobytes(), (k, float(np.abs(one[k] - other[k]).max()))
+print(len(one.files), "arrays the same")
+"""
+
+
+def find_python(candidates):
+    for py in [*candidates, sys.executable]:
+        if os.path.exists(py) and not subprocess.run([py, "-c", PROBE], stderr=subprocess.DEVNULL).returncode:
+            return py
+    print("no Python here has tinygrad 0.14.0 and scikit-learn")
+    sys.exit(77)
+
+
+def counters(folder):
+    """The library's counters of the one process in which CUDA was seen: name and value side by side."""
+    seen = {}
+    for name in os.listdir(folder):
+        if not name.endswith(".stats"):
+            continue
+        data = open(os.path.join(folder, name), "rb").read()
+        for at in range(0, len(data) - 48, 8):
+            if data[at:at + 5] == b"cuda.":
+                text = data[at:at + 40].split(b"\0")[0].decode()
+                seen[text] = seen.get(text, 0) + struct.unpack_from("<Q", data, at + 40)[0]
+    return seen
+
+
+def train(py, script, out, models, jit, **env):
+    subprocess.run([py, script, "--steps", "4" if jit else "2", "--models", models, "--out", out,
+                    *(["--jit"] if jit else [])], check=True,
+                   env={**os.environ, "DEV": "CUDA", "SIMCUDA_STRICT": "1", **env})
+
+
+def main():
+    library, driver, script = sys.argv[1:4]
+    py = find_python(sys.argv[4:])
+    for models, jit in (("mlp,lstm", False), ("mlp", True)):
+        with tempfile.TemporaryDirectory() as tmp:
+            bare, ours = (os.path.join(tmp, n + ".npz") for n in ("bare", "ours"))
+            common = {"LD_LIBRARY_PATH": driver, "CACHEDB": os.path.join(tmp, "cache.db"), "LD_PRELOAD": ""}
+            train(py, script, bare, models, jit, **common)
+            train(py, script, ours, models, jit, **{**common, "LD_PRELOAD": library, "DLACCEL_DIR": tmp})
+            subprocess.run([py, "-c", COMPARE, bare, ours], check=True)
+            seen = counters(tmp)
+            print({k: v for k, v in seen.items() if v})
+            # With TinyJit most launches are in tinygrad's own graphs.
+            if seen.get("cuda.submissions", 0) < (10 if jit else 100):
+                raise SystemExit("hardly anything was deferred: this run proves nothing")
+
+
+main()

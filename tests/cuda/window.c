@@ -1,0 +1,86 @@
+/*
+ * 1,000 tiny launches that come back, on a driver that says the GPU is busy: after three repetitions
+ * a window is at most ten submissions, runs the same kernels in the same order with the parameters
+ * of that time, and a changed window costs at most one submission a launch.
+ */
+#include "api.h"
+#include "counters.h"
+#include "stub.h"
+
+#include <string.h>
+
+#define WINDOW 1000
+
+static uint64_t want[WINDOW];
+static unsigned function[WINDOW];
+
+static void launch(unsigned i, uint64_t param, unsigned grid)
+{
+	int n = 7;
+	void *params[] = { &param, &n };
+
+	want[i] = param;
+	OK(cu.cuLaunchKernel((CUfunction)(uintptr_t)(0x1000 + 16 * function[i]), grid, 1, 1, 32, 1, 1,
+		0, NULL, params, NULL));
+}
+
+/* Submissions that one window took; every fifth launch has a parameter that changes each time. */
+static uint64_t window(unsigned round, unsigned changed, unsigned changed_grid)
+{
+	uint64_t before = counter("cuda.submissions") + counter("cuda.direct");
+
+	stub.ran = 0;
+	for (unsigned i = 0; i < WINDOW; i++)
+		launch(i, i % 5 ? i : i + ((uint64_t)round << 32), i == changed ? changed_grid : 1 + i % 3);
+	OK(cu.cuCtxSynchronize());
+	CHECK_EQ(stub.ran, WINDOW);
+	CHECK(!memcmp(stub.param, want, sizeof(want)));
+	return counter("cuda.submissions") + counter("cuda.direct") - before;
+}
+
+static void no_inner_loop(void)
+{
+	uint32_t x = 12345;
+
+	for (unsigned i = 0; i < WINDOW; i++) {
+		x = x * 1664525 + 1013904223;
+		function[i] = (x >> 16) % 61;
+	}
+}
+
+/* The finder may then follow the inner loop and lose its place where the window ends. */
+static void inner_loop(void)
+{
+	for (unsigned i = 0; i < WINDOW; i++)
+		function[i] = i % 37;
+}
+
+int main(void)
+{
+	no_inner_loop();
+	CHECK(!api_load());
+	OK(cu.cuInit(0));
+	stub.busy = 1;
+	for (unsigned i = 0; i < 3; i++)
+		CHECK(window(i, WINDOW, 0) <= WINDOW);
+	for (unsigned i = 3; i < 8; i++) {
+		uint64_t n = window(i, WINDOW, 0);
+		printf("window %u: %llu submissions\n", i, (unsigned long long)n);
+		CHECK(n <= 10);
+	}
+	CHECK(counter("cuda.graph_launches") >= 9 * 5);
+	CHECK(window(8, 500, 9) <= WINDOW);
+	CHECK(window(9, 500, 10) <= WINDOW);
+	CHECK(window(10, WINDOW, 0) <= WINDOW);
+	CHECK(window(11, WINDOW, 0) <= WINDOW);
+	uint64_t n = window(12, WINDOW, 0);
+	printf("after changes: %llu submissions\n", (unsigned long long)n);
+	CHECK(n <= 10);
+	inner_loop();
+	for (unsigned i = 13; i < 20; i++)
+		n = window(i, WINDOW, 0);
+	printf("with an inner loop: %llu submissions\n", (unsigned long long)n);
+	CHECK(n <= 100);
+	CHECK_EQ(counter("cuda.late_errors"), 0);
+	return 0;
+}
