@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+"""Unmodified programs of the frameworks: workloads.py NAME. Prints "result HEX" and "time SECONDS".
+
+The time is the median of a step's wall time after warm-up. Exit status 77: that framework, or a GPU
+for it, is not there. The scripts are what a user would write; nothing in them knows of dlaccel.
+"""
+import hashlib
+import os
+import statistics
+import sys
+import time
+
+STEPS, WARM = int(os.environ.get("BENCH_STEPS", "100")), int(os.environ.get("BENCH_WARM", "30"))
+
+
+def skip(why):
+    print(f"skip {why}")
+    sys.exit(77)
+
+
+def timed(step, wait, steps=STEPS, warm=WARM):
+    times = []
+    for i in range(warm + steps):
+        start = time.perf_counter()
+        step()
+        wait()
+        if i >= warm:
+            times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def report(data, seconds):
+    print("result", hashlib.sha256(data).hexdigest()[:32])
+    print("time", seconds)
+
+
+def torch_or_skip():
+    try:
+        import torch
+    except ImportError as e:
+        skip(e)
+    if not torch.cuda.is_available():
+        skip("torch sees no GPU")
+    torch.manual_seed(1)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    return torch
+
+
+def train(torch, model, batch, target, loss, compiled=False):
+    model = model.cuda()
+    run = torch.compile(model) if compiled else model
+    batch, target = batch.cuda(), target.cuda()
+    opt = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+
+    def step():
+        opt.zero_grad(set_to_none=True)
+        loss(run(batch), target).backward()
+        opt.step()
+
+    seconds = timed(step, torch.cuda.synchronize)
+    data = b"".join(p.detach().cpu().numpy().tobytes() for p in model.parameters())
+    report(data, seconds)
+
+
+def mlp(torch, nn):
+    return nn.Sequential(*[m for _ in range(8) for m in (nn.Linear(256, 256), nn.ReLU())], nn.Linear(256, 10))
+
+
+def torch_mlp(compiled=False):
+    torch = torch_or_skip()
+    nn = torch.nn
+    train(torch, mlp(torch, nn), torch.randn(16, 256), torch.randint(0, 10, (16,)), nn.CrossEntropyLoss(), compiled)
+
+
+def torch_compile():
+    torch_mlp(True)
+
+
+def torch_lstm():
+    torch = torch_or_skip()
+    nn = torch.nn
+
+    class Cells(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.out = nn.LSTMCell(64, 128), nn.Linear(128, 10)
+
+        def forward(self, x):
+            h = c = x.new_zeros(x.shape[0], 128)
+            for t in range(x.shape[1]):
+                h, c = self.cell(x[:, t], (h, c))
+            return self.out(h)
+
+    train(torch, Cells(), torch.randn(16, 32, 64), torch.randint(0, 10, (16,)), nn.CrossEntropyLoss())
+
+
+def torch_gpt():
+    torch = torch_or_skip()
+    nn = torch.nn
+
+    class Gpt(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.emb = nn.Embedding(256, 128)
+            layer = nn.TransformerEncoderLayer(128, 4, 512, dropout=0.0, batch_first=True)
+            self.body, self.head = nn.TransformerEncoder(layer, 4), nn.Linear(128, 256)
+
+        def forward(self, x):
+            return self.head(self.body(self.emb(x))).transpose(1, 2)
+
+    train(torch, Gpt(), torch.randint(0, 256, (1, 64)), torch.randint(0, 256, (1, 64)), nn.CrossEntropyLoss())
+
+
+def torch_resnet50():
+    torch = torch_or_skip()
+    try:
+        from torchvision.models import resnet50
+    except ImportError as e:
+        skip(e)
+    train(torch, resnet50(), torch.randn(64, 3, 224, 224), torch.randint(0, 1000, (64,)), torch.nn.CrossEntropyLoss())
+
+
+def jax():
+    try:
+        import jax
+        import jax.numpy as jnp
+        import numpy
+    except ImportError as e:
+        skip(e)
+    if jax.default_backend() != "gpu":
+        skip("jax sees no GPU")
+    keys = jax.random.split(jax.random.PRNGKey(1), 8)
+    weights = [jax.random.normal(k, (256, 256)) * 0.05 for k in keys]
+    x = jax.random.normal(keys[0], (16, 256))
+
+    def loss(ws, x):
+        for w in ws:
+            x = jnp.tanh(x @ w)
+        return (x * x).mean()
+
+    update = jax.jit(lambda ws, x: [w - 0.1 * g for w, g in zip(ws, jax.grad(loss)(ws, x))])
+    state = [weights]
+
+    def step():
+        state[0] = update(state[0], x)
+
+    seconds = timed(step, lambda: jax.block_until_ready(state[0]))
+    report(b"".join(numpy.asarray(w).tobytes() for w in state[0]), seconds)
+
+
+def cupy():
+    try:
+        import cupy
+        cupy.cuda.runtime.getDeviceCount()
+    except Exception as e:  # cupy raises its own kinds without a driver
+        skip(e)
+    a = cupy.arange(4096, dtype=cupy.float32) / 4096
+
+    def step():
+        nonlocal a
+        for _ in range(50):
+            a = a * 1.0001 + 0.5
+            a -= a.astype(cupy.int32)
+
+    seconds = timed(step, cupy.cuda.Device().synchronize)
+    report(cupy.asnumpy(a).tobytes(), seconds)
+
+
+def triton():
+    torch = torch_or_skip()
+    try:
+        import triton
+        import triton.language as tl
+    except ImportError as e:
+        skip(e)
+
+    @triton.jit
+    def scale(p, n, BLOCK: tl.constexpr):
+        i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+        x = tl.load(p + i, mask=i < n)
+        tl.store(p + i, x * 1.0001 + 0.25, mask=i < n)
+
+    x = torch.zeros(4096, device="cuda")
+
+    def step():
+        for _ in range(100):
+            scale[(4,)](x, 4096, BLOCK=1024)
+
+    seconds = timed(step, torch.cuda.synchronize)
+    report(x.cpu().numpy().tobytes(), seconds)
+
+
+def tinygrad():
+    os.environ.setdefault("DEV", "CUDA")
+    try:
+        from tinygrad import Tensor, Device, nn
+        from tinygrad.helpers import TRAINING
+        Device["CUDA"]
+    except Exception as e:  # tinygrad raises whatever its backend does
+        skip(e)
+    Tensor.manual_seed(1)
+    TRAINING.value = 1
+    one, two = nn.Linear(64, 128), nn.Linear(128, 10)
+    opt = nn.optim.SGD([one.weight, one.bias, two.weight, two.bias], lr=0.01)
+    x, y = Tensor.randn(32, 64).realize(), Tensor.randint(32, high=10).realize()
+
+    def step():
+        opt.zero_grad()
+        two(one(x).relu()).sparse_categorical_crossentropy(y).backward()
+        opt.step()
+
+    seconds = timed(step, Device["CUDA"].synchronize, steps=min(STEPS, 30), warm=min(WARM, 10))
+    report(one.weight.numpy().tobytes() + two.weight.numpy().tobytes(), seconds)
+
+
+WORKLOADS = {f.__name__: f for f in (torch_mlp, torch_lstm, torch_gpt, torch_resnet50, torch_compile, jax, cupy,
+                                     triton, tinygrad)}
+
+if __name__ == "__main__":
+    WORKLOADS[sys.argv[1]]()

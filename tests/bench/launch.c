@@ -1,0 +1,213 @@
+/*
+ * Many tiny launches through the driver API: what a launch costs the calling thread, and how long a
+ * round of them takes. One line of JSON on stdout. Runs bare, preloaded, on any device that a
+ * libcuda.so.1 offers, the simulated one included (there only its counts mean anything).
+ *
+ * launch SHAPE LAUNCHES ROUNDS [WARM-UP ROUNDS]
+ *   chain    one stream, each kernel needs the one before it
+ *   graph    the same chain, captured by hand as one CUDA graph
+ *   streams  four streams that fork and join by events every 16 launches
+ *   rnn      steps of four kernels, a fill and a copy; pointers change from step to step
+ */
+#include "api.h"
+#include "counters.h"
+#include "kernels.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <time.h>
+
+#define WORDS 64
+#define BYTES (WORDS * 4)
+#define STREAMS 4
+
+static CUfunction mix;
+static CUdeviceptr buffer[STREAMS + 2];
+static CUstream stream[STREAMS];
+static CUevent forked, joined[STREAMS];
+static CUgraphExec captured;
+
+static uint64_t now(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void launch(CUdeviceptr a, CUdeviceptr b, uint32_t c, CUstream s)
+{
+	uint32_t n = WORDS;
+	void *params[] = { &a, &b, &c, &n };
+
+	OK(cu.cuLaunchKernel(mix, 1, 1, 1, WORDS, 1, 1, 0, s, params, NULL));
+}
+
+/* Shapes that no shorter period explains: the constant and the buffers go their own ways. */
+static void chain(unsigned launches, unsigned round)
+{
+	uint32_t x = 12345;
+
+	for (unsigned i = 0; i < launches; i++) {
+		x = x * 1664525 + 1013904223;
+		uint32_t n = WORDS, c = i + round * (i % 7 == 0);
+		unsigned a = i % 2, block = 1 + (x >> 16) % 4, grid = 4 + (x >> 20) % 16;
+		void *params[] = { &buffer[a], &buffer[!a], &c, &n };
+		OK(cu.cuLaunchKernel(mix, grid, 1, 1, WORDS / 4 * block, 1, 1, 0, stream[0], params, NULL));
+	}
+}
+
+static void capture(unsigned launches)
+{
+	CUgraph g;
+
+	OK(cu.cuStreamBeginCapture_v2(stream[0], CU_STREAM_CAPTURE_RELAXED));
+	chain(launches, 0);
+	OK(cu.cuStreamEndCapture(stream[0], &g));
+	OK(cu.cuGraphInstantiateWithFlags(&captured, g, 0));
+}
+
+static void graph(unsigned launches, unsigned round)
+{
+	OK(cu.cuGraphLaunch(captured, stream[0]));
+}
+
+static void streams(unsigned launches, unsigned round)
+{
+	for (unsigned i = 0; i < launches; i += 16 * STREAMS) {
+		OK(cu.cuEventRecord(forked, stream[0]));
+		for (unsigned s = 1; s < STREAMS; s++)
+			OK(cu.cuStreamWaitEvent(stream[s], forked, 0));
+		for (unsigned k = 0; k < 16 * STREAMS && i + k < launches; k++)
+			launch(buffer[1 + k % STREAMS], buffer[0], i + k, stream[k % STREAMS]);
+		for (unsigned s = 1; s < STREAMS; s++) {
+			OK(cu.cuEventRecord(joined[s], stream[s]));
+			OK(cu.cuStreamWaitEvent(stream[0], joined[s], 0));
+		}
+		launch(buffer[0], buffer[2], i, stream[0]);
+	}
+}
+
+static void rnn(unsigned launches, unsigned round)
+{
+	for (unsigned i = 0; i + 6 <= launches; i += 6) {
+		CUdeviceptr in = buffer[i / 6 % 2], out = buffer[1 - i / 6 % 2];
+		OK(cu.cuMemsetD32Async(buffer[2], i, WORDS, stream[0]));
+		launch(buffer[2], in, i, stream[0]);
+		launch(buffer[3], buffer[2], i, stream[0]);
+		launch(buffer[2], buffer[3], i, stream[0]);
+		launch(out, buffer[2], i + round, stream[0]);
+		OK(cu.cuMemcpyDtoDAsync_v2(buffer[4], out, BYTES, stream[0]));
+	}
+}
+
+static const struct shape {
+	const char *name;
+	void (*round)(unsigned launches, unsigned round);
+} shapes[] = {
+	{ "chain", chain },
+	{ "graph", graph },
+	{ "streams", streams },
+	{ "rnn", rnn },
+};
+
+static const struct shape *shape_named(const char *name)
+{
+	for (unsigned i = 0; i < sizeof(shapes) / sizeof(*shapes); i++)
+		if (!strcmp(shapes[i].name, name))
+			return &shapes[i];
+	fprintf(stderr, "no shape %s\n", name);
+	exit(2);
+}
+
+static CUdevice set_up(void)
+{
+	uint32_t zero[WORDS] = { 1 };
+	CUdevice device;
+	CUcontext ctx;
+	void *module;
+
+	if (api_load())
+		exit(77);
+	OK(cu.cuInit(0));
+	OK(cu.cuDeviceGet(&device, 0));
+	OK(cu.cuCtxCreate_v2(&ctx, 0, device));
+	OK(cu.cuModuleLoadData(&module, kernels_ptx));
+	OK(cu.cuModuleGetFunction(&mix, module, "mix"));
+	for (unsigned i = 0; i < STREAMS + 2; i++) {
+		OK(cu.cuMemAlloc_v2(&buffer[i], BYTES));
+		OK(cu.cuMemcpyHtoD_v2(buffer[i], zero, BYTES));
+	}
+	for (unsigned i = 0; i < STREAMS; i++) {
+		OK(cu.cuStreamCreate(&stream[i], 1));
+		OK(cu.cuEventCreate(&joined[i], 2));
+	}
+	OK(cu.cuEventCreate(&forked, 2));
+	return device;
+}
+
+static uint64_t hash_of_memory(void)
+{
+	uint64_t h = 14695981039346656037u;
+	uint32_t mem[WORDS];
+
+	for (unsigned i = 0; i < STREAMS + 2; i++) {
+		OK(cu.cuMemcpyDtoH_v2(mem, buffer[i], BYTES));
+		for (unsigned k = 0; k < WORDS; k++)
+			h = (h ^ mem[k]) * 1099511628211u;
+	}
+	return h;
+}
+
+struct figures {
+	uint64_t issue_cpu, issue_wall, wall, submissions_last;
+};
+
+static void run(const struct shape *shape, unsigned launches, unsigned rounds, unsigned warm,
+	struct figures *ret)
+{
+	*ret = (struct figures){ 0 };
+	for (unsigned r = 0; r < warm + rounds; r++) {
+		uint64_t sent = counter("cuda.submissions") + counter("cuda.direct");
+		uint64_t wall = now(CLOCK_MONOTONIC), cpu = now(CLOCK_THREAD_CPUTIME_ID);
+		shape->round(launches, r);
+		uint64_t cpu_end = now(CLOCK_THREAD_CPUTIME_ID), issued = now(CLOCK_MONOTONIC);
+		OK(cu.cuCtxSynchronize());
+		ret->submissions_last = counter("cuda.submissions") + counter("cuda.direct") - sent;
+		if (r < warm)
+			continue;
+		ret->issue_cpu += cpu_end - cpu;
+		ret->issue_wall += issued - wall;
+		ret->wall += now(CLOCK_MONOTONIC) - wall;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 4) {
+		fprintf(stderr, "usage: launch chain|graph|streams|rnn LAUNCHES ROUNDS [WARM-UP]\n");
+		return 2;
+	}
+	const struct shape *shape = shape_named(argv[1]);
+	unsigned launches = (unsigned)atoi(argv[2]), rounds = (unsigned)atoi(argv[3]);
+	unsigned warm = argc > 4 ? (unsigned)atoi(argv[4]) : 0;
+	char name[128] = "";
+	struct figures f;
+	int version;
+
+	CUdevice device = set_up();
+	OK(cu.cuDeviceGetName(name, sizeof(name), device));
+	OK(cu.cuDriverGetVersion(&version));
+	if (shape->round == graph)
+		capture(launches);
+	run(shape, launches, rounds, warm, &f);
+	uint64_t all = (uint64_t)launches * (rounds ? rounds : 1);
+	printf("{\"shape\": \"%s\", \"launches\": %u, \"rounds\": %u, \"device\": \"%s\", "
+	       "\"driver\": %d, \"memory\": \"%016llx\", \"issue_cpu_ns\": %llu, "
+	       "\"issue_wall_ns\": %llu, \"round_us\": %.1f, \"submissions_last_round\": %llu}\n",
+		shape->name, launches, rounds, name, version, (unsigned long long)hash_of_memory(),
+		(unsigned long long)(f.issue_cpu / all), (unsigned long long)(f.issue_wall / all),
+		(double)f.wall / 1000 / (rounds ? rounds : 1), (unsigned long long)f.submissions_last);
+	counters_print("cuda.");
+	return 0;
+}
