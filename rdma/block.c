@@ -445,8 +445,8 @@ size_t block_offer(struct stream *s, int fd, const char *p, size_t len)
 static bool pull(struct stream *s, struct wire_block *b, uint64_t len)
 {
 	size_t n = len < PULL ? len : PULL;
-	uint64_t off = (load_rlx(b->x) - load_acq(s->in->origin)) & (s->ring_bytes - 1);
-	size_t first = s->ring_bytes - off < n ? s->ring_bytes - off : n;
+	uint64_t off = (load_rlx(b->x) - load_acq(s->in->origin)) & (ring_hot(s) - 1); /* offered from the hot area only */
+	size_t first = ring_hot(s) - off < n ? ring_hot(s) - off : n;
 	uint64_t src = load_rlx(b->src);
 
 	if (!ring_populate(s, s->ring_in, off & ~(uint64_t)4095, off + first) ||
@@ -481,6 +481,7 @@ static ssize_t let_go_of_revoked(struct wire_block *b)
 static ssize_t pull_block(struct stream *s, struct wire_block *b, char *dst, size_t n)
 {
 	struct copying w = { .s = s, .b = b, .pid = s->peer_pid, .mine = dst, .copy = pull_chunk };
+	uint64_t start = clock_ticks();
 
 	w.chunk = chunk_size(n);
 	w.n = n < (size_t)w.chunk * WIRE_CHUNKS ? n : (size_t)w.chunk * WIRE_CHUNKS;
@@ -501,6 +502,7 @@ static ssize_t pull_block(struct stream *s, struct wire_block *b, char *dst, siz
 		s->cma = CMA_FAILED;
 		fallback(FALLBACK_PEER_DIED);
 	}
+	route_received(s, ROUTE_BLOCK, w.n, start);
 	st = BLOCK_GO; /* decided here and in take_back, by one CAS: all of it, or what was taken back */
 	if (!atomic_compare_exchange_strong(&b->state, &st, BLOCK_DONE) && st == BLOCK_REVOKED) {
 		size_t n = load_rlx(b->n);

@@ -248,6 +248,7 @@ static int create_memory(uint32_t shift, int *ret_fd, struct wire_map **ret_map)
 	for (int i = 0; i < 2; i++) {
 		m->dir[i].seg[0].b = SEG_OPEN;
 		m->dir[i].segw = 1;
+		m->dir[i].cold_from = m->dir[i].cold_end = UINT64_MAX;
 	}
 	*ret_fd = (int)fd;
 	*ret_map = m;

@@ -19,6 +19,7 @@ enum {
 	INLINE_IOV = 64,
 	BACKLOG = 1 << 20,      /* more unread inline bytes than this: stay inline */
 	WINDOW = 32768,         /* an empty ring starts again at its first page beyond this */
+	HOT_US = 10,            /* a receiver in its loop has taken a piece within this */
 	DEFER_US = 5,           /* costs as much as a doorbell */
 	DEFER_FAILS_MOST = 7,
 	EDGE_PIECE = 131072,    /* a doorbell for every publish is too dear for less */
@@ -233,11 +234,45 @@ static void rewind_if_empty(struct stream *s)
 {
 	uint64_t rw = load_rlx(s->side->rw);
 
-	if (rw - load_rlx(s->side->origin) < WINDOW || load_acq(s->out->rr) != rw)
+	if (load_acq(s->out->rr) != rw || !ring_back_to_hot(s) || rw - load_rlx(s->side->origin) < WINDOW)
 		return;
 	store_rlx(s->side->origin, rw);
 	store_rel(s->out->origin, rw);
 	stat_inc(STAT_net_rewinds);
+}
+
+/* The end of the area that is being written, as an offset in the ring, and where writing goes on. */
+struct area {
+	size_t at, end; /* `at` may be beyond the hot area's end: it is round */
+};
+
+static struct area writing_area(struct stream *s)
+{
+	struct side *me = s->side;
+	uint64_t rw = load_rlx(me->rw), rr = load_acq(s->out->rr), origin = load_rlx(me->origin);
+	size_t hot = ring_hot(s);
+
+	if (ring_is_cold(s))
+		return (struct area){ hot + (rw - load_rlx(me->cold_from)), s->ring_bytes };
+	uint64_t taken = (int64_t)(rr - origin) > 0 ? rr - origin : 0;
+	return (struct area){ rw - origin, taken + hot };
+}
+
+/* The receiver is late: from here on the cold area, if it is empty. */
+static bool go_cold(struct stream *s)
+{
+	struct side *me = s->side;
+	uint64_t rw = load_rlx(me->rw), end = load_rlx(me->cold_end);
+
+	if (s->ring_bytes == ring_hot(s) || ring_is_cold(s) ||
+	    (end != UINT64_MAX && (int64_t)(load_acq(s->out->rr) - end) < 0))
+		return false;
+	store_rlx(me->cold_from, rw);
+	store_rlx(me->cold_end, UINT64_MAX);
+	store_rel(s->out->cold_from, rw);
+	store_rel(s->out->cold_end, UINT64_MAX);
+	stat_inc(STAT_net_cold);
+	return true;
 }
 
 /* Ring bytes that may be written now, with their pages there. */
@@ -249,21 +284,25 @@ static size_t room_in_ring(struct stream *s, size_t wanted)
 
 	if (room > wanted)
 		room = wanted;
-	uint64_t at = load_rlx(me->rw) - load_rlx(me->origin), end = at + room, touched = load_rlx(me->touched);
-	if (end > s->ring_bytes)
-		end = s->ring_bytes;
+	ring_back_to_hot(s);
+	struct area a = writing_area(s);
+	if (room > a.end - a.at)
+		room = a.end - a.at;
+	size_t at = a.at, end = at + room, top = ring_is_cold(s) ? s->ring_bytes : ring_hot(s), touched = load_rlx(me->touched);
+	if (end > top)
+		end = top;
 	if (!room || end <= touched)
 		return room;
 	uint64_t upto = (end + WINDOW - 1) & ~(uint64_t)(WINDOW - 1);
 	if (upto < 2 * touched)
 		upto = 2 * touched;
-	if (upto > s->ring_bytes)
-		upto = s->ring_bytes;
+	if (upto > top)
+		upto = top;
 	if (ring_populate(s, s->ring_out, touched, upto)) {
 		store_rlx(me->touched, upto);
 		return room;
 	}
-	return at < touched ? (size_t)(touched - at) : 0;
+	return at < touched ? touched - at : 0;
 }
 
 /* Not one small message for a peer that sleeps. */
@@ -312,7 +351,7 @@ static bool block_next(struct sending *w)
 	struct stream *s = w->s;
 	size_t run = cursor_run(&w->c);
 
-	if (!w->may_offer || !block_wanted(s, run))
+	if (!w->may_offer || !block_wanted(s, run) || !ring_back_to_hot(s))
 		return false;
 	if (stream_unread(s) + backlog(s) >= run / 4)
 		return false;
@@ -332,12 +371,12 @@ static bool send_block(struct sending *w)
 }
 
 /* Until the peer has taken something; false: it took nothing within the spin bound. */
-static bool peer_progresses(struct sending *w)
+static bool progress_within(struct sending *w, uint64_t bound)
 {
 	struct wire_dir *o = w->s->out;
 	uint64_t start = clock_ticks(), rr = load_acq(o->rr), rx = load_acq(o->rx);
 
-	while (clock_ticks() - start < us_to_ticks(settings.spin)) {
+	while (clock_ticks() - start < bound) {
 		if (load_acq(o->rr) != rr || load_acq(o->rx) != rx)
 			return true;
 		if (stream_shares_core(w->s))
@@ -346,6 +385,21 @@ static bool peer_progresses(struct sending *w)
 			cpu_relax();
 	}
 	return false;
+}
+
+static bool peer_progresses(struct sending *w)
+{
+	return progress_within(w, us_to_ticks(settings.spin));
+}
+
+/* The hot area is full: a receiver at work is waited for, for one that is not there is the cold area. */
+static bool makes_room(struct sending *w)
+{
+	uint64_t bound = us_to_ticks(HOT_US < settings.spin ? HOT_US : settings.spin);
+
+	if (!ring_is_cold(w->s) && !stream_shares_core(w->s) && progress_within(w, bound))
+		return true;
+	return go_cold(w->s) || peer_progresses(w);
 }
 
 static bool may_sleep(const struct sending *w)
@@ -375,7 +429,7 @@ static size_t piece(const struct sending *w)
 
 	while (c.left && n < PIECE) {
 		size_t k = cursor_run(&c) < PIECE - n ? cursor_run(&c) : PIECE - n;
-		if (n && block_wanted(w->s, cursor_run(&c)))
+		if (n && w->may_offer && block_wanted(w->s, cursor_run(&c)))
 			break;
 		n += k;
 		cursor_advance(&c, k);
@@ -404,14 +458,16 @@ static bool send_ring(struct sending *w)
 	k = room_in_ring(s, want);
 	while (!k) {
 		tell(w);
-		if (!peer_progresses(w)) {
+		if (!makes_room(w)) {
 			stat_inc(STAT_net_overflow);
 			return false;
 		}
 		k = room_in_ring(s, want);
 	}
-	uint64_t rw = load_rlx(s->side->rw);
+	uint64_t rw = load_rlx(s->side->rw), start = clock_ticks();
 	put_runs(w, rw, k);
+	if (k >= ROUTE_LEAST)
+		route_put(s, k, start);
 	store_rlx(s->side->rw, rw + k);
 	store_rel(s->out->rw, rw + k);
 	stat_add(STAT_net_bytes_ring, k);
@@ -506,7 +562,7 @@ ssize_t stream_send(struct stream *s, int fd, const struct iovec *iov, int cnt, 
 	s->sends_in_row++;
 	if (s->offer_skip)
 		s->offer_skip--;
-	w.may_offer = !s->offer_skip || w.c.left >= (4u << 20);
+	w.may_offer = w.c.left >= block_min() && (!s->offer_skip || w.c.left >= (4u << 20)) && route_is_block(s);
 	ssize_t ret = send_all(&w);
 	side_unlock(&s->side->p);
 	return ret;

@@ -20,6 +20,7 @@ static void set_up_side(struct side *side, uint64_t ring_bytes)
 {
 	side->segw = 1;
 	side->limit = ring_bytes;
+	side->cold_from = side->cold_end = UINT64_MAX;
 	side->mode = MODE_INLINE;
 }
 
@@ -77,30 +78,88 @@ void stream_violation(struct stream *s, int fd, const char *what)
 	sys_call(SYS_shutdown, fd, SHUT_RDWR);
 }
 
-static size_t ring_offset(const struct stream *s, uint64_t pos, uint64_t origin)
+size_t ring_hot(const struct stream *s)
 {
-	return (pos - origin) & (s->ring_bytes - 1);
+	return s->ring_bytes < WIRE_HOT ? s->ring_bytes : WIRE_HOT;
+}
+
+/* A run of the ring: where it lies and how long it is. */
+struct run {
+	size_t off, len;
+};
+
+static struct run run_at(const struct stream *s, uint64_t pos, uint64_t origin, uint64_t cold_from, uint64_t cold_end)
+{
+	size_t hot = ring_hot(s), off = (pos - origin) & (hot - 1);
+	struct run r = { off, hot - off };
+
+	if (pos < cold_from) {
+		if (cold_from - pos < r.len)
+			r.len = cold_from - pos;
+	} else if (pos < cold_end && pos - cold_from < s->ring_bytes - hot) { /* else the peer lies: any place will do */
+		r.off = hot + (pos - cold_from);
+		r.len = s->ring_bytes - r.off;
+		if (cold_end - pos < r.len)
+			r.len = cold_end - pos;
+	}
+	return r;
 }
 
 void ring_put(struct stream *s, uint64_t pos, const char *src, size_t n)
 {
-	size_t off = ring_offset(s, pos, load_rlx(s->side->origin));
-	size_t first = s->ring_bytes - off < n ? s->ring_bytes - off : n;
+	struct side *me = s->side;
 
-	memcpy(s->ring_out + off, src, first);
-	if (n > first)
-		memcpy(s->ring_out, src + first, n - first);
+	while (n) {
+		struct run r = run_at(s, pos, load_rlx(me->origin), load_rlx(me->cold_from), load_rlx(me->cold_end));
+		size_t k = r.len < n ? r.len : n;
+		memcpy(s->ring_out + r.off, src, k);
+		pos += k;
+		src += k;
+		n -= k;
+	}
 }
 
-/* The origin moves only while the ring is empty, so it stands still while there is something to get. */
+/*
+ * What is unread stands still, and so does the origin while hot bytes are unread.  cold_end before
+ * cold_from: the sender writes them the other way round, and so no mixture of an old and a new pair makes
+ * a hot position cold.
+ */
 void ring_get(struct stream *s, char *dst, uint64_t pos, size_t n)
 {
-	size_t off = ring_offset(s, pos, load_acq(s->in->origin));
-	size_t first = s->ring_bytes - off < n ? s->ring_bytes - off : n;
+	struct wire_dir *d = s->in;
 
-	memcpy(dst, s->ring_in + off, first);
-	if (n > first)
-		memcpy(dst + first, s->ring_in, n - first);
+	while (n) {
+		uint64_t cold_end = load_acq(d->cold_end), cold_from = load_acq(d->cold_from);
+		struct run r = run_at(s, pos, load_acq(d->origin), cold_from, cold_end);
+		size_t k = r.len < n ? r.len : n;
+		memcpy(dst, s->ring_in + r.off, k);
+		pos += k;
+		dst += k;
+		n -= k;
+	}
+}
+
+/* What is written next lies in the cold area. */
+bool ring_is_cold(struct stream *s)
+{
+	return load_rlx(s->side->cold_end) == UINT64_MAX && load_rlx(s->side->cold_from) != UINT64_MAX;
+}
+
+/* Once nothing in the hot area is unread any more.  False: it is not so yet. */
+bool ring_back_to_hot(struct stream *s)
+{
+	struct side *me = s->side;
+	uint64_t rw = load_rlx(me->rw);
+
+	if (!ring_is_cold(s))
+		return true;
+	if ((int64_t)(load_acq(s->out->rr) - load_rlx(me->cold_from)) < 0)
+		return false;
+	store_rlx(me->origin, rw);
+	store_rlx(me->cold_end, rw);
+	store_rel(s->out->origin, rw);
+	store_rel(s->out->cold_end, rw);
+	return true;
 }
 
 /* Pages are there before they are touched, so that a full memory is an answer and not a SIGBUS. */

@@ -28,6 +28,7 @@ struct side {
 	_Atomic uint32_t mode;
 	_Atomic uint32_t segw, inflight; /* inflight: kernel sends running outside the lock */
 	_Atomic uint64_t rw, tx, origin;
+	_Atomic uint64_t cold_from, cold_end;
 	_Atomic uint64_t touched;        /* ring bytes populated */
 	_Atomic bool reset_told;         /* the program has seen ECONNRESET once */
 	_Atomic bool shut, dead, plain;  /* dead: the kernel says the connection is over */
@@ -65,7 +66,8 @@ struct stream {
 	/* hints of this process; stale values cost time only */
 	uint64_t last_check, spin_off_until, spin_backoff;
 	unsigned spin_fails, spin_hits, sends_in_row;
-	unsigned offer_skip, offer_backoff, defer_skip, defer_fails;
+	unsigned offer_skip, offer_backoff, defer_skip, defer_fails, large_sends;
+	uint32_t put_rate;
 	uint32_t peer_pid;
 	int peer_pidfd;
 	uint32_t cma; /* enum cma_result of our calls into the peer */
@@ -156,6 +158,9 @@ void stream_leave_ring(struct stream *s);
 void stream_violation(struct stream *s, int fd, const char *what);
 void ring_put(struct stream *s, uint64_t pos, const char *src, size_t n);
 void ring_get(struct stream *s, char *dst, uint64_t pos, size_t n);
+size_t ring_hot(const struct stream *s);
+bool ring_is_cold(struct stream *s);
+bool ring_back_to_hot(struct stream *s);
 bool ring_populate(struct stream *s, char *ring, uint64_t from, uint64_t to);
 uint64_t stream_unread(struct stream *s);
 void stream_check_kernel(struct stream *s, int fd);
@@ -173,6 +178,11 @@ bool stream_settle(struct stream *s, int fd); /* side->c held */
 
 enum spin_end { SPIN_NOTHING, SPIN_DATA, SPIN_INTERRUPTED };
 enum spin_end stream_spin(struct stream *s, int fd, struct signal_mark mark);
+
+enum { ROUTE_LEAST = 16384 }; /* less tells nothing about a path */
+void route_received(struct stream *s, enum route r, size_t n, uint64_t since);
+void route_put(struct stream *s, size_t n, uint64_t since);
+bool route_is_block(struct stream *s);
 
 size_t block_min(void);
 bool block_wanted(struct stream *s, size_t run);

@@ -6,6 +6,9 @@
  *   16 KiB       ring of direction 0 (connecting side -> accepting side), ring_bytes
  *   + ring_bytes ring of direction 1 (accepting side -> connecting side), ring_bytes
  *
+ * A ring has two areas.  The hot one, its first WIRE_HOT bytes, is used round and round and stays in the
+ * caches; the cold one, the rest, takes up once from its begin what a receiver that is late leaves unread.
+ *
  * Positions are 64-bit byte counts that never wrap: `x` counts ring bytes of a direction, `a` and `b`
  * count bytes of the TCP stream (payload and doorbells).  Nothing here is trusted: each end keeps its
  * own positions in memory that the peer cannot reach (struct side) and publishes copies.
@@ -19,6 +22,7 @@
 #define WIRE_VERSION_MIN 1
 #define WIRE_VERSION_MAX 1
 #define WIRE_HEADER 16384
+#define WIRE_HOT (256 * 1024)
 #define WIRE_SEGMENTS 64
 #define WIRE_CHUNKS 1024
 
@@ -50,11 +54,15 @@ struct wire_block {
 	_Atomic uint8_t flag[WIRE_CHUNKS];
 };
 
+enum route { ROUTE_RING, ROUTE_BLOCK };
+
 struct wire_dir {
 	/* written by the producer */
 	alignas(64) _Atomic uint64_t rw; /* ring bytes published */
 	_Atomic uint64_t tx;             /* TCP bytes sent, doorbells included, counted after the send */
-	_Atomic uint64_t origin;         /* ring position that lies at the ring's first byte */
+	_Atomic uint64_t origin;         /* ring position that lies at the hot area's first byte */
+	_Atomic uint64_t cold_from;      /* ring positions from here ... */
+	_Atomic uint64_t cold_end;       /* ... up to here lie in the cold area, from its first byte on */
 	_Atomic uint32_t segw;           /* segments ever opened */
 	_Atomic uint32_t ringing;        /* a doorbell is being sent and counted */
 	/* written by the consumer */
@@ -69,6 +77,7 @@ struct wire_dir {
 	_Atomic uint32_t want_inline;    /* the consumer wants no ring data: plain for good, or SO_RCVLOWAT */
 	_Atomic uint32_t closing;        /* the consumer is about to go: no doorbells any more */
 	_Atomic uint32_t cpu;            /* 1 + the CPU the consumer last ran on */
+	_Atomic uint32_t rate[2];        /* enum route: how fast the consumer sees bytes come, see route.c */
 	/* written by both */
 	alignas(64) _Atomic uint32_t token;  /* epoch (segw) of the doorbell that lies unread in TCP; 0: none */
 	_Atomic uint32_t want_switch;        /* the producer found SEG_READING: sleep by MSG_PEEK instead */

@@ -34,6 +34,7 @@
 
 #define ATTACK_MS 400
 #define FREEZE_MS 4000
+#define ROUNDS 20
 #define SHIFT 18
 
 static void die(const char *what)
@@ -200,12 +201,11 @@ static int run_victim(int argc, char **argv)
 	pthread_create(&t[1], NULL, serve_attacker, &fds[1]);
 	pthread_join(t[1], NULL);
 	pthread_join(t[0], NULL);
-	printf("victim: ended well, honest rounds %s\n",
-		atomic_load(&honest_rounds) > 10 ? "many" : "few");
+	printf("victim: ended well, honest rounds %s\n", atomic_load(&honest_rounds) >= ROUNDS ? "many" : "few");
 	return 0;
 }
 
-/* ---- the honest peer: goes on until its stdin ends */
+/* ---- the honest peer: goes on until its stdin ends, and for ROUNDS messages however busy the machine */
 
 static int stdin_open(void)
 {
@@ -228,7 +228,7 @@ static int run_honest(const char *port)
 		listener = listen_any();
 		fd = accept(listener, NULL, NULL);
 	}
-	for (int i = 0; stdin_open(); i++) {
+	for (int i = 0; i < ROUNDS || stdin_open(); i++) {
 		uint32_t n = sizes[i % 8];
 
 		memcpy(out, &n, 4);
@@ -565,6 +565,7 @@ static void look_legal(struct attacker *a)
 	atomic_store(&p->result, CMA_WORKS);
 	atomic_store(&p->address, (uint64_t)(uintptr_t)probe);
 	atomic_store(&a->map->dir[!a->role].counted, 1);
+	atomic_store(&a->map->dir[!a->role].rate[ROUTE_BLOCK], 1 << 20); /* the victim shall offer blocks */
 	for (int i = 0; i < 40; i++) {
 		char junk[3000] = { 0 };
 
