@@ -1,0 +1,193 @@
+/* One thread drives both ends of a stream over a real TCP connection: every byte must come out as it went
+ * in, through the hot area, the cold one and TCP, whatever the sizes and however late the receiver. */
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "clock.h"
+#include "real.h"
+#include "settings.h"
+#include "stats.h"
+#include "stream.h"
+
+enum { RING = 1 << 20, MOST = 700000 };
+
+struct end {
+	struct stream *s;
+	int fd;
+	uint64_t bytes; /* sent or received so far */
+};
+
+struct pair {
+	struct end tx, rx;
+	uint32_t seed;
+};
+
+static uint32_t pick(struct pair *p, uint32_t n)
+{
+	p->seed = p->seed * 1664525 + 1013904223;
+	return (uint32_t)(((uint64_t)p->seed * n) >> 32);
+}
+
+static char byte_at(uint64_t pos)
+{
+	return (char)(pos * 2654435761u >> 13 ^ pos >> 20);
+}
+
+static void connect_both(int fd[2])
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(a);
+	int l = socket(AF_INET, SOCK_STREAM, 0);
+
+	cr_assert_eq(bind(l, (void *)&a, len), 0);
+	cr_assert_eq(listen(l, 1), 0);
+	getsockname(l, (void *)&a, &len);
+	fd[0] = socket(AF_INET, SOCK_STREAM, 0);
+	cr_assert_eq(connect(fd[0], (void *)&a, len), 0);
+	fd[1] = accept(l, NULL, NULL);
+	cr_assert_geq(fd[1], 0);
+	close(l);
+}
+
+static struct wire_map *shared_memory(void)
+{
+	struct wire_map *m = mmap(NULL, WIRE_HEADER + 2 * RING, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	cr_assert_neq(m, MAP_FAILED);
+	for (int i = 0; i < 2; i++) {
+		m->joined[i] = 1;
+		m->dir[i].counted = 1;
+		m->dir[i].segw = 1;
+		m->dir[i].seg[0].b = SEG_OPEN;
+		m->dir[i].cold_from = m->dir[i].cold_end = UINT64_MAX;
+	}
+	return m;
+}
+
+static struct end make_end(struct wire_map *m, int role, int fd)
+{
+	struct end e = { .fd = fd };
+
+	cr_assert_eq(stream_create(&e.s, m, WIRE_HEADER + 2 * RING, role), 0);
+	e.s->self = true; /* no blocks */
+	return e;
+}
+
+static struct pair make_pair(uint32_t seed)
+{
+	struct wire_map *m = shared_memory();
+	int fd[2];
+
+	real_init();
+	settings.spin = 0; /* nobody comes while the only thread waits */
+	connect_both(fd);
+	return (struct pair){ make_end(m, 0, fd[0]), make_end(m, 1, fd[1]), seed };
+}
+
+static void send_some(struct pair *p, size_t n)
+{
+	static char buf[MOST];
+	struct iovec v[2] = { { buf, n / 3 }, { buf + n / 3, n - n / 3 } };
+
+	for (size_t i = 0; i < n; i++)
+		buf[i] = byte_at(p->tx.bytes + i);
+	ssize_t k = stream_send(p->tx.s, p->tx.fd, v, 2, (struct stream_opts){ MSG_DONTWAIT | MSG_NOSIGNAL });
+	cr_assert(k == -EAGAIN || (k > 0 && (size_t)k <= n), "send of %zu gave %zd", n, k);
+	p->tx.bytes += k > 0 ? (uint64_t)k : 0;
+}
+
+/* Returns what came; -EAGAIN only if nothing lies unread. */
+static ssize_t receive_some(struct pair *p, size_t n, int flags)
+{
+	static char buf[MOST];
+	struct iovec v = { buf, n };
+	ssize_t k = stream_recv(p->rx.s, p->rx.fd, &v, 1, (struct stream_opts){ MSG_DONTWAIT | flags });
+
+	cr_assert(k > 0 || k == -EAGAIN, "recv gave %zd", k);
+	for (ssize_t i = 0; i < k; i++)
+		cr_assert_eq(buf[i], byte_at(p->rx.bytes + (uint64_t)i), "byte %llu differs",
+			(unsigned long long)(p->rx.bytes + (uint64_t)i));
+	if (k > 0 && !(flags & MSG_PEEK))
+		p->rx.bytes += (uint64_t)k;
+	return k;
+}
+
+static size_t some_size(struct pair *p)
+{
+	return 1 + pick(p, pick(p, 3) ? 70000 : MOST - 1);
+}
+
+/* Mostly sending, or mostly receiving, for a while: the stream fills and empties. */
+static void tide(struct pair *p)
+{
+	uint32_t sends = pick(p, 10);
+
+	for (int i = 0; i < 30; i++) {
+		if (pick(p, 10) < sends)
+			send_some(p, some_size(p));
+		else if (receive_some(p, some_size(p), pick(p, 5) ? 0 : MSG_PEEK) == -EAGAIN)
+			cr_assert_eq(p->rx.bytes, p->tx.bytes, "nothing to read, %llu bytes missing",
+				(unsigned long long)(p->tx.bytes - p->rx.bytes));
+	}
+}
+
+static uint64_t count(unsigned slot)
+{
+	return dlaccel_stats.slot[slot].value;
+}
+
+Test(ring, every_byte_through_every_area)
+{
+	for (uint32_t seed = 0; seed < 12; seed++) {
+		struct pair p = make_pair(seed);
+		for (int i = 0; i < 40; i++)
+			tide(&p);
+		while (receive_some(&p, MOST, 0) > 0)
+			;
+		cr_assert_eq(p.rx.bytes, p.tx.bytes);
+		close(p.tx.fd);
+		close(p.rx.fd);
+	}
+	cr_assert_gt(count(STAT_net_cold), 50, "the cold area was hardly used");
+	cr_assert_gt(count(STAT_net_rewinds), 50, "the hot area was hardly begun again");
+	cr_assert_gt(count(STAT_net_overflow), 50, "the ring was hardly ever full");
+	cr_assert_gt(count(STAT_net_bytes_ring), 12u << 20, "the ring was hardly used");
+}
+
+/* Capacity: what a bare connection takes without a reader, this one takes too, and an idle one touches little. */
+Test(ring, takes_no_less_than_bare)
+{
+	struct pair p = make_pair(1);
+	uint64_t before = 0;
+
+	do {
+		before = p.tx.bytes;
+		send_some(&p, 200000);
+	} while (p.tx.bytes != before);
+	uint64_t upgraded = p.tx.bytes;
+	int fd[2];
+	static char buf[200000];
+	connect_both(fd);
+	uint64_t bare = 0;
+	for (ssize_t k; (k = send(fd[0], buf, sizeof(buf), MSG_DONTWAIT)) > 0;)
+		bare += (uint64_t)k;
+	cr_assert_geq(upgraded, bare);
+}
+
+Test(ring, small_messages_touch_little)
+{
+	struct pair p = make_pair(1);
+
+	for (int i = 0; i < 20000; i++) {
+		send_some(&p, 1 + pick(&p, 9000));
+		while (receive_some(&p, MOST, 0) > 0)
+			;
+	}
+	cr_assert_gt(count(STAT_net_bytes_ring), 1u << 20, "the ring was hardly used");
+	cr_assert_leq(p.tx.s->side->touched, 65536);
+}
