@@ -15,7 +15,7 @@
 enum {
 	SMALL = 8192,           /* not worth a doorbell of its own */
 	PIECE = 16384,          /* published at a time, so that the peer's copy overlaps ours */
-	INLINE_PIECE = 65536,   /* of a blocking inline send: then the ring is looked at again */
+	INLINE_PIECE = 65536,   /* of an inline send: then the ring is looked at again */
 	INLINE_IOV = 64,
 	BACKLOG = 1 << 20,      /* more unread inline bytes than this: stay inline */
 	WINDOW = 32768,         /* an empty ring starts again at its first page beyond this */
@@ -409,7 +409,7 @@ static bool may_sleep(const struct sending *w)
 
 /*
  * A bulk sender that has overflowed waits for the ring rather than fill TCP with what the ring moves
- * three times as fast; one that must not block does so for one spin bound of the whole call.
+ * three times as fast; one that must not block does so for as long as the receiver is at work.
  */
 static bool wait_for_ring(struct sending *w)
 {
@@ -417,8 +417,9 @@ static bool wait_for_ring(struct sending *w)
 
 	if (!ring_allowed(s) || !congested(s) || !is_bulk(s, &w->c) || (!may_sleep(w) && w->waited))
 		return false;
-	w->waited = true;
-	return peer_progresses(w);
+	bool progress = peer_progresses(w);
+	w->waited = !progress;
+	return progress;
 }
 
 /* What is published at once: runs of the vector up to a piece, none of them worth an offer. */
@@ -492,7 +493,7 @@ static ssize_t send_inline(struct sending *w, size_t *ret_asked)
 	struct msghdr m = { .msg_iov = iov };
 	ssize_t k;
 
-	m.msg_iovlen = (size_t)cursor_export(&w->c, iov, INLINE_IOV, may_sleep(w) ? INLINE_PIECE : SIZE_MAX, ret_asked);
+	m.msg_iovlen = (size_t)cursor_export(&w->c, iov, INLINE_IOV, INLINE_PIECE, ret_asked);
 	if (load_rlx(me->mode) == MODE_RING)
 		open_segment(w->s);
 	atomic_fetch_add(&me->inflight, 1);
