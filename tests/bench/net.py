@@ -383,6 +383,7 @@ def run_all(bench, names):
 
 def main():
     args = arguments()
+    args.build = os.path.abspath(args.build)  # servers run in folders of their own
     names = chosen(args.rows)
     if args.short and not args.rows:
         names.remove("foreign")  # a test of its own
