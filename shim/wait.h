@@ -16,6 +16,9 @@
 bool waits_are_blind(void);
 void waits_go_blind(void);
 
+/* A wait on more descriptors than this rarely finds what it waits for while it spins. */
+enum { FEW_WATCHED = 4 };
+
 int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);
 int wait_select(int n, fd_set *rd, fd_set *wr, fd_set *ex, struct timespec *timeout, const sigset_t *mask);
 /* Begins every epoll set's object: how many connections are registered there. */

@@ -358,7 +358,7 @@ static struct sock *who(struct epwait *w, const struct epoll_event *ev, struct r
 	take_lock(&set->lock);
 	struct reg *r = set->ambiguous ? NULL : find_data(set, ev->data.u64);
 	if (r && (s = sock_enter(r->fd)) && (s != r->sock || !sock_stream(s, RX))) {
-		if (level_input(r) && HASH_CNT(by_fd, set->by_fd) <= POLLED_MOST)
+		if (level_input(r) && HASH_CNT(by_fd, set->by_fd) <= FEW_WATCHED)
 			sock_is_worth(s);
 		sock_leave(s);
 		s = NULL;

@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { WATCH_MOST = 128, POLLED_MOST = 16, IN_EVENTS = POLLIN | POLLRDNORM };
+enum { WATCH_MOST = 128, IN_EVENTS = POLLIN | POLLRDNORM };
 
 /* What a poll holds on to while it runs. */
 struct polling {
@@ -43,7 +43,7 @@ static void hold(struct polling *p, struct sock *s)
 		give_up_eliding(s);
 		return;
 	}
-	if (p->n <= POLLED_MOST)
+	if (p->n <= FEW_WATCHED)
 		sock_is_worth(s);
 	atomic_fetch_add(&s->waiters, 1);
 	p->held[p->helds++] = s;
