@@ -481,7 +481,6 @@ static ssize_t let_go_of_revoked(struct wire_block *b)
 static ssize_t pull_block(struct stream *s, struct wire_block *b, char *dst, size_t n)
 {
 	struct copying w = { .s = s, .b = b, .pid = s->peer_pid, .mine = dst, .copy = pull_chunk };
-	uint64_t start = clock_ticks();
 
 	w.chunk = chunk_size(n);
 	w.n = n < (size_t)w.chunk * WIRE_CHUNKS ? n : (size_t)w.chunk * WIRE_CHUNKS;
@@ -502,7 +501,6 @@ static ssize_t pull_block(struct stream *s, struct wire_block *b, char *dst, siz
 		s->cma = CMA_FAILED;
 		fallback(FALLBACK_PEER_DIED);
 	}
-	route_received(s, ROUTE_BLOCK, w.n, start);
 	st = BLOCK_GO; /* decided here and in take_back, by one CAS: all of it, or what was taken back */
 	if (!atomic_compare_exchange_strong(&b->state, &st, BLOCK_DONE) && st == BLOCK_REVOKED) {
 		size_t n = load_rlx(b->n);

@@ -292,11 +292,8 @@ static bool take_ring(struct receiving *w, uint64_t n)
 		n = run;
 	if (n > PIECE) /* the sender sees room as it comes */
 		n = PIECE;
-	uint64_t start = clock_ticks();
 	ring_get(s, cursor_ptr(&w->c), load_rlx(s->side->rr), n);
 	count_rr(s, n);
-	if (n >= ROUTE_LEAST)
-		route_received(s, ROUTE_RING, n, start);
 	stat_add(STAT_net_recv_ring, n);
 	received(w, n);
 	return true;

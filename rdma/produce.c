@@ -337,6 +337,7 @@ struct sending {
 	size_t done;
 	size_t untold; /* published and not yet notified */
 	bool may_offer, waited;
+	size_t by_ring, by_block;
 };
 
 static void tell(struct sending *w)
@@ -365,6 +366,7 @@ static bool send_block(struct sending *w)
 	w->may_offer = false;
 	w->untold = 0; /* the offer rang */
 	w->done += k;
+	w->by_block += k;
 	cursor_advance(&w->c, k);
 	stat_add(STAT_net_bytes_block, k);
 	return k > 0;
@@ -465,14 +467,13 @@ static bool send_ring(struct sending *w)
 		}
 		k = room_in_ring(s, want);
 	}
-	uint64_t rw = load_rlx(s->side->rw), start = clock_ticks();
+	uint64_t rw = load_rlx(s->side->rw);
 	put_runs(w, rw, k);
-	if (k >= ROUTE_LEAST)
-		route_put(s, k, start);
 	store_rlx(s->side->rw, rw + k);
 	store_rel(s->out->rw, rw + k);
 	stat_add(STAT_net_bytes_ring, k);
 	w->done += k;
+	w->by_ring += k;
 	w->untold += k;
 	/* A preamble and the block behind it are announced together; an awake peer finds the rest by itself. */
 	if (!w->c.left || (w->untold < UNTOLD_MOST && (block_next(w) || stream_peer_will_poll(s))) ||
@@ -551,9 +552,34 @@ static ssize_t send_nothing(int fd, int flags)
 	return k < 0 ? -errno : k;
 }
 
+enum { MEASURED = 2 * WIRE_HOT }; /* a shorter send may be over before the receiver has begun */
+
+/* One that took up memory, or that its receiver was late for, says nothing about the way. */
+static void measure(struct sending *w, uint64_t start, uint64_t touched)
+{
+	struct stream *s = w->s;
+	size_t n = w->by_ring + w->by_block;
+
+	if (n < MEASURED || n != w->done || load_rlx(s->side->touched) != touched || ring_is_cold(s))
+		return;
+	if (w->by_block >= n - SMALL)
+		route_took(&s->router, ROUTE_BLOCK, n, clock_ticks() - start);
+	else if (!w->by_block)
+		route_took(&s->router, ROUTE_RING, n, clock_ticks() - start);
+}
+
+/* Straight between the processes, if there is something for that and it is not the slower way. */
+static bool prefers_block(struct stream *s, size_t n)
+{
+	if (n < block_min() || (s->offer_skip && n < 4u << 20))
+		return false;
+	return route_choose(&s->router) == ROUTE_BLOCK;
+}
+
 ssize_t stream_send(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)
 {
 	struct sending w = { .s = s, .fd = fd, .flags = o.flags, .c = cursor_init(iov, cnt) };
+	bool large = w.c.left >= MEASURED;
 
 	if (!w.c.left)
 		return send_nothing(fd, o.flags);
@@ -563,8 +589,11 @@ ssize_t stream_send(struct stream *s, int fd, const struct iovec *iov, int cnt, 
 	s->sends_in_row++;
 	if (s->offer_skip)
 		s->offer_skip--;
-	w.may_offer = w.c.left >= block_min() && (!s->offer_skip || w.c.left >= (4u << 20)) && route_is_block(s);
+	w.may_offer = prefers_block(s, w.c.left);
+	uint64_t touched = load_rlx(s->side->touched), start = large ? clock_ticks() : 0;
 	ssize_t ret = send_all(&w);
+	if (large)
+		measure(&w, start, touched);
 	side_unlock(&s->side->p);
 	return ret;
 }

@@ -1,46 +1,35 @@
 /*
- * A large block can go through the ring, copied by each end once, or straight between the processes.
- * Which is faster depends on the caches, the kernel and the memory, so both are measured at work: the
- * receiver publishes what it sees of each, the sender knows its own half of the ring's copy.  The first
- * blocks of a stream try both; now and then the slower one gets another chance.
- *
- * Rates are bytes in 1024 clock ticks, 0: not known.  A peer that lies about its rates slows itself.
+ * A large message can go through the ring, copied by each end once, or straight between the processes.
+ * Which is faster depends on the caches, the kernel and the memory, so both are measured at work: how
+ * long a send took whose receiver kept pace all the time and that went one way as a whole.  The first
+ * ones of a stream try both in turn; after that the faster way is taken, and the other once in a while.
  */
+#include "route.h"
+
 #include "clock.h"
-#include "stream.h"
 
-enum { TRIES = 3, AGAIN_EVERY = 128, WEIGHT = 8, MOST = 1 << 20 };
+enum { SAMPLES = 3, TURNS_MOST = 24, AGAIN_EVERY = 128, WEIGHT = 4 };
 
-static uint32_t averaged(uint32_t rate, size_t n, uint64_t ticks)
+static bool known(const struct router *r, enum route way)
 {
-	uint64_t now = ticks ? ((uint64_t)n << 10) / ticks : MOST;
-
-	now = now < 1 ? 1 : now > MOST ? MOST : now;
-	return rate ? (uint32_t)((rate * (uint64_t)(WEIGHT - 1) + now) / WEIGHT) : (uint32_t)now;
+	return r->samples[way] >= SAMPLES;
 }
 
-void route_received(struct stream *s, enum route r, size_t n, uint64_t since)
+enum route route_choose(struct router *r)
 {
-	store_rlx(s->in->rate[r], averaged(load_rlx(s->in->rate[r]), n, clock_ticks() - since));
+	unsigned turn = r->turn++;
+	enum route best = r->rate[ROUTE_BLOCK] > r->rate[ROUTE_RING] ? ROUTE_BLOCK : ROUTE_RING;
+
+	if (turn < TURNS_MOST && !(known(r, ROUTE_RING) && known(r, ROUTE_BLOCK)))
+		return turn % 2 ? ROUTE_BLOCK : ROUTE_RING;
+	return turn % AGAIN_EVERY ? best : (enum route)!best;
 }
 
-void route_put(struct stream *s, size_t n, uint64_t since)
+void route_took(struct router *r, enum route way, size_t n, uint64_t ticks)
 {
-	s->put_rate = averaged(s->put_rate, n, clock_ticks() - since);
-}
+	uint64_t now = ((uint64_t)n << 10) / (ticks ? ticks : 1), was = r->rate[way];
 
-static bool block_is_faster(struct stream *s)
-{
-	uint32_t ring = load_rlx(s->out->rate[ROUTE_RING]), block = load_rlx(s->out->rate[ROUTE_BLOCK]);
-
-	return block > (s->put_rate && s->put_rate < ring ? s->put_rate : ring);
-}
-
-bool route_is_block(struct stream *s)
-{
-	unsigned turn = s->large_sends++;
-
-	if (turn < 2 * TRIES)
-		return turn < TRIES;
-	return block_is_faster(s) != (turn % AGAIN_EVERY == 0);
+	r->rate[way] = r->samples[way] ? (was * (WEIGHT - 1) + now) / WEIGHT : now;
+	if (r->samples[way] < SAMPLES)
+		r->samples[way]++;
 }

@@ -11,6 +11,7 @@
  */
 #pragma once
 #include "lock.h"
+#include "route.h"
 #include "signals.h"
 #include "wire.h"
 
@@ -66,8 +67,8 @@ struct stream {
 	/* hints of this process; stale values cost time only */
 	uint64_t last_check, spin_off_until, spin_backoff;
 	unsigned spin_fails, spin_hits, sends_in_row;
-	unsigned offer_skip, offer_backoff, defer_skip, defer_fails, large_sends;
-	uint32_t put_rate;
+	unsigned offer_skip, offer_backoff, defer_skip, defer_fails;
+	struct router router;
 	uint32_t peer_pid;
 	int peer_pidfd;
 	uint32_t cma; /* enum cma_result of our calls into the peer */
@@ -178,11 +179,6 @@ bool stream_settle(struct stream *s, int fd); /* side->c held */
 
 enum spin_end { SPIN_NOTHING, SPIN_DATA, SPIN_INTERRUPTED };
 enum spin_end stream_spin(struct stream *s, int fd, struct signal_mark mark);
-
-enum { ROUTE_LEAST = 16384 }; /* less tells nothing about a path */
-void route_received(struct stream *s, enum route r, size_t n, uint64_t since);
-void route_put(struct stream *s, size_t n, uint64_t since);
-bool route_is_block(struct stream *s);
 
 size_t block_min(void);
 bool block_wanted(struct stream *s, size_t run);

@@ -54,8 +54,6 @@ struct wire_block {
 	_Atomic uint8_t flag[WIRE_CHUNKS];
 };
 
-enum route { ROUTE_RING, ROUTE_BLOCK };
-
 struct wire_dir {
 	/* written by the producer */
 	alignas(64) _Atomic uint64_t rw; /* ring bytes published */
@@ -77,7 +75,6 @@ struct wire_dir {
 	_Atomic uint32_t want_inline;    /* the consumer wants no ring data: plain for good, or SO_RCVLOWAT */
 	_Atomic uint32_t closing;        /* the consumer is about to go: no doorbells any more */
 	_Atomic uint32_t cpu;            /* 1 + the CPU the consumer last ran on */
-	_Atomic uint32_t rate[2];        /* enum route: how fast the consumer sees bytes come, see route.c */
 	/* written by both */
 	alignas(64) _Atomic uint32_t token;  /* epoch (segw) of the doorbell that lies unread in TCP; 0: none */
 	_Atomic uint32_t want_switch;        /* the producer found SEG_READING: sleep by MSG_PEEK instead */

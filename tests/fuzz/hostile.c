@@ -565,7 +565,6 @@ static void look_legal(struct attacker *a)
 	atomic_store(&p->result, CMA_WORKS);
 	atomic_store(&p->address, (uint64_t)(uintptr_t)probe);
 	atomic_store(&a->map->dir[!a->role].counted, 1);
-	atomic_store(&a->map->dir[!a->role].rate[ROUTE_BLOCK], 1 << 20); /* the victim shall offer blocks */
 	for (int i = 0; i < 40; i++) {
 		char junk[3000] = { 0 };
 
