@@ -14,7 +14,7 @@
 
 enum {
 	SMALL = 8192,           /* not worth a doorbell of its own */
-	PIECE = 16384,          /* published at a time, so that the peer's copy overlaps ours */
+	PIECE = 32768,          /* published at a time, so that the peer's copy overlaps ours */
 	INLINE_PIECE = 65536,   /* of an inline send: then the ring is looked at again */
 	INLINE_IOV = 64,
 	BACKLOG = 1 << 20,      /* more unread inline bytes than this: stay inline */
