@@ -26,20 +26,22 @@ void route_received(struct stream *s, enum route r, size_t n, uint64_t since)
 
 void route_put(struct stream *s, size_t n, uint64_t since)
 {
-	s->put_rate = averaged(s->put_rate, n, clock_ticks() - since);
+	store_rlx(s->put_rate, averaged(load_rlx(s->put_rate), n, clock_ticks() - since));
 }
 
 static bool block_is_faster(struct stream *s)
 {
 	uint32_t ring = load_rlx(s->out->rate[ROUTE_RING]), block = load_rlx(s->out->rate[ROUTE_BLOCK]);
+	uint32_t put = load_rlx(s->put_rate);
 
-	return block > (s->put_rate && s->put_rate < ring ? s->put_rate : ring);
+	return block > (put && put < ring ? put : ring);
 }
 
 bool route_is_block(struct stream *s)
 {
-	unsigned turn = s->large_sends++;
+	unsigned turn = load_rlx(s->large_sends);
 
+	store_rlx(s->large_sends, turn + 1);
 	if (turn < 2 * TRIES)
 		return turn < TRIES;
 	return block_is_faster(s) != (turn % AGAIN_EVERY == 0);
