@@ -20,7 +20,7 @@ enum {
 };
 
 static _Atomic uint64_t off_until; /* of the whole process, after a preemption */
-static uint64_t preempted_backoff;
+static _Atomic uint64_t preempted_backoff;
 
 static uint64_t doubled(uint64_t backoff, uint64_t first_us, uint64_t most_us)
 {
@@ -31,8 +31,10 @@ static uint64_t doubled(uint64_t backoff, uint64_t first_us, uint64_t most_us)
 
 void stream_spin_preempted(struct stream *s)
 {
-	preempted_backoff = doubled(preempted_backoff, PREEMPTED_FIRST, PREEMPTED_MOST);
-	store_rlx(off_until, clock_ticks() + preempted_backoff);
+	uint64_t backoff = doubled(load_rlx(preempted_backoff), PREEMPTED_FIRST, PREEMPTED_MOST);
+
+	store_rlx(preempted_backoff, backoff);
+	store_rlx(off_until, clock_ticks() + backoff);
 	store_rlx(s->in->spinner, 0);
 }
 
@@ -102,7 +104,7 @@ static void spin_paid(struct stream *s)
 	if (load_rlx(s->spin_hits) > FRUITFUL) {
 		store_rlx(s->spin_backoff, 0);
 		store_rlx(s->spin_hits, 0);
-		preempted_backoff = 0;
+		store_rlx(preempted_backoff, 0);
 	}
 	if (!load_rlx(s->in->spinner))
 		store_rlx(s->in->spinner, 1);
