@@ -45,25 +45,27 @@ size_t block_min(void)
 
 static bool open_pidfd(struct stream *s)
 {
-	if (s->peer_pidfd >= 0)
+	int none = -1;
+
+	if (load_rlx(s->peer_pidfd) >= 0)
 		return true;
 	long fd = sys_call(SYS_pidfd_open, s->peer_pid, 0);
 	if (fd >= 0)
 		fd = fd_hide((int)fd);
-	if (fd >= 0) {
-		s->peer_pidfd = (int)fd;
-		return true;
+	if (fd < 0) {
+		fallback(FALLBACK_NO_PIDFD);
+		return false;
 	}
-	fallback(FALLBACK_NO_PIDFD);
-	s->cma = CMA_FAILED;
-	return false;
+	if (!atomic_compare_exchange_strong(&s->peer_pidfd, &none, (int)fd)) /* another thread was faster */
+		fd_close_hidden((int)fd);
+	return true;
 }
 
 bool stream_peer_gone(struct stream *s)
 {
-	struct pollfd p = { .fd = s->peer_pidfd, .events = POLLIN };
+	struct pollfd p = { .fd = load_rlx(s->peer_pidfd), .events = POLLIN };
 
-	return s->peer_pidfd >= 0 && sys_call(SYS_poll, &p, 1, 0) == 1;
+	return p.fd >= 0 && sys_call(SYS_poll, &p, 1, 0) == 1;
 }
 
 bool stream_peer_dead(struct stream *s)
@@ -119,7 +121,7 @@ void block_self_test(struct stream *s)
 {
 	struct wire_probe *peer = &s->map->probe[!s->role];
 
-	if (s->cma != CMA_UNKNOWN)
+	if (load_rlx(s->cma) != CMA_UNKNOWN)
 		return;
 	publish_probe(s);
 	if (!load_acq(peer->address))
@@ -127,17 +129,18 @@ void block_self_test(struct stream *s)
 	bool ok = settings.cma && load_rlx(peer->pid) == s->peer_pid && try_peer(s, peer);
 	if (!ok && settings.cma)
 		fallback(FALLBACK_NO_CMA);
-	s->cma = ok && open_pidfd(s) ? CMA_WORKS : CMA_FAILED;
-	store_rel(s->map->probe[s->role].result, s->cma);
+	uint32_t found = ok && open_pidfd(s) ? CMA_WORKS : CMA_FAILED, unknown = CMA_UNKNOWN;
+	if (atomic_compare_exchange_strong(&s->cma, &unknown, found))
+		store_rel(s->map->probe[s->role].result, found);
 }
 
 bool block_wanted(struct stream *s, size_t run)
 {
-	if (run < block_min() || s->cma == CMA_FAILED || s->self)
+	if (run < block_min() || load_rlx(s->cma) == CMA_FAILED || s->self)
 		return false;
-	if (s->cma == CMA_UNKNOWN)
+	if (load_rlx(s->cma) == CMA_UNKNOWN)
 		block_self_test(s);
-	return s->cma == CMA_WORKS && load_acq(s->out->block.state) == BLOCK_IDLE &&
+	return load_rlx(s->cma) == CMA_WORKS && load_acq(s->out->block.state) == BLOCK_IDLE &&
 	       load_acq(s->map->probe[!s->role].result) == CMA_WORKS &&
 	       load_rlx(s->map->probe[s->role].pid) == (uint32_t)process_id;
 }
@@ -265,7 +268,7 @@ static bool copy_together(struct copying *w)
 		bool ok = copy_chunk(w, i);
 		store_rel(w->b->flag[i], ok ? CHUNK_DONE : CHUNK_FAILED);
 		if (!ok)
-			w->s->cma = CMA_FAILED;
+			store_rlx(w->s->cma, CMA_FAILED);
 	}
 	return wait_for_peers_chunks(w, w->copy == push_chunk);
 }
@@ -291,10 +294,10 @@ static bool withdraw(struct stream *s)
 	if (!atomic_compare_exchange_strong(&s->out->block.state, &st, BLOCK_IDLE))
 		return false;
 	stat_inc(STAT_net_withdrawn);
-	s->offer_backoff = s->offer_backoff ? s->offer_backoff * 2 : 1;
-	if (s->offer_backoff > 64)
-		s->offer_backoff = 64;
-	s->offer_skip = s->offer_backoff;
+	unsigned backoff = load_rlx(s->offer_backoff) ? load_rlx(s->offer_backoff) * 2 : 1;
+	backoff = backoff > 64 ? 64 : backoff;
+	store_rlx(s->offer_backoff, backoff);
+	store_rlx(s->offer_skip, backoff);
 	return true;
 }
 
@@ -418,7 +421,7 @@ size_t block_offer(struct stream *s, int fd, const char *p, size_t len)
 {
 	size_t moved = 0;
 
-	while (len - moved >= block_min() && !load_rlx(s->side->dead) && s->cma == CMA_WORKS) {
+	while (len - moved >= block_min() && !load_rlx(s->side->dead) && load_rlx(s->cma) == CMA_WORKS) {
 		publish(s, p + moved, len - moved);
 		stream_notify(s, fd, false);
 		uint32_t st = wait_for_receiver(s, len - moved);
@@ -428,10 +431,10 @@ size_t block_offer(struct stream *s, int fd, const char *p, size_t len)
 		/* DONE: the receiver has copied all of it before we looked */
 		size_t n = st == BLOCK_PULLED ? pulled(s, len - moved) : push_block(s, p + moved, len - moved, &revoked);
 		if (!n && !revoked)
-			s->side->dead |= s->cma == CMA_WORKS;
+			s->side->dead |= load_rlx(s->cma) == CMA_WORKS;
 		moved += n;
 		stat_inc(STAT_net_blocks);
-		s->offer_backoff = 0;
+		store_rlx(s->offer_backoff, 0);
 		if (revoked)
 			break;
 		atomic_store(&s->out->block.state, BLOCK_IDLE);
@@ -498,7 +501,7 @@ static ssize_t pull_block(struct stream *s, struct wire_block *b, char *dst, siz
 	if (!atomic_compare_exchange_strong(&b->state, &st, BLOCK_GO))
 		return let_go_of_revoked(b);
 	if (!copy_together(&w)) {
-		s->cma = CMA_FAILED;
+		store_rlx(s->cma, CMA_FAILED);
 		fallback(FALLBACK_PEER_DIED);
 	}
 	st = BLOCK_GO; /* decided here and in take_back, by one CAS: all of it, or what was taken back */
@@ -519,9 +522,9 @@ ssize_t block_claim(struct stream *s, int fd, char *dst, size_t room)
 	struct wire_block *b = &s->in->block;
 	uint32_t st = BLOCK_OFFERED;
 
-	if (s->cma == CMA_UNKNOWN)
+	if (load_rlx(s->cma) == CMA_UNKNOWN)
 		block_self_test(s);
-	if (s->cma != CMA_WORKS || load_rlx(b->src_pid) != s->peer_pid ||
+	if (load_rlx(s->cma) != CMA_WORKS || load_rlx(b->src_pid) != s->peer_pid ||
 	    !atomic_compare_exchange_strong(&b->state, &st, BLOCK_CLAIMED))
 		return 0;
 	uint64_t x = load_rlx(b->x), len = load_rlx(b->len);
@@ -541,7 +544,7 @@ ssize_t block_claim(struct stream *s, int fd, char *dst, size_t room)
 	if (!atomic_compare_exchange_strong(&b->state, &st, BLOCK_PULLING))
 		return let_go_of_revoked(b);
 	if (!pull(s, b, len)) {
-		s->cma = CMA_FAILED;
+		store_rlx(s->cma, CMA_FAILED);
 		atomic_store(&b->state, BLOCK_OFFERED);
 		return 0;
 	}

@@ -586,7 +586,7 @@ static void take_locked(struct receiving *w)
 	struct side *me = w->s->side;
 
 	side_lock(&me->c);
-	if (w->s->cma == CMA_UNKNOWN) /* the sender may not offer before we have tried too */
+	if (load_rlx(w->s->cma) == CMA_UNKNOWN) /* the sender may not offer before we have tried too */
 		block_self_test(w->s);
 	int kept = load_rlx(me->err);
 	if (kept) {
@@ -820,7 +820,7 @@ ssize_t stream_recv(struct stream *s, int fd, const struct iovec *iov, int cnt, 
 	stream_reclaim();
 	if (!w.c.left)
 		return receive_nothing(s, fd, o.flags);
-	s->sends_in_row = 0;
+	store_rlx(s->sends_in_row, 0);
 	call_begin(s);
 	ssize_t ret = receive(&w, o.mark);
 	call_end();
@@ -840,7 +840,7 @@ bool stream_recvmsg_inline(struct stream *s, int fd, struct msghdr *msg, int fla
 	if (flags & MSG_WAITALL || load_acq(s->side->err) || load_rlx(s->in->want_switch) || !begin_direct(s, g))
 		return false;
 	w.c = cursor_init(msg->msg_iov, (int)msg->msg_iovlen);
-	s->sends_in_row = 0;
+	store_rlx(s->sends_in_row, 0);
 	call_begin(s);
 	fall_asleep(s, true, false);
 	pthread_cleanup_push(call_cancelled, s);

@@ -230,7 +230,7 @@ static size_t map_size(uint32_t shift)
 static int create_memory(uint32_t shift, int *ret_fd, struct wire_map **ret_map)
 {
 	size_t bytes = map_size(shift);
-	long fd = sys_call(SYS_memfd_create, "dlaccel", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	long fd = sys_file_may_reach(bytes) ? sys_call(SYS_memfd_create, "dlaccel", MFD_CLOEXEC | MFD_ALLOW_SEALING) : -EFBIG;
 
 	if (fd < 0)
 		goto err;
@@ -399,6 +399,8 @@ static int receive_hello(int fd, struct wire_hello *ret_hello, int *ret_memfd)
 
 	if (n == -EAGAIN)
 		return -EAGAIN;
+	if (!n) /* it has called and has no memory to offer: it says so itself */
+		return -ENOMEM;
 	int memfd = n < 0 ? -1 : take_fds(&m);
 	if (n >= (long)sizeof(*ret_hello) && memfd >= 0 && !(m.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
 		*ret_memfd = memfd;

@@ -101,16 +101,18 @@ static bool peer_takes_it_soon(struct stream *s)
 /* Waiting pays while the peer keeps coming; after failures it is tried ever more rarely. */
 static bool defer_pays(struct stream *s)
 {
-	if (s->defer_skip) {
-		s->defer_skip--;
+	if (load_rlx(s->defer_skip)) {
+		add_rlx(s->defer_skip, -1);
 		return false;
 	}
 	if (peer_takes_it_soon(s)) {
-		s->defer_fails = 0;
+		store_rlx(s->defer_fails, 0);
 		return true;
 	}
-	s->defer_fails = s->defer_fails < DEFER_FAILS_MOST ? s->defer_fails + 1 : DEFER_FAILS_MOST;
-	s->defer_skip = (1u << s->defer_fails) - 2;
+	unsigned fails = load_rlx(s->defer_fails);
+	fails = fails < DEFER_FAILS_MOST ? fails + 1 : DEFER_FAILS_MOST;
+	store_rlx(s->defer_fails, fails);
+	store_rlx(s->defer_skip, (1u << fails) - 2);
 	return false;
 }
 
@@ -308,7 +310,7 @@ static size_t room_in_ring(struct stream *s, size_t wanted)
 /* Not one small message for a peer that sleeps. */
 static bool is_bulk(struct stream *s, const struct cursor *c)
 {
-	return c->left > SMALL || s->sends_in_row > 2 || load_rlx(s->out->poller) > 0 || stream_peer_will_poll(s);
+	return c->left > SMALL || load_rlx(s->sends_in_row) > 2 || load_rlx(s->out->poller) > 0 || stream_peer_will_poll(s);
 }
 
 /* Too much lies unread for the ring to be taken up again. */
@@ -571,7 +573,7 @@ static void measure(struct sending *w, uint64_t start, uint64_t touched)
 /* Straight between the processes, if there is something for that and it is not the slower way. */
 static bool prefers_block(struct stream *s, size_t n)
 {
-	if (n < block_min() || (s->offer_skip && n < 4u << 20))
+	if (n < block_min() || (load_rlx(s->offer_skip) && n < 4u << 20))
 		return false;
 	return route_choose(&s->router) == ROUTE_BLOCK;
 }
@@ -586,9 +588,9 @@ ssize_t stream_send(struct stream *s, int fd, const struct iovec *iov, int cnt, 
 	side_lock(&s->side->p);
 	if (w.c.left > SMALL)
 		stream_note_core(s);
-	s->sends_in_row++;
-	if (s->offer_skip)
-		s->offer_skip--;
+	add_rlx(s->sends_in_row, 1);
+	if (load_rlx(s->offer_skip))
+		add_rlx(s->offer_skip, -1);
 	w.may_offer = prefers_block(s, w.c.left);
 	uint64_t touched = load_rlx(s->side->touched), start = large ? clock_ticks() : 0;
 	ssize_t ret = send_all(&w);

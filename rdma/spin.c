@@ -20,7 +20,7 @@ enum {
 };
 
 static _Atomic uint64_t off_until; /* of the whole process, after a preemption */
-static uint64_t preempted_backoff;
+static _Atomic uint64_t preempted_backoff;
 
 static uint64_t doubled(uint64_t backoff, uint64_t first_us, uint64_t most_us)
 {
@@ -31,8 +31,10 @@ static uint64_t doubled(uint64_t backoff, uint64_t first_us, uint64_t most_us)
 
 void stream_spin_preempted(struct stream *s)
 {
-	preempted_backoff = doubled(preempted_backoff, PREEMPTED_FIRST, PREEMPTED_MOST);
-	store_rlx(off_until, clock_ticks() + preempted_backoff);
+	uint64_t backoff = doubled(load_rlx(preempted_backoff), PREEMPTED_FIRST, PREEMPTED_MOST);
+
+	store_rlx(preempted_backoff, backoff);
+	store_rlx(off_until, clock_ticks() + backoff);
 	store_rlx(s->in->spinner, 0);
 }
 
@@ -91,17 +93,18 @@ bool stream_may_spin(struct stream *s)
 {
 	uint64_t now = clock_ticks();
 
-	return settings.spin && now > load_rlx(off_until) && now > s->spin_off_until && peer_has_another_core(s);
+	return settings.spin && now > load_rlx(off_until) && now > load_rlx(s->spin_off_until) && peer_has_another_core(s);
 }
 
 static void spin_paid(struct stream *s)
 {
 	stat_inc(STAT_net_spin_hits);
-	s->spin_fails = 0;
-	if (++s->spin_hits > FRUITFUL) {
-		s->spin_backoff = 0;
-		s->spin_hits = 0;
-		preempted_backoff = 0;
+	store_rlx(s->spin_fails, 0);
+	add_rlx(s->spin_hits, 1);
+	if (load_rlx(s->spin_hits) > FRUITFUL) {
+		store_rlx(s->spin_backoff, 0);
+		store_rlx(s->spin_hits, 0);
+		store_rlx(preempted_backoff, 0);
 	}
 	if (!load_rlx(s->in->spinner))
 		store_rlx(s->in->spinner, 1);
@@ -113,13 +116,15 @@ void stream_spin_result(struct stream *s, bool hit)
 		spin_paid(s);
 		return;
 	}
-	s->spin_hits = 0;
-	if (++s->spin_fails < FRUITLESS)
+	store_rlx(s->spin_hits, 0);
+	add_rlx(s->spin_fails, 1);
+	if (load_rlx(s->spin_fails) < FRUITLESS)
 		return;
-	s->spin_fails = FRUITLESS - 1;
+	store_rlx(s->spin_fails, FRUITLESS - 1);
 	store_rlx(s->in->spinner, 0);
-	s->spin_backoff = doubled(s->spin_backoff, FRUITLESS_FIRST, FRUITLESS_MOST);
-	s->spin_off_until = clock_ticks() + s->spin_backoff;
+	uint64_t backoff = doubled(load_rlx(s->spin_backoff), FRUITLESS_FIRST, FRUITLESS_MOST);
+	store_rlx(s->spin_backoff, backoff);
+	store_rlx(s->spin_off_until, clock_ticks() + backoff);
 }
 
 static bool kernel_has_news(int fd)

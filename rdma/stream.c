@@ -203,9 +203,9 @@ void stream_check_kernel(struct stream *s, int fd)
 {
 	uint64_t now = clock_ticks();
 
-	if (now - s->last_check < us_to_ticks(100))
+	if (now - load_rlx(s->last_check) < us_to_ticks(100))
 		return;
-	s->last_check = now;
+	store_rlx(s->last_check, now);
 	ask_kernel(s, fd);
 }
 

@@ -64,14 +64,14 @@ struct stream {
 	_Atomic bool cork;     /* TCP_CORK: inline */
 	_Atomic bool watched;  /* in an epoll set: only its waits may poll, a recv must not */
 
-	/* hints of this process; stale values cost time only */
-	uint64_t last_check, spin_off_until, spin_backoff;
-	unsigned spin_fails, spin_hits, sends_in_row;
-	unsigned offer_skip, offer_backoff, defer_skip, defer_fails;
-	struct router router;
+	/* hints of this process, all threads together; stale values cost time only */
+	_Atomic uint64_t last_check, spin_off_until, spin_backoff;
+	_Atomic unsigned spin_fails, spin_hits, sends_in_row;
+	_Atomic unsigned offer_skip, offer_backoff, defer_skip, defer_fails;
+	struct router router; /* under side->p */
 	uint32_t peer_pid;
-	int peer_pidfd;
-	uint32_t cma; /* enum cma_result of our calls into the peer */
+	_Atomic int peer_pidfd;
+	_Atomic uint32_t cma; /* enum cma_result of our calls into the peer; never WORKS again after FAILED */
 };
 
 /* What a wait may know without asking the kernel. */
@@ -147,6 +147,8 @@ static inline void full_fence(void)
 #define load_rlx(p) atomic_load_explicit(&(p), memory_order_relaxed)
 #define store_rel(p, v) atomic_store_explicit(&(p), v, memory_order_release)
 #define store_rlx(p, v) atomic_store_explicit(&(p), v, memory_order_relaxed)
+/* For hints, which may lose one of two additions. */
+#define add_rlx(p, n) store_rlx(p, load_rlx(p) + (n))
 
 static inline int stream_fd(struct stream *s, int fd)
 {

@@ -465,6 +465,7 @@ void life_exit(void)
 	if (!process_is_owner())
 		return;
 	profile_close();
+	fallback_say_rest();
 	for (int fd = 0; fd <= atomic_load(&fd_highest); fd++) {
 		struct sock *s = sock_enter(fd);
 		if (!s)

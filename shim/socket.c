@@ -203,7 +203,7 @@ void sock_end(struct sock *s)
 	if (s->rv.listener >= 0)
 		rendezvous_close(&s->rv);
 	if (st) {
-		fd_close_hidden(st->peer_pidfd);
+		fd_close_hidden(load_rlx(st->peer_pidfd));
 		fd_close_hidden(load_rlx(st->moved_fd));
 		stream_destroy(st, -1);
 	}

@@ -5,9 +5,12 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 enum log_level { LOG_OFF, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
-void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* False: it was wanted and could not be written. */
+bool log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_warn(...) log_write(LOG_WARN, __VA_ARGS__)
 #define log_info(...) log_write(LOG_INFO, __VA_ARGS__)

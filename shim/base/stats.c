@@ -5,6 +5,7 @@
 #include "sys.h"
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -41,7 +42,7 @@ static void map_onto_file(void)
 {
 	char path[512];
 	int n = snprintf(path, sizeof(path), "%s/%d.stats", settings.dir, (int)sys_call(SYS_getpid));
-	if (n < 0 || (size_t)n >= sizeof(path))
+	if (n < 0 || (size_t)n >= sizeof(path) || !sys_file_may_reach(STATS_BYTES))
 		return;
 	long fd = sys_call(SYS_openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
@@ -96,8 +97,24 @@ void stats_after_fork(void)
 		memcpy(dlaccel_stats.slot[i].name, names[i], STATS_NAME);
 }
 
+/* Their lines could not be written: no descriptor was left for the log. */
+static _Atomic bool unsaid[STAT_COUNT - FIRST_FALLBACK];
+
+static void say(unsigned i)
+{
+	if (!log_warn("%s", fallback_text[i]))
+		atomic_store(&unsaid[i], true);
+}
+
 void fallback(enum stat_id id)
 {
 	if (atomic_fetch_add_explicit(&dlaccel_stats.slot[id].value, 1, memory_order_relaxed) == 0)
-		log_warn("%s", fallback_text[id - FIRST_FALLBACK]);
+		say(id - FIRST_FALLBACK);
+}
+
+void fallback_say_rest(void)
+{
+	for (unsigned i = 0; i < STAT_COUNT - FIRST_FALLBACK; i++)
+		if (atomic_exchange(&unsaid[i], false))
+			say(i);
 }

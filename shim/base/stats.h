@@ -56,3 +56,5 @@ void stats_after_fork(void);
 
 /* Counts a fallback; the first of each kind writes its line to the log. */
 void fallback(enum stat_id id);
+/* The lines that found no descriptor at their time; at the end of the process there may be one. */
+void fallback_say_rest(void);

@@ -45,3 +45,13 @@ static inline long sys6(long n, long a, long b, long c, long d, long e, long f)
 #define SYS_ARG(n, a, b, c, d, e, f, ...) \
 	sys6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 #define sys_call(...) SYS_ARG(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
+
+/* Beyond RLIMIT_FSIZE the kernel does not only refuse: SIGXFSZ would kill the program for a file of ours. */
+static inline int sys_file_may_reach(uint64_t size)
+{
+	struct {
+		uint64_t now, most;
+	} limit;
+
+	return sys_call(SYS_prlimit64, 0, 1 /* RLIMIT_FSIZE */, 0, &limit) || size <= limit.now;
+}

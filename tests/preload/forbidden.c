@@ -13,7 +13,7 @@ static const struct {
 	int nr;
 } calls[] = { { "memfd_create", SYS_memfd_create }, { "process_vm_readv", SYS_process_vm_readv },
 	{ "process_vm_writev", SYS_process_vm_writev }, { "pidfd_open", SYS_pidfd_open },
-	{ "ftruncate", SYS_ftruncate }, { "fallocate", SYS_fallocate },
+	{ "ftruncate", SYS_ftruncate },
 	{ "sched_setaffinity", SYS_sched_setaffinity }, { "madvise", SYS_madvise } };
 
 static int call_number(const char *name)

@@ -38,14 +38,15 @@ static void client_idle(struct end *e)
 
 static void client(struct end *e)
 {
-	char *buf = malloc(1 << 20);
 	size_t sent = 0;
 	ssize_t r = 1;
+	char *buf;
 
 	if (idle(e)) {
 		client_idle(e);
 		return;
 	}
+	buf = malloc(1 << 20);
 	while (sent < TOTAL && r > 0) {
 		make(e, buf, 1 << 20);
 		r = send(e->fd, buf, 1 << 20, MSG_NOSIGNAL);

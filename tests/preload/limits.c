@@ -4,35 +4,39 @@
 
 #include <sys/resource.h>
 
-static void limit(const struct end *e)
+/* Room for this test's own buffers only. */
+static rlim_t address_space(void)
 {
-	struct rlimit l = { 0, 0 };
+	long pages;
+	FILE *f = fopen("/proc/self/statm", "re");
 
-	check(e->argc > 0);
-	if (!strcmp(e->argv[0], "fsize")) {
-		check(!setrlimit(RLIMIT_FSIZE, &l));
-	} else {
-		long pages;
-		FILE *f = fopen("/proc/self/statm", "re");
+	check(fscanf(f, "%ld", &pages) == 1);
+	fclose(f);
+	return pages * sysconf(_SC_PAGESIZE) + (6 << 20);
+}
 
-		check(fscanf(f, "%ld", &pages) == 1);
-		fclose(f);
-		/* Room for this test's own buffers only. */
-		l.rlim_cur = l.rlim_max = pages * sysconf(_SC_PAGESIZE) + (6 << 20);
-		check(!setrlimit(RLIMIT_AS, &l));
-	}
+static void set_limit(int which, rlim_t n)
+{
+	struct rlimit l;
+
+	check(!getrlimit(which, &l));
+	l.rlim_cur = n;
+	check(!setrlimit(which, &l));
 }
 
 static void both(struct end *e)
 {
-	int fd;
+	int fd, which;
 
-	limit(e);
+	check(e->argc > 0);
+	which = strcmp(e->argv[0], "fsize") ? RLIMIT_AS : RLIMIT_FSIZE;
+	set_limit(which, which == RLIMIT_AS ? address_space() : 0);
 	fd = e->role == CLIENT ? connect_port(e->family, e->port) :
 		accept(e->listener, NULL, NULL);
 	for (int i = 0; i < 5; i++)
 		warm(e, fd);
 	close(fd);
+	set_limit(which, RLIM_INFINITY); /* what this test says goes to a file */
 	say("done");
 }
 

@@ -120,10 +120,9 @@ class Live(ToolTest):
     def test_of_another_user(self):
         child = self.counting()
         os.chmod(self.dir, 0o755)
-        done = subprocess.run([TOOL, "stats", "-p", str(child.pid)], user=65534, group=65534, extra_groups=[],
+        copy = shutil.copy(TOOL, self.path("dlaccel"))  # the build may lie below a folder that others cannot enter
+        done = subprocess.run([copy, "stats", "-p", str(child.pid)], user=65534, group=65534, extra_groups=[], cwd="/",
                               env=clean_environment(), capture_output=True, text=True)
-        if "Permission denied" in done.stderr and "stats" not in done.stderr:
-            self.skipTest("the build is not readable by others")
         self.assertEqual(done.returncode, 1)
         self.assertIn("not permitted", done.stderr)
 
