@@ -43,8 +43,8 @@ def counters(folder):
     return seen
 
 
-def train(py, script, out, models, jit, **env):
-    subprocess.run([py, script, "--steps", "4" if jit else "2", "--models", models, "--out", out,
+def train(py, script, out, jit, **env):
+    subprocess.run([py, script, "--steps", "4" if jit else "2", "--out", out,
                     *(["--jit"] if jit else [])], check=True,
                    env={**os.environ, "DEV": "CUDA", "SIMCUDA_STRICT": "1", **env})
 
@@ -52,12 +52,12 @@ def train(py, script, out, models, jit, **env):
 def main():
     library, driver, script = sys.argv[1:4]
     py = find_python(sys.argv[4:])
-    for models, jit in (("mlp,lstm", False), ("mlp", True)):
+    for jit in (False, True):
         with tempfile.TemporaryDirectory() as tmp:
             bare, ours = (os.path.join(tmp, n + ".npz") for n in ("bare", "ours"))
             common = {"LD_LIBRARY_PATH": driver, "CACHEDB": os.path.join(tmp, "cache.db"), "LD_PRELOAD": ""}
-            train(py, script, bare, models, jit, **common)
-            train(py, script, ours, models, jit, **{**common, "LD_PRELOAD": library, "DLACCEL_DIR": tmp})
+            train(py, script, bare, jit, **common)
+            train(py, script, ours, jit, **{**common, "LD_PRELOAD": library, "DLACCEL_DIR": tmp})
             subprocess.run([py, "-c", COMPARE, bare, ours], check=True)
             seen = counters(tmp)
             print({k: v for k, v in seen.items() if v})
