@@ -95,6 +95,7 @@ struct stream {
 
 struct event {
 	struct ctx *ctx;
+	uint64_t id;         /* of this one and no other at the same address */
 	unsigned flags;
 	struct fence *fence; /* of the last record, NULL before the first */
 	struct op *record;   /* for captured events: see graph.c */
