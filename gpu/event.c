@@ -55,7 +55,7 @@ static CUresult event_record(unsigned row, CUevent e, CUstream s)
 		queue_leave(q);
 		return record_now(row, e, s);
 	}
-	*ticket = atomic_load(&q->put_n) + 1;
+	*ticket = queue_ticket(q);
 	return put(q, OP_EVENT, e, s, NULL);
 }
 

@@ -185,6 +185,11 @@ void queue_direct_done(unsigned row, CUstream s, CUresult result)
 	lock_drop(&q->put);
 }
 
+uint64_t queue_ticket(const struct gpu_queue *q)
+{
+	return atomic_load(&q->put_n) + 1;
+}
+
 void *queue_reserve(struct gpu_queue *q, size_t bytes)
 {
 	void *room = ring_reserve(&q->ring, bytes);

@@ -68,6 +68,8 @@ void queue_direct(unsigned row);
 /* Learns that this stream is a good one. */
 void queue_direct_done(unsigned row, CUstream stream, CUresult result);
 
+/* The place in the order of the operation that is put next. */
+uint64_t queue_ticket(const struct gpu_queue *q);
 /* Room for an operation; never NULL for sizes up to OP_MAX: a full queue is submitted first. */
 void *queue_reserve(struct gpu_queue *q, size_t bytes);
 /* Takes the operation in and drops `put`. The result is the driver's if it ran inline. */

@@ -98,6 +98,11 @@ class Suite:
     def windows(self, seeds):
         return self.fuzz(seeds, SIMCUDA_DELAY_US="5", DLACCEL_CUDA_WAIT="1s", DLACCEL_CUDA_ADAPT="0")
 
+    def memory(self, case):
+        r = self.run("errors", [case], self.sim, True, SIMCUDA_MEMORY="8m", SIMCUDA_GRAPH_BYTES="4k",
+                     DLACCEL_CUDA_ADAPT="0", DLACCEL_CUDA_WAIT="5s")
+        return r is not None and r[0] == 0
+
     def batching(self, shape):
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "batching.py")
         return not subprocess.run([sys.executable, script, self.copy, self.sim, self.programs["launch"], shape],
@@ -115,7 +120,11 @@ FUNCTIONS = [
     ("gpu_capture_begins", None, "order", "cuStreamBeginCapture_v2"),
     ("queue_take_error", 0, "order", "cuCtxSynchronize"),
     ("queue_drain", None, "order", "cuMemFree_v2"),
+    ("queue_ticket", 0, "order", "cuEventQuery"),
+    ("hook_cuStreamWaitEvent", 0, "fuzz", "1 40"),
+    ("hook_cuEventRecord", 0, "fuzz", "1 40"),
     ("memory_is_pinned", 1, "fuzz", "1 40"),
+    ("queues_give_back", 0, "memory", "memory"),
     ("memory_forget", None, "errors", "freed"),
     ("queues_forget_all", None, "errors", "unloaded"),
     ("queues_forget_stream", None, "errors", "destroyed"),

@@ -23,10 +23,15 @@ static CUresult instantiate(CUgraphExec *ret, CUgraph g, unsigned long long flag
 		rc = plan_make(g, &p);
 	if (rc)
 		LEAVE(rc);
+	if (!mem_charge((uint64_t)p->n * settings.graph_bytes)) {
+		plan_put(p);
+		LEAVE(CUDA_ERROR_OUT_OF_MEMORY);
+	}
 	e = calloc(1, sizeof(*e));
 	if (!e)
 		abort();
 	e->ctx = ctx;
+	e->bytes = (uint64_t)p->n * settings.graph_bytes;
 	e->plan = p;
 	e->flags = flags;
 	handle_add(e, H_EXEC);
@@ -73,6 +78,7 @@ CUresult cuGraphExecDestroy(CUgraphExec e)
 	lock();
 	EXEC(e);
 	handle_remove(e);
+	mem_uncharge(e->bytes);
 	plan_put(e->plan);
 	free(e);
 	LEAVE(CUDA_SUCCESS);

@@ -61,7 +61,7 @@ struct plan {
 struct graph_exec {
 	struct ctx *ctx;
 	struct plan *plan;
-	uint64_t flags;
+	uint64_t flags, bytes;
 };
 
 struct capture {

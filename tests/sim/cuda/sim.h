@@ -19,6 +19,7 @@
 
 struct settings {
 	uint64_t memory;      /* bytes of device memory */
+	uint64_t graph_bytes; /* of it that each node of an instantiated graph takes */
 	int devices, cc, driver_version;
 	uint64_t seed;
 	int delay_us;         /* longest random delay before an operation, 0 = none */
