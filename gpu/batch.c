@@ -2,14 +2,17 @@
 
 #include "finder.h"
 #include "graph.h"
+#include "node.h"
 #include "settings.h"
 #include "stats.h"
+#include "streams.h"
 #include "submitter.h"
 
 #include <sys/mman.h>
 
 #define MAX_WINDOW 10923 /* a third of the finder's history */
-#define MAX_CHUNK 512
+#define MAX_CHUNK PLAN_MOST
+#define MAX_FORK 128 /* a fork and its join of up to so many go together even where less would */
 #define GRAPHS 256
 #define FEW 64
 #define FREE 4096 /* operations after which idle GPUs are no longer waited for */
@@ -37,13 +40,16 @@ struct chunk {
 struct batch {
 	void *finder;
 	size_t finder_bytes;
-	struct handles kinds; /* token: 1 + stream of a launch that can be a node, 0 of anything else */
+	struct handles kinds; /* token: struct plan_kind */
+	struct streams streams;
 	bool changed;
 	uint32_t length, generation; /* of the window below; length 0: none */
 	uint32_t token[MAX_WINDOW], ahead[MAX_WINDOW];
 	struct chunk chunk;
 	struct scan scan;
-	struct op_launch *launch[MAX_CHUNK];
+	struct plan plan;
+	struct graph_run run;
+	uint64_t behind[MAX_CHUNK]; /* of each operation of the run: where the next record is */
 	uint64_t waiting_since;
 	struct handles graphs; /* key of the launches in it: struct graph */
 	struct handles seen;   /* keys that may become one */
@@ -82,6 +88,7 @@ static struct batch *create(void)
 		return NULL;
 	}
 	b->chunk.size = 1;
+	streams_init(&b->streams);
 	return b;
 }
 
@@ -92,10 +99,37 @@ static struct batch *batch_of(struct gpu_queue *q)
 	return q->batch;
 }
 
-/* Launch attributes are for plain launches to carry; parameters in one buffer are welcome. */
-static bool is_node(const struct op *op)
+static struct plan_kind kind_of(struct batch *b, const struct op *op)
 {
-	return op->kind == OP_LAUNCH && !((const struct op_launch *)op)->attr_count;
+	struct plan_kind k = { .class = op->kind == OP_EVENT ? PLAN_RECORD :
+					op->kind == OP_WAIT  ? PLAN_WAIT :
+							       PLAN_NODE };
+
+	k.stream = streams_role(&b->streams, op->stream);
+	if (op->kind == OP_WAIT)
+		k.source = streams_role(&b->streams, ((const struct op_event *)op)->source);
+	if (k.stream == PLAN_NOBODY || k.source == PLAN_NOBODY || !node_possible(op))
+		k.class = PLAN_OTHER;
+	return k;
+}
+
+static uint64_t packed(struct plan_kind k)
+{
+	return k.class | (uint64_t)k.stream << 8 | (uint64_t)k.source << 16;
+}
+
+static struct plan_kind kind_of_token(const struct batch *b, uint32_t token)
+{
+	const uint64_t *k = handles_find(&b->kinds, token);
+
+	return k ? (struct plan_kind){ *k & 255, *k >> 8 & 255, *k >> 16 & 255 } : (struct plan_kind){ 0 };
+}
+
+/* Whoever passed the queue by may have used any stream. */
+static void notice_others(struct gpu_queue *q, struct batch *b)
+{
+	if (atomic_load_explicit(&q->passed_by, memory_order_relaxed) && atomic_exchange(&q->passed_by, false))
+		streams_forget_tails(&b->streams);
 }
 
 void batch_saw(struct gpu_queue *q, const struct op *op)
@@ -107,9 +141,12 @@ void batch_saw(struct gpu_queue *q, const struct op *op)
 	if (!handles_find(&b->kinds, op->token)) {
 		if (b->kinds.count >= KINDS / 2)
 			handles_clear(&b->kinds);
-		handles_put(&b->kinds, op->token, is_node(op) ? 1 + (uint64_t)(uintptr_t)op->stream : 0);
+		handles_put(&b->kinds, op->token, packed(kind_of(b, op)));
 	}
-	gpu_finder->feed(b->finder, op->token, clock_monotonic_ns());
+	notice_others(q, b);
+	streams_saw(&b->streams, op);
+	stat_add(STAT_cuda_marks, op->begins_step);
+	gpu_finder->feed(b->finder, op->token, clock_monotonic_ns(), op->begins_step);
 	b->chunk.since++;
 	b->chunk.left -= b->chunk.left > 0;
 }
@@ -135,13 +172,6 @@ static bool plan(struct batch *b, const struct finder_place *at)
 	return true;
 }
 
-static uint64_t kind_of(const struct batch *b, uint32_t token)
-{
-	const uint64_t *kind = handles_find(&b->kinds, token);
-
-	return kind ? *kind : 0;
-}
-
 /*
  * Most that may go together from this position on. As long as the program lets the GPU run idle now
  * and then, chunks count from there; if it never does, they end where the window ends (of a short
@@ -158,21 +188,35 @@ static uint32_t room_from(const struct batch *b, uint32_t position)
 	return end - position < b->chunk.size ? end - position : b->chunk.size;
 }
 
+/*
+ * As many as there is room for, ending where all streams but the first have been joined; a fork for
+ * which there is no room goes with its join, if that is not far.
+ */
+static uint32_t run_from(struct batch *b, uint32_t position, uint32_t room)
+{
+	uint32_t most = room > MAX_FORK ? room : MAX_FORK, n = 0, best = 0;
+
+	plan_begin(&b->plan);
+	while (n < (best ? room : most) &&
+		plan_add(&b->plan, kind_of_token(b, b->token[(position + n) % b->length]))) {
+		n++;
+		if (plan_closed(&b->plan))
+			best = n;
+	}
+	return best ? best : 1;
+}
+
 static void begin_chunk(struct batch *b, uint32_t position)
 {
 	struct chunk *c = &b->chunk;
-	uint32_t room = room_from(b, position);
-	uint64_t kind = kind_of(b, b->token[position]);
 
-	c->count = 0;
-	do {
-		c->token[c->count] = b->token[(position + c->count) % b->length];
-		c->count++;
-	} while (kind && c->count < room &&
-		 kind_of(b, b->token[(position + c->count) % b->length]) == kind);
+	c->count = run_from(b, position, room_from(b, position));
+	for (uint32_t i = 0; i < c->count; i++)
+		c->token[i] = b->token[(position + i) % b->length];
 	c->left = c->count;
-	if (c->size < MAX_CHUNK)
-		c->size *= 2;
+	if (c->size < c->count)
+		c->size = c->count;
+	c->size = c->size < MAX_CHUNK / 2 ? c->size * 2 : MAX_CHUNK;
 	b->scan = (struct scan){ 0 };
 }
 
@@ -217,13 +261,53 @@ static void look_ahead(struct gpu_queue *q, struct batch *b)
 		op = ring_next(&q->ring, &behind);
 		if (!op)
 			return;
-		if (op->token != b->chunk.token[s->count] || !is_node(op)) {
+		struct plan_kind k = kind_of(b, op);
+		if (op->token != b->chunk.token[s->count] || k.class == PLAN_OTHER) {
 			s->broken = true;
 			return;
 		}
-		b->launch[s->count++] = (struct op_launch *)op;
-		s->cursor = behind;
+		b->run.op[s->count] = op;
+		b->run.kind[s->count] = k;
+		b->behind[s->count++] = s->cursor = behind;
 	}
+}
+
+static CUevent event_of(const struct graph_run *run, uint32_t i)
+{
+	return ((struct op_event *)run->op[i])->event;
+}
+
+/* The record that this wait is for: the latest one of the source. Before the run: its last operation. */
+static bool wait_is_as_planned(const struct batch *b, uint32_t i)
+{
+	const struct graph_run *run = &b->run;
+	uint8_t source = run->kind[i].source;
+
+	for (uint32_t k = i; k-- > 0;)
+		if (run->kind[k].class == PLAN_RECORD && run->kind[k].stream == source)
+			return event_of(run, k) == event_of(run, i);
+	return b->streams.tail[source] == event_of(run, i);
+}
+
+static bool recorded_again(const struct graph_run *run, uint32_t i)
+{
+	for (uint32_t k = i + 1; k < run->count; k++)
+		if (run->kind[k].class == PLAN_RECORD && event_of(run, k) == event_of(run, i))
+			return true;
+	return false;
+}
+
+/* Looks at what tokens do not say: which events they are. False: not what the plan supposed. */
+static bool look_at_events(struct batch *b)
+{
+	struct graph_run *run = &b->run;
+
+	for (uint32_t i = 0; i < run->count; i++) {
+		if (run->kind[i].class == PLAN_WAIT && !wait_is_as_planned(b, i))
+			return false;
+		run->superseded[i] = run->kind[i].class == PLAN_RECORD && recorded_again(run, i);
+	}
+	return true;
 }
 
 /* ---- handing over ---- */
@@ -237,21 +321,28 @@ static uint64_t key_of(const struct batch *b, uint32_t count)
 	return key;
 }
 
-/* A whole chunk will come again; part of one, too, if there are not many of them. */
+/*
+ * A whole chunk will come again; part of one, too, where the program waits, if there are not many of
+ * them; where the window changed, what came up to there must have come before.
+ */
 static bool worth_making(struct batch *b, uint64_t key, uint32_t count)
 {
-	if (count == b->chunk.count || b->graphs.count < FEW || handles_find(&b->seen, key))
+	if (count == b->chunk.count || handles_find(&b->seen, key) ||
+		(!b->scan.broken && b->graphs.count < FEW))
 		return true;
 	if (handles_put(&b->seen, key, 1))
 		handles_clear(&b->seen);
 	return false;
 }
 
+#define each_graph(g, b)                                                                           \
+	(struct handle_slot *slot = (b)->graphs.slot; slot < (b)->graphs.slot + (b)->graphs.size; slot++)   \
+		for (struct graph *g = slot->used ? (struct graph *)(uintptr_t)slot->value : NULL; g; g = NULL)
+
 static void drop_graphs(struct batch *b)
 {
-	for (uint32_t i = 0; i < b->graphs.size; i++)
-		if (b->graphs.slot[i].used)
-			graph_destroy((struct graph *)(uintptr_t)b->graphs.slot[i].value);
+	for each_graph (g, b)
+		graph_destroy(g);
 	handles_clear(&b->graphs);
 }
 
@@ -267,6 +358,16 @@ static bool make_room(struct batch *b)
 	return true;
 }
 
+/* By role; 0 if it is only one. */
+static uint32_t streams_of(const struct graph_run *run)
+{
+	uint32_t mask = 0;
+
+	for (uint32_t i = 0; i < run->count; i++)
+		mask |= 1u << run->kind[i].stream;
+	return mask & (mask - 1) ? mask : 0;
+}
+
 static struct graph *graph_for(struct batch *b, uint32_t count)
 {
 	uint64_t key = key_of(b, count);
@@ -276,12 +377,20 @@ static struct graph *graph_for(struct batch *b, uint32_t count)
 		return (struct graph *)(uintptr_t)*known;
 	if (!worth_making(b, key, count) || !make_room(b))
 		return NULL;
-	struct graph *g = graph_create(key, b->launch, count);
+	if (streams_prepare(&b->streams, streams_of(&b->run)))
+		return NULL;
+	struct graph *g = graph_create(key, &b->run, b->streams.exit);
 	if (g && handles_put(&b->graphs, key, (uintptr_t)g)) {
 		graph_destroy(g);
 		return NULL;
 	}
 	return g;
+}
+
+static void give_up(struct graph *g)
+{
+	REAL(cuGraphExecDestroy)(g->exec);
+	g->exec = NULL;
 }
 
 /* Slower than its launches one by one, three times running: such a window is left alone. */
@@ -290,34 +399,83 @@ static void judge(struct batch *b, struct graph *g, uint64_t ticks)
 	if (!settings.cuda_adapt || !b->plain_ticks)
 		return;
 	g->slow = ticks > b->plain_ticks * g->count ? g->slow + 1 : 0;
-	if (g->slow < 3)
-		return;
-	REAL(cuGraphExecDestroy)(g->exec);
-	g->exec = NULL;
+	if (g->slow >= 3)
+		give_up(g);
+}
+
+static bool worth_a_graph(const struct graph_run *run)
+{
+	uint32_t nodes = 0;
+
+	for (uint32_t i = 0; i < run->count && nodes < 2; i++)
+		nodes += run->kind[i].class == PLAN_NODE;
+	return nodes == 2;
+}
+
+/* How many of what has come in make a run: all, or as many as end where streams are joined. */
+static uint32_t closed_part(struct batch *b)
+{
+	uint32_t best = 0;
+
+	plan_begin(&b->plan);
+	for (uint32_t i = 0; i < b->scan.count && plan_add(&b->plan, b->run.kind[i]); i++)
+		if (plan_closed(&b->plan))
+			best = i + 1;
+	return best;
+}
+
+static uint32_t launches_in(const struct graph_run *run)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < run->count; i++)
+		n += run->op[i]->kind == OP_LAUNCH;
+	return n;
+}
+
+static CUresult launch_graph(struct gpu_queue *q, struct batch *b, struct graph *g)
+{
+	uint8_t home = streams_role(&b->streams, g->home);
+	CUresult r = streams_enter(q, &b->streams, g->others, home);
+
+	if (!r)
+		r = graph_submit(g, &b->run);
+	if (!r)
+		streams_left(q, &b->streams, g->others, home);
+	return r;
 }
 
 static bool submit_graph(struct gpu_queue *q, struct batch *b)
 {
-	uint32_t count = b->scan.count;
-	uint64_t behind = b->scan.cursor, start;
-	struct graph *g = count > 1 ? graph_for(b, count) : NULL;
+	struct graph_run *run = &b->run;
+	bool whole = b->scan.count == b->chunk.count;
+	struct graph *g;
+	uint64_t start;
 
-	if (!g || !g->exec || !graph_fits(g, b->launch, count))
+	run->count = whole ? b->scan.count : closed_part(b);
+	run->ctx = q->ctx;
+	notice_others(q, b);
+	if (!worth_a_graph(run) || !look_at_events(b))
+		return false;
+	g = graph_for(b, run->count);
+	if (!g || !g->exec || !graph_fits(g, run))
 		return false;
 	start = clock_ticks();
-	if (graph_submit(g, b->launch)) {
-		/* One by one the same launches may well succeed; if not, the error is theirs. */
-		REAL(cuGraphExecDestroy)(g->exec);
-		g->exec = NULL;
+	if (launch_graph(q, b, g)) {
+		/* One by one the same operations may well succeed; if not, the error is theirs. */
+		give_up(g);
 		return false;
 	}
 	judge(b, g, clock_ticks() - start);
-	q->last_stream = b->launch[0]->op.stream;
-	for (uint32_t i = 0; i < count; i++)
-		batch_saw(q, &b->launch[i]->op);
+	q->last_stream = g->home;
+	for (uint32_t i = 0; i < run->count; i++)
+		batch_saw(q, run->op[i]);
+	if (!whole)
+		b->chunk.left = 0;
 	stat_inc(STAT_cuda_graph_launches);
-	stat_add(STAT_cuda_batched, count);
-	submit_done(q, count, behind, CUDA_SUCCESS);
+	stat_add(STAT_cuda_forked, g->others != 0);
+	stat_add(STAT_cuda_batched, launches_in(run));
+	submit_done(q, run->count, b->behind[run->count - 1], CUDA_SUCCESS);
 	return true;
 }
 
@@ -326,7 +484,7 @@ static void submit_plain(struct gpu_queue *q)
 	uint64_t cursor = ring_tail(&q->ring);
 	struct op *op = ring_next(&q->ring, &cursor);
 	uint64_t start = clock_ticks();
-	bool launch = is_node(op);
+	bool launch = op->kind == OP_LAUNCH;
 
 	submit_keep_error(q, submit_one(q, op, cursor));
 	if (q->batch && launch)
@@ -361,7 +519,7 @@ bool batch_submit(struct gpu_queue *q, bool all)
 	if (b && chunk_here(q, b)) {
 		if (!ready(q, b, all))
 			return false;
-		if ((all || b->scan.count == b->chunk.count) && submit_graph(q, b))
+		if ((all || b->scan.broken || b->scan.count == b->chunk.count) && submit_graph(q, b))
 			return true;
 	}
 	submit_plain(q);
@@ -385,4 +543,49 @@ bool batch_forget(struct gpu_queue *q)
 		return false;
 	drop_graphs(q->batch);
 	return true;
+}
+
+void batch_forget_event(struct gpu_queue *q, CUevent e)
+{
+	if (!q->batch)
+		return;
+	for each_graph (g, q->batch)
+		graph_forget_event(g, e);
+}
+
+/* Its handle may come back as another stream's, with another priority. */
+void batch_forget_stream(struct gpu_queue *q, CUstream s)
+{
+	struct batch *b = q->batch;
+
+	if (!b || !streams_forget(&b->streams, s))
+		return;
+	drop_graphs(b);
+	handles_clear(&b->kinds);
+	b->chunk.left = 0;
+}
+
+void batch_close(struct gpu_queue *q)
+{
+	if (!q->batch)
+		return;
+	streams_finish(&q->batch->streams);
+	handles_clear(&q->batch->kinds);
+	q->batch->chunk.left = 0;
+}
+
+CUresult batch_make_way(struct gpu_queue *q, const struct op *op)
+{
+	struct batch *b = q->batch;
+	uint8_t role;
+
+	if (!atomic_load_explicit(&q->owing, memory_order_relaxed))
+		return CUDA_SUCCESS;
+	role = streams_role(&b->streams, op->stream);
+	return role == PLAN_LEGACY ? streams_settle_all(q, &b->streams) : streams_settle(q, &b->streams, role);
+}
+
+CUresult batch_settle(struct gpu_queue *q)
+{
+	return atomic_load(&q->owing) ? streams_settle_all(q, &q->batch->streams) : CUDA_SUCCESS;
 }

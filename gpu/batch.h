@@ -14,7 +14,15 @@ bool batch_submit(struct gpu_queue *q, bool all);
 void batch_wait(struct gpu_queue *q);
 /* The next operation goes to the driver on its own without batch_submit being asked. */
 void batch_alone(struct gpu_queue *q);
+/* Before an operation goes to the driver on its own: its stream waits for its part of a graph. */
+CUresult batch_make_way(struct gpu_queue *q, const struct op *op);
+/* All streams do. */
+CUresult batch_settle(struct gpu_queue *q);
 /* An operation went to the driver on its own. */
 void batch_saw(struct gpu_queue *q, const struct op *op);
 /* Gives everything back that lies in the driver; false if there was nothing. */
 bool batch_forget(struct gpu_queue *q);
+void batch_forget_stream(struct gpu_queue *q, CUstream s);
+void batch_forget_event(struct gpu_queue *q, CUevent e);
+/* The context goes away. */
+void batch_close(struct gpu_queue *q);

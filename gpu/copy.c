@@ -38,7 +38,7 @@ static CUresult fill(unsigned row, uint32_t width, CUdeviceptr d, uint32_t v, si
 	if (!q)
 		return fill_now(row, width, d, v, n, s);
 	struct op_fill *op = queue_reserve(q, sizeof(*op));
-	*op = (struct op_fill){ { OP_FILL, token_of(OP_FILL, width, n, s), s }, d, n, width, v };
+	*op = (struct op_fill){ OP_HEAD(OP_FILL, token_of(OP_FILL, width, n, s), s), d, n, width, v };
 	return queue_commit(q, &op->op, sizeof(*op));
 }
 
@@ -115,7 +115,7 @@ static CUresult copy(struct copy c)
 	if (!q)
 		return copy_now(&c);
 	struct op_copy *op = queue_reserve(q, total);
-	*op = (struct op_copy){ { OP_COPY, token_of(OP_COPY, c.kind, c.bytes, c.s), c.s }, c.kind,
+	*op = (struct op_copy){ OP_HEAD(OP_COPY, token_of(OP_COPY, c.kind, c.bytes, c.s), c.s), c.kind,
 		carry, c.to, c.from, c.bytes };
 	if (carry)
 		memcpy(op->data, (const void *)(uintptr_t)c.from, c.bytes);

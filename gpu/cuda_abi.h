@@ -77,16 +77,47 @@ struct cuda_kernel_node {
 	CUcontext ctx;
 };
 
+struct cuda_fill_node {
+	CUdeviceptr to;
+	size_t pitch;
+	uint32_t value, width; /* of one element, in bytes */
+	size_t count, rows;
+};
+
+struct cuda_copy_end {
+	size_t x, y, z, lod;
+	uint32_t type;
+	void *host;
+	CUdeviceptr device;
+	void *array, *reserved;
+	size_t pitch, height;
+};
+
+/* CUDA_MEMCPY3D */
+struct cuda_copy_node {
+	struct cuda_copy_end from, to;
+	size_t width, height, depth;
+};
+
+struct cuda_host_node {
+	cuda_host_fn *fn;
+	void *data;
+};
+
 /* tests/cuda/abi.c asks the same of the toolkit's structures. */
 _Static_assert(sizeof(struct cuda_launch_attribute) == 72, "CUlaunchAttribute");
 _Static_assert(sizeof(struct cuda_launch_config) == 56, "CUlaunchConfig");
 _Static_assert(sizeof(struct cuda_kernel_node) == 72, "CUDA_KERNEL_NODE_PARAMS_v2");
+_Static_assert(sizeof(struct cuda_fill_node) == 40, "CUDA_MEMSET_NODE_PARAMS");
+_Static_assert(sizeof(struct cuda_copy_node) == 200, "CUDA_MEMCPY3D");
 
 enum {
 	CU_POINTER_MEMORY_TYPE = 2,
 	CU_MEMORYTYPE_HOST = 1,
 	CU_MEMORYTYPE_DEVICE = 2,
 	CU_STREAM_CAPTURE_RELAXED = 2,
+	CU_STREAM_NON_BLOCKING = 1,
+	CU_EVENT_DISABLE_TIMING = 2,
 	CU_GET_PROC_PER_THREAD = 2,
 };
 
@@ -103,8 +134,11 @@ enum {
 	CALL(cuStreamQuery, (CUstream s))                                                          \
 	CALL(cuStreamGetCtx, (CUstream s, CUcontext * ret_ctx))                                    \
 	CALL(cuStreamGetPriority, (CUstream s, int *ret_priority))                                 \
+	CALL(cuStreamGetFlags, (CUstream s, unsigned *ret_flags))                                  \
 	CALL(cuThreadExchangeStreamCaptureMode, (int *mode))                                       \
 	CALL(cuFuncGetParamInfo, (CUfunction f, size_t i, size_t *ret_offset, size_t *ret_size))   \
+	CALL(cuFuncGetName, (const char **ret_name, CUfunction f))                                 \
+	CALL(cuKernelGetName, (const char **ret_name, CUkernel k))                                 \
 	CALL(cuKernelGetParamInfo, (CUkernel k, size_t i, size_t *ret_offset, size_t *ret_size))   \
 	CALL(cuMemGetAddressRange_v2, (CUdeviceptr * ret_base, size_t *ret_size, CUdeviceptr p))   \
 	CALL(cuPointerGetAttribute, (void *ret_data, int attribute, CUdeviceptr p))                \
@@ -141,16 +175,39 @@ enum {
 					  int *ret_status))                                        \
 	CALL(cuEventRecord, (CUevent e, CUstream s))                                               \
 	CALL(cuEventQuery, (CUevent e))                                                            \
+	CALL(cuEventCreate, (CUevent * ret_e, unsigned flags))                                     \
+	CALL(cuEventDestroy_v2, (CUevent e))                                                       \
 	CALL(cuStreamWaitEvent, (CUstream s, CUevent e, unsigned flags))                           \
 	CALL(cuGraphCreate, (CUgraph * ret_graph, unsigned flags))                                 \
 	CALL(cuGraphDestroy, (CUgraph graph))                                                      \
 	CALL(cuGraphAddKernelNode_v2,                                                              \
 		(CUgraphNode * ret_node, CUgraph graph, const CUgraphNode *after, size_t n,        \
 			const struct cuda_kernel_node *node))                                      \
+	CALL(cuGraphAddMemsetNode,                                                                 \
+		(CUgraphNode * ret_node, CUgraph graph, const CUgraphNode *after, size_t n,        \
+			const struct cuda_fill_node *node, CUcontext ctx))                         \
+	CALL(cuGraphAddMemcpyNode,                                                                 \
+		(CUgraphNode * ret_node, CUgraph graph, const CUgraphNode *after, size_t n,        \
+			const struct cuda_copy_node *node, CUcontext ctx))                         \
+	CALL(cuGraphAddHostNode,                                                                   \
+		(CUgraphNode * ret_node, CUgraph graph, const CUgraphNode *after, size_t n,        \
+			const struct cuda_host_node *node))                                        \
+	CALL(cuGraphAddEventRecordNode,                                                            \
+		(CUgraphNode * ret_node, CUgraph graph, const CUgraphNode *after, size_t n,        \
+			CUevent e))                                                                \
 	CALL(cuGraphKernelNodeSetAttribute, (CUgraphNode node, int id, const void *value))         \
 	CALL(cuGraphInstantiateWithFlags,                                                          \
 		(CUgraphExec * ret_exec, CUgraph graph, unsigned long long flags))                 \
 	CALL(cuGraphExecKernelNodeSetParams_v2,                                                    \
 		(CUgraphExec exec, CUgraphNode node, const struct cuda_kernel_node *params))       \
+	CALL(cuGraphExecMemsetNodeSetParams,                                                       \
+		(CUgraphExec exec, CUgraphNode node, const struct cuda_fill_node *params,          \
+			CUcontext ctx))                                                            \
+	CALL(cuGraphExecMemcpyNodeSetParams,                                                       \
+		(CUgraphExec exec, CUgraphNode node, const struct cuda_copy_node *params,          \
+			CUcontext ctx))                                                            \
+	CALL(cuGraphExecHostNodeSetParams,                                                         \
+		(CUgraphExec exec, CUgraphNode node, const struct cuda_host_node *params))         \
+	CALL(cuGraphExecEventRecordNodeSetEvent, (CUgraphExec exec, CUgraphNode node, CUevent e))  \
 	CALL(cuGraphLaunch, (CUgraphExec exec, CUstream s))                                        \
 	CALL(cuGraphExecDestroy, (CUgraphExec exec))

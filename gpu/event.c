@@ -2,9 +2,12 @@
 #include "hooks.h"
 #include "queue.h"
 
-static uint32_t token_of(enum op_kind kind, CUstream s)
+/* Of a wait, `source` is the stream of the record that is waited for. */
+static uint32_t token_of(enum op_kind kind, CUstream s, CUstream source)
 {
-	return (uint32_t)(hash_mix(hash_mix(7, kind), (uintptr_t)s) >> 32) | 1;
+	uint64_t h = hash_mix(hash_mix(hash_mix(7, kind), (uintptr_t)s), (uintptr_t)source);
+
+	return (uint32_t)(h >> 32) | 1;
 }
 
 /*
@@ -20,6 +23,7 @@ static void learn(unsigned row, CUevent e, CUstream s, CUresult result)
 	lock_take(&q->put);
 	if (handles_find(&q->streams, (uintptr_t)s))
 		handles_put(&q->events, (uintptr_t)e, 0);
+	handles_put(&q->recorded, (uintptr_t)e, (uintptr_t)s);
 	lock_drop(&q->put);
 }
 
@@ -32,11 +36,11 @@ static CUresult record_now(unsigned row, CUevent e, CUstream s)
 	return result;
 }
 
-static CUresult put(struct gpu_queue *q, enum op_kind kind, CUevent e, CUstream s)
+static CUresult put(struct gpu_queue *q, enum op_kind kind, CUevent e, CUstream s, CUstream source)
 {
 	struct op_event *op = queue_reserve(q, sizeof(*op));
 
-	*op = (struct op_event){ { kind, token_of(kind, s), s }, e };
+	*op = (struct op_event){ OP_HEAD(kind, token_of(kind, s, source), s), e, source };
 	return queue_commit(q, &op->op, sizeof(*op));
 }
 
@@ -47,12 +51,12 @@ static CUresult event_record(unsigned row, CUevent e, CUstream s)
 	if (!q)
 		return record_now(row, e, s);
 	uint64_t *ticket = handles_find(&q->events, (uintptr_t)e);
-	if (!ticket) {
+	if (!ticket || handles_put(&q->recorded, (uintptr_t)e, (uintptr_t)s)) {
 		queue_leave(q);
 		return record_now(row, e, s);
 	}
-	*ticket = atomic_load(&q->put_n) + 1;
-	return put(q, OP_EVENT, e, s);
+	*ticket = queue_ticket(q);
+	return put(q, OP_EVENT, e, s, NULL);
 }
 
 CUresult hook_cuEventRecord(CUevent e, CUstream s)
@@ -68,9 +72,10 @@ CUresult hook_cuEventRecord_ptsz(CUevent e, CUstream s)
 static CUresult stream_wait(unsigned row, CUstream s, CUevent e, unsigned flags)
 {
 	struct gpu_queue *q = flags ? NULL : queue_enter(row, s);
+	const uint64_t *source = q ? handles_find(&q->recorded, (uintptr_t)e) : NULL;
 
-	if (q && handles_find(&q->events, (uintptr_t)e))
-		return put(q, OP_WAIT, e, s);
+	if (source && handles_find(&q->events, (uintptr_t)e))
+		return put(q, OP_WAIT, e, s, (CUstream)(uintptr_t)*source);
 	if (q)
 		queue_leave(q);
 	queue_direct(row);
@@ -129,7 +134,7 @@ static CUresult host_func(unsigned row, CUstream s, cuda_host_fn *fn, void *data
 		return result;
 	}
 	struct op_host *op = queue_reserve(q, sizeof(*op));
-	*op = (struct op_host){ { OP_HOST, token_of(OP_HOST, s), s }, fn, data };
+	*op = (struct op_host){ OP_HEAD(OP_HOST, token_of(OP_HOST, s, NULL), s), fn, data };
 	return queue_commit(q, &op->op, sizeof(*op));
 }
 

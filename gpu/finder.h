@@ -18,7 +18,8 @@ struct finder_ops {
 	/* Bytes of memory that one finder needs. */
 	size_t (*size)(void);
 	int (*init)(void *mem, size_t bytes, void **ret_finder);
-	void (*feed)(void *finder, uint32_t token, uint64_t ns);
+	/* marked: the program itself says that a step begins here. */
+	void (*feed)(void *finder, uint32_t token, uint64_t ns, bool marked);
 	/* False while no window is known, or the last tokens were not the expected ones. */
 	bool (*where)(const void *finder, struct finder_place *ret_place);
 	/* The next tokens as they came last time, at most one window. */

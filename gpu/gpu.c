@@ -1,6 +1,7 @@
 #include "gpu.h"
 
 #include "hooks.h"
+#include "marks.h"
 #include "queue.h"
 #include "settings.h"
 
@@ -114,6 +115,7 @@ static void first_start(void)
 	enum stat_id why = complete() ? gpu_environment_forbids(environ) : FALLBACK_CUDA_OLD;
 
 	stats_activate();
+	marks_init();
 	if (why) {
 		off = true;
 		fallback(why);

@@ -1,150 +1,153 @@
 #include "graph.h"
 
 #include "driver.h"
+#include "node.h"
 #include "stats.h"
 
 #include <string.h>
 #include <sys/mman.h>
 
-#define MAX_PARAMS 1024
-
-/* The node as the driver wants it, with room for what it points to. */
-struct node_args {
-	struct cuda_kernel_node node;
-	void *params[MAX_PARAMS];
-	void *extra[5];
-	size_t bytes;
-};
-
-static const struct cuda_kernel_node *node_of(struct op_launch *l, struct node_args *a)
+static bool has_node(const struct graph_run *run, uint32_t i)
 {
-	bool kern = l->kernel && l->kernel->is_kern;
-
-	a->node = (struct cuda_kernel_node){ .shared = l->shared };
-	if (kern)
-		a->node.kern = (CUkernel)l->func;
-	else
-		a->node.func = l->func;
-	memcpy(a->node.grid, l->grid, sizeof(l->grid));
-	memcpy(a->node.block, l->block, sizeof(l->block));
-	if (l->kernel) {
-		for (uint32_t i = 0; i < l->kernel->count; i++)
-			a->params[i] = op_params(l) + l->kernel->param[i].offset;
-		a->node.params = a->params;
-		return &a->node;
-	}
-	a->bytes = l->bytes;
-	a->extra[0] = CU_LAUNCH_PARAM_BUFFER_POINTER;
-	a->extra[1] = op_params(l);
-	a->extra[2] = CU_LAUNCH_PARAM_BUFFER_SIZE;
-	a->extra[3] = &a->bytes;
-	a->extra[4] = CU_LAUNCH_PARAM_END;
-	a->node.extra = a->extra;
-	return &a->node;
+	return run->kind[i].class == PLAN_NODE ||
+	       (run->kind[i].class == PLAN_RECORD && !run->superseded[i]);
 }
 
-/* In a graph a node runs at its own priority, not at that of the stream the graph is launched in. */
-static CUresult set_priority(CUgraphNode node, int priority)
+static CUresult add_node(struct graph *g, const struct plan *p, struct op *op, CUgraphNode *ret_node)
 {
-	struct cuda_launch_attribute a = { .value.priority = priority };
+	CUgraphNode after[PLAN_STREAMS];
+	struct node_place at = { g->graph, g->ctx, after, p->after_count };
 
-	if (!priority)
-		return CUDA_SUCCESS;
-	if (!HAVE(cuGraphKernelNodeSetAttribute))
-		return CUDA_ERROR_INVALID_VALUE;
-	return REAL(cuGraphKernelNodeSetAttribute)(node, CU_LAUNCH_PRIORITY, &a.value);
+	for (uint32_t k = 0; k < p->after_count; k++)
+		after[k] = g->node[p->after[k]];
+	return node_add(&at, op, ret_node);
 }
 
-static CUresult add_nodes(struct graph *g, struct op_launch *const *launch)
+/* Behind the last of each other stream: what comes next there waits for no more than that. */
+static CUresult add_exits(struct graph *g, struct plan *p, const CUevent *exit)
 {
-	struct node_args args;
-	int priority = 0;
 	CUresult r = CUDA_SUCCESS;
+	CUgraphNode node;
 
-	if (HAVE(cuStreamGetPriority))
-		REAL(cuStreamGetPriority)(launch[0]->op.stream, &priority);
-	for (uint32_t i = 0; i < g->count && !r; i++) {
-		r = REAL(cuGraphAddKernelNode_v2)(&g->node[i], g->graph, i ? &g->node[i - 1] : NULL,
-			i ? 1 : 0, node_of(launch[i], &args));
-		if (!r)
-			r = set_priority(g->node[i], priority);
+	for (uint8_t s = 0; s < PLAN_STREAMS && !r; s++) {
+		struct op_event record = { .op.kind = OP_EVENT, .event = exit[s] };
+
+		if (!(g->others & 1u << s))
+			continue;
+		plan_after(p, s);
+		r = add_node(g, p, &record.op, &node);
 	}
 	return r;
 }
 
-static void make_exec(struct graph *g, struct op_launch *const *launch)
+static bool blocking(CUstream s)
+{
+	unsigned flags;
+
+	return !HAVE(cuStreamGetFlags) || REAL(cuStreamGetFlags)(s, &flags) ||
+	       !(flags & CU_STREAM_NON_BLOCKING);
+}
+
+/*
+ * A blocking stream is ordered with the legacy stream. A graph is, if the stream that it is launched in
+ * is: so none of the others may be, unless home is.
+ */
+static bool legacy_order_kept(const struct graph *g, const struct graph_run *run)
+{
+	if (!g->others || blocking(g->home))
+		return true;
+	for (uint32_t i = 0; i < run->count; i++)
+		if (run->op[i]->stream != g->home && blocking(run->op[i]->stream))
+			return false;
+	return true;
+}
+
+static CUresult add_nodes(struct graph *g, const struct graph_run *run, const CUevent *exit)
+{
+	CUresult r = CUDA_SUCCESS;
+	struct plan p;
+
+	plan_begin(&p);
+	for (uint32_t i = 0; i < run->count && !r; i++) {
+		if (!plan_add(&p, run->kind[i]))
+			return CUDA_ERROR_INVALID_VALUE;
+		if (has_node(run, i))
+			r = add_node(g, &p, run->op[i], &g->node[i]);
+		g->records += run->kind[i].class == PLAN_RECORD;
+	}
+	if (!r && !plan_closed(&p))
+		return CUDA_ERROR_INVALID_VALUE;
+	return r ? r : add_exits(g, &p, exit);
+}
+
+static void make_exec(struct graph *g, const struct graph_run *run, const CUevent *exit)
 {
 	if (!HAVE(cuGraphAddKernelNode_v2) || !HAVE(cuGraphInstantiateWithFlags) ||
-		!HAVE(cuGraphExecKernelNodeSetParams_v2))
+		!HAVE(cuGraphExecKernelNodeSetParams_v2) || !legacy_order_kept(g, run))
 		return;
 	if (REAL(cuGraphCreate)(&g->graph, 0)) {
 		g->graph = NULL;
 		return;
 	}
-	if (add_nodes(g, launch) || REAL(cuGraphInstantiateWithFlags)(&g->exec, g->graph, 0))
+	if (add_nodes(g, run, exit) || REAL(cuGraphInstantiateWithFlags)(&g->exec, g->graph, 0))
 		g->exec = NULL;
 	else
 		stat_inc(STAT_cuda_graphs);
 }
 
-static size_t layout(uint32_t count, struct op_launch *const *launch, size_t *ret_params)
+static size_t aligned(size_t n)
 {
-	size_t per = sizeof(CUgraphNode) + sizeof(char *) + sizeof(struct node_shape), n = 0;
-
-	for (uint32_t i = 0; i < count; i++)
-		n += launch[i]->bytes;
-	*ret_params = sizeof(struct graph) + ((count * per + 15) & ~(size_t)15);
-	return *ret_params + n;
+	return (n + 15) & ~(size_t)15;
 }
 
-static struct node_shape shape_of(const struct op_launch *l)
+static size_t layout(const struct graph_run *run)
 {
-	struct node_shape s = { .func = l->func, .kernel = l->kernel, .shared = l->shared,
-		.bytes = l->bytes };
+	size_t n = aligned(sizeof(struct graph) + run->count * (sizeof(CUgraphNode) + sizeof(struct op *)));
 
-	memcpy(s.grid, l->grid, sizeof(s.grid));
-	memcpy(s.block, l->block, sizeof(s.block));
-	return s;
+	for (uint32_t i = 0; i < run->count; i++)
+		n += aligned(op_bytes(run->op[i]));
+	return n;
 }
 
-static bool same_shape(const struct node_shape *a, const struct op_launch *l)
+static void keep_ops(struct graph *g, const struct graph_run *run)
 {
-	return a->func == l->func && a->kernel == l->kernel && a->shared == l->shared &&
-	       a->bytes == l->bytes && !memcmp(a->grid, l->grid, sizeof(a->grid)) &&
-	       !memcmp(a->block, l->block, sizeof(a->block));
+	char *to = (char *)g + aligned((size_t)((char *)(g->have + g->count) - (char *)g));
+
+	for (uint32_t i = 0; i < g->count; i++) {
+		size_t n = op_bytes(run->op[i]);
+		g->have[i] = memcpy(to, run->op[i], n);
+		to += aligned(n);
+	}
 }
 
-bool graph_fits(const struct graph *g, struct op_launch *const *launch, uint32_t count)
+/* Home is the stream of the first, or, if that waits for the past of another stream, that one. */
+static void find_streams(struct graph *g, const struct graph_run *run)
 {
-	if (g->count != count)
-		return false;
-	for (uint32_t i = 0; i < count; i++)
-		if (!same_shape(&g->shape[i], launch[i]) ||
-			launch[i]->op.stream != launch[0]->op.stream)
-			return false;
-	return true;
+	struct plan p;
+
+	plan_begin(&p);
+	for (uint32_t i = 0; i < run->count && plan_add(&p, run->kind[i]); i++)
+		g->others |= 1u << run->kind[i].stream;
+	if (p.home < PLAN_STREAMS)
+		g->others &= ~(1u << p.home);
+	g->home = run->kind[0].stream == p.home ? run->op[0]->stream :
+						  ((struct op_event *)run->op[0])->source;
 }
 
-struct graph *graph_create(uint64_t key, struct op_launch *const *launch, uint32_t count)
+struct graph *graph_create(uint64_t key, const struct graph_run *run, const CUevent *exit)
 {
-	size_t params, bytes = layout(count, launch, &params);
-	char *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct graph *g = (struct graph *)mem;
+	size_t bytes = layout(run);
+	void *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct graph *g = mem;
 
 	if (mem == MAP_FAILED)
 		return NULL;
-	*g = (struct graph){ .key = key, .count = count, .bytes = bytes };
+	*g = (struct graph){ .key = key, .count = run->count, .bytes = bytes, .ctx = run->ctx };
 	g->node = (CUgraphNode *)(g + 1);
-	g->params = (char **)(g->node + count);
-	g->shape = (struct node_shape *)(g->params + count);
-	mem += params;
-	for (uint32_t i = 0; i < count; i++) {
-		g->params[i] = mem;
-		g->shape[i] = shape_of(launch[i]);
-		memcpy(mem, op_params(launch[i]), launch[i]->bytes);
-		mem += launch[i]->bytes;
-	}
-	make_exec(g, launch);
+	g->have = (struct op **)(g->node + g->count);
+	keep_ops(g, run);
+	find_streams(g, run);
+	make_exec(g, run, exit);
 	return g;
 }
 
@@ -159,25 +162,41 @@ void graph_destroy(struct graph *g)
 	munmap(g, g->bytes);
 }
 
-static CUresult update(struct graph *g, uint32_t i, struct op_launch *l)
+bool graph_fits(const struct graph *g, const struct graph_run *run)
 {
-	struct node_args args;
+	if (g->count != run->count)
+		return false;
+	for (uint32_t i = 0; i < g->count; i++)
+		if (!node_same_shape(g->have[i], run->op[i]) || (g->node[i] != NULL) != has_node(run, i))
+			return false;
+	return true;
+}
+
+void graph_forget_event(struct graph *g, CUevent e)
+{
+	for (uint32_t i = 0; g->records && i < g->count; i++)
+		if (g->have[i]->kind == OP_EVENT && ((struct op_event *)g->have[i])->event == e)
+			((struct op_event *)g->have[i])->event = NULL;
+}
+
+static CUresult update(struct graph *g, uint32_t i, struct op *op)
+{
 	CUresult r;
 
-	if (!memcmp(g->params[i], op_params(l), l->bytes))
+	if (!g->node[i] || node_same_params(g->have[i], op))
 		return CUDA_SUCCESS;
-	r = REAL(cuGraphExecKernelNodeSetParams_v2)(g->exec, g->node[i], node_of(l, &args));
+	r = node_update(g->exec, g->ctx, g->node[i], op);
 	if (!r)
-		memcpy(g->params[i], op_params(l), l->bytes);
+		memcpy(g->have[i], op, op_bytes(op));
 	stat_inc(STAT_cuda_updates);
 	return r;
 }
 
-CUresult graph_submit(struct graph *g, struct op_launch *const *launch)
+CUresult graph_submit(struct graph *g, const struct graph_run *run)
 {
 	CUresult r = CUDA_SUCCESS;
 
 	for (uint32_t i = 0; i < g->count && !r; i++)
-		r = update(g, i, launch[i]);
-	return r ? r : REAL(cuGraphLaunch)(g->exec, launch[0]->op.stream);
+		r = update(g, i, run->op[i]);
+	return r ? r : REAL(cuGraphLaunch)(g->exec, g->home);
 }

@@ -1,6 +1,7 @@
 #include "launch.h"
 
 #include "hooks.h"
+#include "marks.h"
 #include "probe.h"
 #include "settings.h"
 #include "stats.h"
@@ -37,7 +38,7 @@ static CUresult defer(
 	size_t total = sizeof(struct op_launch) + attrs + bytes;
 	struct op_launch *op = queue_reserve(q, total);
 
-	*op = (struct op_launch){ .op = { OP_LAUNCH, token_of(l, combo), l->stream },
+	*op = (struct op_launch){ .op = { OP_LAUNCH, marks_has(q, l->func), token_of(l, combo), l->stream },
 		.func = l->func,
 		.kernel = k,
 		.grid = { l->grid[0], l->grid[1], l->grid[2] },

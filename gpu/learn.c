@@ -1,5 +1,6 @@
 #include "launch.h"
 
+#include "marks.h"
 #include "stats.h"
 
 #include <string.h>
@@ -138,6 +139,7 @@ static struct kernel *kernel_store(
 
 static void remember(struct gpu_queue *q, const struct launch *l, const struct kernel *k)
 {
+	marks_learn(q, l->func);
 	handles_put(&q->combos, launch_combo(l), (uintptr_t)k);
 }
 

@@ -14,6 +14,7 @@ void queues_forget_stream(CUstream s)
 		lock_take(&q->put);
 		lock_take(&q->submit);
 		handles_remove(&q->streams, (uintptr_t)s);
+		batch_forget_stream(q, s);
 		if (q->last_stream == s) {
 			q->last_stream = NULL;
 			q->quiet = true;
@@ -28,6 +29,10 @@ void queues_forget_event(CUevent e)
 	for each_queue (q) {
 		lock_take(&q->put);
 		handles_remove(&q->events, (uintptr_t)e);
+		handles_remove(&q->recorded, (uintptr_t)e);
+		lock_take(&q->submit);
+		batch_forget_event(q, e);
+		lock_drop(&q->submit);
 		lock_drop(&q->put);
 	}
 }
@@ -37,6 +42,7 @@ void queues_forget_events(void)
 	for each_queue (q) {
 		lock_take(&q->put);
 		handles_clear(&q->events);
+		handles_clear(&q->recorded);
 		lock_drop(&q->put);
 	}
 }
@@ -70,8 +76,10 @@ static void forget(struct gpu_queue *q)
 {
 	handles_clear(&q->streams);
 	handles_clear(&q->events);
+	handles_clear(&q->recorded);
 	handles_clear(&q->combos);
 	handles_clear(&q->kernels);
+	handles_clear(&q->marks);
 	handles_clear(&q->attributes);
 	q->arena_used = 0;
 	q->last_stream = NULL;
@@ -99,6 +107,7 @@ static void close_one(struct gpu_queue *q)
 	queue_drain(q);
 	lock_take(&q->submit);
 	forget(q);
+	batch_close(q);
 	atomic_store(&q->error, 0);
 	atomic_store(&q->failed, false);
 	atomic_store(&q->live, false);

@@ -64,6 +64,27 @@ static CUresult submit_copy(const struct op_copy *c)
 	}
 }
 
+size_t op_bytes(const struct op *op)
+{
+	const struct op_launch *l = (const struct op_launch *)op;
+	const struct op_copy *c = (const struct op_copy *)op;
+
+	switch ((enum op_kind)op->kind) {
+	case OP_LAUNCH:
+		return sizeof(*l) + l->attr_count * sizeof(*l->attrs) + l->bytes;
+	case OP_FILL:
+		return sizeof(struct op_fill);
+	case OP_COPY:
+		return sizeof(*c) + (c->carried ? c->bytes : 0);
+	case OP_EVENT:
+	case OP_WAIT:
+		return sizeof(struct op_event);
+	case OP_HOST:
+		return sizeof(struct op_host);
+	}
+	return 0;
+}
+
 CUresult op_submit(struct op *op)
 {
 	switch ((enum op_kind)op->kind) {

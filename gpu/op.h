@@ -6,12 +6,15 @@
 
 enum op_kind { OP_LAUNCH, OP_FILL, OP_COPY, OP_EVENT, OP_WAIT, OP_HOST };
 
+#define OP_HEAD(k, t, s) { .kind = (k), .token = (t), .stream = (s) }
+
 #define OP_PARAMS_MAX 32768
 #define OP_COPY_MAX 65536
 #define OP_MAX (OP_COPY_MAX + 4096)
 
 struct op {
 	uint8_t kind;
+	bool begins_step; /* DLACCEL_STEP_MARK */
 	uint32_t token; /* same function and shape, same token: what windows are found by */
 	CUstream stream;
 };
@@ -57,6 +60,7 @@ struct op_copy {
 struct op_event {
 	struct op op;
 	CUevent event;
+	CUstream source; /* of a wait: the stream that the event was recorded on last */
 };
 
 struct op_host {
@@ -70,5 +74,7 @@ static inline char *op_params(struct op_launch *l)
 	return (char *)&l->attrs[l->attr_count];
 }
 
+/* Of the record, with all that lies behind it. */
+size_t op_bytes(const struct op *op);
 /* Tells the driver; its answer. */
 CUresult op_submit(struct op *op);

@@ -21,6 +21,8 @@ static void queue_finish(struct gpu_queue *q)
 	handles_finish(&q->combos);
 	handles_finish(&q->kernels);
 	handles_finish(&q->attributes);
+	handles_finish(&q->recorded);
+	handles_finish(&q->marks);
 	ring_finish(&q->ring);
 	if (q->arena)
 		munmap(q->arena, ARENA_BYTES);
@@ -35,7 +37,8 @@ static int queue_init(struct gpu_queue *q)
 	q->arena = arena == MAP_FAILED ? NULL : arena;
 	if (!q->arena || ring_init(&q->ring, RING_BYTES) || handles_init(&q->streams, 1024) ||
 		handles_init(&q->events, 16384) || handles_init(&q->combos, 16384) ||
-		handles_init(&q->kernels, 8192) || handles_init(&q->attributes, 4096)) {
+		handles_init(&q->kernels, 8192) || handles_init(&q->attributes, 4096) ||
+		handles_init(&q->recorded, 16384) || handles_init(&q->marks, 256)) {
 		queue_finish(q);
 		return -ENOMEM;
 	}
@@ -114,6 +117,17 @@ bool queue_may_defer(unsigned row, CUstream s)
 	       !switched_off();
 }
 
+static void note_caller(struct gpu_queue *q)
+{
+	pthread_t self = pthread_self();
+	pthread_t caller = atomic_load_explicit(&q->caller, memory_order_relaxed);
+
+	if (caller == self)
+		return;
+	if (caller || !atomic_compare_exchange_strong(&q->caller, &caller, self))
+		atomic_store(&q->shared, true);
+}
+
 struct gpu_queue *queue_enter(unsigned row, CUstream s)
 {
 	CUcontext ctx = NULL;
@@ -124,6 +138,7 @@ struct gpu_queue *queue_enter(unsigned row, CUstream s)
 	q = queue_of(ctx);
 	if (!q)
 		return NULL;
+	note_caller(q);
 	lock_take(&q->put);
 	/* Looked at again: who turned deferring off has waited for this lock and drained. */
 	if (atomic_load_explicit(&gpu_deferring, memory_order_relaxed) &&
@@ -168,6 +183,11 @@ void queue_direct_done(unsigned row, CUstream s, CUresult result)
 	lock_take(&q->put);
 	handles_put(&q->streams, (uintptr_t)s, 1);
 	lock_drop(&q->put);
+}
+
+uint64_t queue_ticket(const struct gpu_queue *q)
+{
+	return atomic_load(&q->put_n) + 1;
 }
 
 void *queue_reserve(struct gpu_queue *q, size_t bytes)
@@ -227,8 +247,11 @@ void gpu_drain_all(void)
 {
 	unsigned n = atomic_load_explicit(&gpu_queue_count, memory_order_acquire);
 
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
+		note_caller(&gpu_queues[i]);
 		queue_drain(&gpu_queues[i]);
+		atomic_store(&gpu_queues[i].passed_by, true);
+	}
 }
 
 void queue_note_sync(void)

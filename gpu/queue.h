@@ -29,6 +29,8 @@ struct gpu_queue {
 
 	/* put: what succeeded before and may therefore be deferred */
 	struct handles streams, events, combos, kernels, attributes;
+	struct handles recorded; /* event: the stream of its last record */
+	struct handles marks;    /* functions that begin a step */
 	char *arena;
 	size_t arena_used;
 
@@ -37,6 +39,12 @@ struct gpu_queue {
 	_Atomic bool quiet; /* nothing was submitted since the program last waited for the GPU */
 	_Atomic bool failed; /* the context is broken for good: the driver answers every call itself */
 	struct batch *batch;
+	_Atomic bool owing; /* streams still have to wait for the end of a graph */
+	_Atomic bool passed_by; /* a call went to the driver past the queue */
+
+	/* The thread that calls, as long as it is always the same one. */
+	_Atomic(pthread_t) caller;
+	_Atomic bool shared;
 
 	/* the submitter */
 	pthread_t thread;
@@ -60,6 +68,8 @@ void queue_direct(unsigned row);
 /* Learns that this stream is a good one. */
 void queue_direct_done(unsigned row, CUstream stream, CUresult result);
 
+/* The place in the order of the operation that is put next. */
+uint64_t queue_ticket(const struct gpu_queue *q);
 /* Room for an operation; never NULL for sizes up to OP_MAX: a full queue is submitted first. */
 void *queue_reserve(struct gpu_queue *q, size_t bytes);
 /* Takes the operation in and drops `put`. The result is the driver's if it ran inline. */

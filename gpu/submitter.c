@@ -52,6 +52,7 @@ static CUresult submit_hard(struct op *op, struct gpu_queue *q)
 
 CUresult submit_one(struct gpu_queue *q, struct op *op, uint64_t behind)
 {
+	submit_keep_error(q, batch_make_way(q, op));
 	CUresult result = submit_hard(op, q);
 
 	q->last_stream = op->stream;
@@ -91,13 +92,14 @@ void queue_drain(struct gpu_queue *q)
 {
 	uint64_t target = atomic_load_explicit(&q->put_n, memory_order_acquire);
 
-	if (atomic_load_explicit(&q->done_n, memory_order_acquire) >= target)
+	if (atomic_load_explicit(&q->done_n, memory_order_acquire) >= target && !atomic_load(&q->owing))
 		return;
 	stat_inc(STAT_cuda_drains);
 	lock_take(&q->submit);
 	bool entered = context_enter(q);
 	while (atomic_load_explicit(&q->done_n, memory_order_relaxed) < target)
 		batch_submit(q, true);
+	submit_keep_error(q, batch_settle(q));
 	context_leave(entered);
 	lock_drop(&q->submit);
 }

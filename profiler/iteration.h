@@ -73,7 +73,7 @@ int iteration_init(
 unsigned iteration_feed(struct iteration *it, uint32_t token, uint64_t ns);
 
 /*
- * The next token fed begins a step (DLACCEL_STEP_MARK, an NVTX range). From the second mark on the
+ * The next token fed begins a step (DLACCEL_STEP_MARK). From the second mark on the
  * marks are the steps, and no search is made any more.
  */
 void iteration_mark(struct iteration *it);

@@ -39,6 +39,35 @@ static void write_transfer(enum probe_kind kind, uint64_t a, uint64_t b, uint64_
 		recorder_add(&recorder, &r);
 }
 
+void profile_found(uint32_t operations, uint64_t period_ns, uint32_t support)
+{
+	struct record r = {
+		.start = recorder_now(),
+		.dur = period_ns,
+		.bytes = support,
+		.value = operations,
+		.thread = (uint32_t)sys_call(SYS_gettid),
+		.kind = RECORD_FOUND,
+	};
+
+	if (probe_sink && budget_left())
+		recorder_add(&recorder, &r);
+}
+
+void profile_step(uint64_t start_ns, uint64_t ns, uint32_t operations)
+{
+	struct record r = {
+		.start = start_ns,
+		.dur = ns,
+		.value = operations,
+		.thread = (uint32_t)sys_call(SYS_gettid),
+		.kind = RECORD_STEP,
+	};
+
+	if (probe_sink && budget_left())
+		recorder_add(&recorder, &r);
+}
+
 void profile_activate(void)
 {
 	char path[512];

@@ -10,7 +10,7 @@ static const char usage[] =
 	"\n"
 	"Measures on this machine, bare and accelerated in turn. `dlaccel bench NAME --help` has its options.\n"
 	"  net      TCP on one host: latency, throughput, processor time (--json)\n"
-	"  launch   CUDA launches (needs a GPU)\n";
+	"  launch   CUDA launches, with the bound beside them; without a GPU only counted, on the simulated device (--json)\n";
 
 static bool is_plain(const char *name)
 {

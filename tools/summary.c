@@ -61,6 +61,8 @@ void folder_sum(const struct folder *folder, struct counters *ret)
 		counters_add(ret, &folder->process[i]);
 	keep_largest(folder, "cuda.hooks", ret);
 	keep_largest(folder, "cuda.hooks_missing", ret);
+	keep_largest(folder, "cuda.step_operations", ret);
+	keep_largest(folder, "cuda.step_us", ret);
 }
 
 static void put_roads(FILE *out, const struct traffic *traffic)
@@ -120,6 +122,15 @@ static void put_launches(FILE *out, const char *prefix, const struct counters *s
 			hooks, hooks + missing);
 }
 
+static void put_steps(FILE *out, const char *prefix, const struct counters *sum)
+{
+	uint64_t operations = counters_get(sum, "cuda.step_operations");
+
+	if (operations)
+		fprintf(out, "%s%-11s %" PRIu64 " operations, %.1f ms; %" PRIu64 " steps since\n", prefix, "step found:",
+			operations, (double)counters_get(sum, "cuda.step_us") / 1000, counters_get(sum, "cuda.steps"));
+}
+
 static int by_value(const void *a, const void *b)
 {
 	const struct counter *x = a, *y = b;
@@ -155,5 +166,6 @@ void summary_write(FILE *out, const char *prefix, const struct counters *sum, un
 	put_traffic(out, prefix, "received", &received);
 	put_connections(out, prefix, sum);
 	put_launches(out, prefix, sum);
+	put_steps(out, prefix, sum);
 	put_reasons(out, prefix, sum, reasons);
 }

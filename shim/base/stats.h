@@ -44,6 +44,11 @@ static inline void stat_add(enum stat_id id, uint64_t n)
 	atomic_fetch_add_explicit(&dlaccel_stats.slot[id].value, n, memory_order_relaxed);
 }
 
+static inline void stat_set(enum stat_id id, uint64_t n)
+{
+	atomic_store_explicit(&dlaccel_stats.slot[id].value, n, memory_order_relaxed);
+}
+
 static inline void stat_inc(enum stat_id id)
 {
 	stat_add(id, 1);

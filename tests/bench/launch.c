@@ -5,8 +5,11 @@
  *
  * launch SHAPE LAUNCHES ROUNDS [WARM-UP ROUNDS]
  *   chain    one stream, each kernel needs the one before it
+ *   marked   the same, with an event recorded after every hundred launches
  *   graph    the same chain, captured by hand as one CUDA graph
  *   streams  four streams that fork and join by events every 16 launches
+ *   overlap  one stream works beside another, from some launches after the first to the last
+ *   inner    a kernel of its own, then an inner loop again and again
  *   rnn      steps of four kernels, a fill and a copy; pointers change from step to step
  */
 #include "api.h"
@@ -21,7 +24,7 @@
 #define BYTES (WORDS * 4)
 #define STREAMS 4
 
-static CUfunction mix;
+static CUfunction mix, spin;
 static CUdeviceptr buffer[STREAMS + 2];
 static CUstream stream[STREAMS];
 static CUevent forked, joined[STREAMS];
@@ -44,16 +47,29 @@ static void launch(CUdeviceptr a, CUdeviceptr b, uint32_t c, CUstream s)
 }
 
 /* Shapes that no shorter period explains: the constant and the buffers go their own ways. */
+static void step(unsigned i, unsigned round, CUdeviceptr a, CUdeviceptr b, CUstream s)
+{
+	uint32_t x = (i + 1) * 2654435761u, n = WORDS, c = i + round * (i % 7 == 0);
+
+	x = (x ^ x >> 15) * 2246822519u;
+	unsigned block = 1 + (x >> 16) % 4, grid = 4 + (x >> 20) % 16;
+	void *params[] = { &a, &b, &c, &n };
+
+	OK(cu.cuLaunchKernel(mix, grid, 1, 1, WORDS / 4 * block, 1, 1, 0, s, params, NULL));
+}
+
 static void chain(unsigned launches, unsigned round)
 {
-	uint32_t x = 12345;
+	for (unsigned i = 0; i < launches; i++)
+		step(i, round, buffer[i % 2], buffer[1 - i % 2], stream[0]);
+}
 
+static void marked(unsigned launches, unsigned round)
+{
 	for (unsigned i = 0; i < launches; i++) {
-		x = x * 1664525 + 1013904223;
-		uint32_t n = WORDS, c = i + round * (i % 7 == 0);
-		unsigned a = i % 2, block = 1 + (x >> 16) % 4, grid = 4 + (x >> 20) % 16;
-		void *params[] = { &buffer[a], &buffer[!a], &c, &n };
-		OK(cu.cuLaunchKernel(mix, grid, 1, 1, WORDS / 4 * block, 1, 1, 0, stream[0], params, NULL));
+		step(i, round, buffer[i % 2], buffer[1 - i % 2], stream[0]);
+		if (i % 100 == 99)
+			OK(cu.cuEventRecord(joined[i / 100 % STREAMS], stream[0]));
 	}
 }
 
@@ -88,6 +104,32 @@ static void streams(unsigned launches, unsigned round)
 	}
 }
 
+static void overlap(unsigned launches, unsigned round)
+{
+	unsigned fork = launches * 3 / 10, half = launches * 13 / 20;
+
+	for (unsigned i = 0; i < fork; i++)
+		step(i, round, buffer[0], buffer[3], stream[0]);
+	OK(cu.cuEventRecord(forked, stream[0]));
+	OK(cu.cuStreamWaitEvent(stream[1], forked, 0));
+	for (unsigned i = fork; i < half; i++)
+		step(i, round, buffer[1], buffer[2], stream[1]);
+	for (unsigned i = half; i < launches; i++)
+		step(i, round, buffer[0], buffer[3], stream[0]);
+	OK(cu.cuEventRecord(joined[1], stream[1]));
+	OK(cu.cuStreamWaitEvent(stream[0], joined[1], 0));
+}
+
+static void inner(unsigned launches, unsigned round)
+{
+	uint32_t times = 1 + round, n = WORDS;
+	void *params[] = { &buffer[0], &times, &n };
+
+	OK(cu.cuLaunchKernel(spin, 1, 1, 1, WORDS, 1, 1, 0, stream[0], params, NULL));
+	for (unsigned i = 1; i < launches; i++)
+		step(i % 37, round, buffer[i % 2], buffer[1 - i % 2], stream[0]);
+}
+
 static void rnn(unsigned launches, unsigned round)
 {
 	for (unsigned i = 0; i + 6 <= launches; i += 6) {
@@ -106,8 +148,11 @@ static const struct shape {
 	void (*round)(unsigned launches, unsigned round);
 } shapes[] = {
 	{ "chain", chain },
+	{ "marked", marked },
 	{ "graph", graph },
 	{ "streams", streams },
+	{ "overlap", overlap },
+	{ "inner", inner },
 	{ "rnn", rnn },
 };
 
@@ -129,11 +174,12 @@ static CUdevice set_up(void)
 
 	if (api_load())
 		exit(77);
-	OK(cu.cuInit(0));
-	OK(cu.cuDeviceGet(&device, 0));
+	if (cu.cuInit(0) || cu.cuDeviceGet(&device, 0))
+		exit(77);
 	OK(cu.cuCtxCreate_v2(&ctx, 0, device));
 	OK(cu.cuModuleLoadData(&module, kernels_ptx));
 	OK(cu.cuModuleGetFunction(&mix, module, "mix"));
+	OK(cu.cuModuleGetFunction(&spin, module, "spin"));
 	for (unsigned i = 0; i < STREAMS + 2; i++) {
 		OK(cu.cuMemAlloc_v2(&buffer[i], BYTES));
 		OK(cu.cuMemcpyHtoD_v2(buffer[i], zero, BYTES));
@@ -185,7 +231,7 @@ static void run(const struct shape *shape, unsigned launches, unsigned rounds, u
 int main(int argc, char **argv)
 {
 	if (argc < 4) {
-		fprintf(stderr, "usage: launch chain|graph|streams|rnn LAUNCHES ROUNDS [WARM-UP]\n");
+		fprintf(stderr, "usage: launch SHAPE LAUNCHES ROUNDS [WARM-UP]\n");
 		return 2;
 	}
 	const struct shape *shape = shape_named(argv[1]);

@@ -26,8 +26,6 @@
 	CALL(cuStreamCreateWithPriority, (CUstream * ret_s, unsigned flags, int priority))         \
 	CALL(cuStreamDestroy_v2, (CUstream s))                                                     \
 	CALL(cuStreamSynchronize, (CUstream s))                                                    \
-	CALL(cuEventCreate, (CUevent * ret_e, unsigned flags))                                     \
-	CALL(cuEventDestroy_v2, (CUevent e))                                                       \
 	CALL(cuEventSynchronize, (CUevent e))                                                      \
 	CALL(cuFuncSetAttribute, (CUfunction f, int attribute, int value))
 

@@ -41,6 +41,7 @@ static struct {
 	struct space space[SPACES];
 	CUevent event[EVENTS];
 	unsigned next_event;
+	bool in_loop; /* there events order everything: the host waits for nothing */
 	uint64_t hash;
 } p;
 
@@ -98,6 +99,15 @@ static void by_event(int before, int after)
 	past_of(before, past);
 	OK(cu.cuStreamWaitEvent(p.stream[after], e, 0));
 	join(p.known[after], past);
+}
+
+/* Another one with, most likely, the same handle. */
+static void new_event(void)
+{
+	CUevent *e = &p.event[p.next_event % EVENTS];
+
+	OK(cu.cuEventDestroy_v2(*e));
+	OK(cu.cuEventCreate(e, 2));
 }
 
 static void poll(int s)
@@ -172,7 +182,7 @@ static void order(int s, int i, bool writes)
 	for (int t = 0; t < STREAMS; t++) {
 		if (!conflicts(s, t, i, writes))
 			continue;
-		if (cu.cuEventRecord && rnd(4))
+		if (cu.cuEventRecord && (p.in_loop || rnd(4)))
 			by_event(t, s);
 		else
 			wait_on_host(t);
@@ -475,6 +485,53 @@ static void loop(void)
 	}
 }
 
+struct planned {
+	void (*run)(int s);
+	int stream;
+	uint64_t seed;
+};
+
+/* What a step of a loop may do on its streams without the host. */
+static void plan_steps(struct planned *ret, uint32_t n, const int *stream, uint32_t streams)
+{
+	static void (*const ops[])(int) = { do_kernel, do_kernel, do_kernel, do_fill, do_dtod, do_pinned,
+		do_host };
+
+	for (uint32_t i = 0; i < n; i++)
+		ret[i] = (struct planned){ ops[rnd(sizeof(ops) / sizeof(*ops))],
+			stream[rnd(streams)], (uint64_t)rnd(1u << 30) << 20 | 1 };
+}
+
+/* A step of training on several streams: one forks, all work, it joins them again. */
+static void forked_loop(void)
+{
+	struct planned body[40];
+	int stream[STREAMS];
+	uint32_t streams = 2 + rnd(3), n = 5 + rnd(36), rounds = 8 + rnd(24), first = rnd(4);
+
+	for (uint32_t i = 0; i < streams; i++)
+		stream[i] = 1 + (int)((first + i) % 4);
+	plan_steps(body, n, stream, streams);
+	p.in_loop = true;
+	for (uint32_t r = 0; r < rounds; r++) {
+		for (uint32_t i = 1; i < streams; i++)
+			by_event(stream[0], stream[i]);
+		for (uint32_t i = 0; i < n; i++) {
+			p.random = body[i].seed;
+			body[i].run(body[i].stream);
+		}
+		if (r % 5 == 4)
+			new_event();
+		for (uint32_t i = 1; i < streams; i++)
+			by_event(stream[i], stream[0]);
+		if (rounds & 1) {
+			OK(cu.cuStreamSynchronize(p.stream[stream[0]]));
+			host_waited_for(stream[0]);
+		}
+	}
+	p.in_loop = false;
+}
+
 /* ---- one program ---- */
 
 static void set_up(uint64_t seed)
@@ -570,8 +627,14 @@ static void program(uint64_t seed)
 	else
 		for (uint32_t i = 0; i < steps; i++)
 			step();
-	if (!rnd(12))
+	switch (rnd(12)) {
+	case 0:
 		loop();
+		break;
+	case 1:
+		if (cu.cuEventRecord)
+			forked_loop();
+	}
 	tear_down();
 	printf("%llu %016llx\n", (unsigned long long)seed, (unsigned long long)p.hash);
 }

@@ -3,7 +3,7 @@
 
 The rules are taken out of a copy of the built library: a row of the barrier table becomes PASS, or
 a function becomes one that only returns. Arguments: the library, the stub driver's folder, the
-simulated driver's folder, gpu/driver.def, the programs `order`, `errors` and `fuzz`.
+simulated driver's folder, gpu/driver.def, the programs `order`, `errors`, `fuzz` and `launch`.
 """
 import os
 import re
@@ -19,7 +19,7 @@ RETURN = {62: {None: b"\xc3", 0: b"\x31\xc0\xc3", 1: b"\xb8\x01\x00\x00\x00\xc3"
 PASS = 0
 # Before these entries something else waits for the queue, too; it is taken out with their row.
 ALSO = {"Ctx": "queues_close", "Unload": "queues_forget_all", "StreamDestroy": "queues_forget_stream",
-        "SetLimit": "queues_attribute", "FuncSet": "queues_attribute", "KernelSet": "queues_attribute"}
+        "SetLimit": "queues_attribute", "EventDestroy": "queues_forget_event", "FuncSet": "queues_attribute", "KernelSet": "queues_attribute"}
 
 
 class Library:
@@ -89,11 +89,24 @@ class Suite:
         r = self.run("errors", [name], self.sim, True)
         return r is not None and r[0] == 0
 
-    def fuzz(self, seeds):
-        args, delays = seeds.split(), {"SIMCUDA_SEED": "5"}
+    def fuzz(self, seeds, **more):
+        args, settings = seeds.split(), {"SIMCUDA_SEED": "5", **more}
         if seeds not in self.bare:
-            self.bare[seeds] = self.run("fuzz", args, self.sim, False, **delays)
-        return self.run("fuzz", args, self.sim, True, **delays) == self.bare[seeds]
+            self.bare[seeds] = self.run("fuzz", args, self.sim, False, **settings)
+        return self.run("fuzz", args, self.sim, True, **settings) == self.bare[seeds]
+
+    def windows(self, seeds):
+        return self.fuzz(seeds, SIMCUDA_DELAY_US="5", DLACCEL_CUDA_WAIT="1s", DLACCEL_CUDA_ADAPT="0")
+
+    def memory(self, case):
+        r = self.run("errors", [case], self.sim, True, SIMCUDA_MEMORY="8m", SIMCUDA_GRAPH_BYTES="4k",
+                     DLACCEL_CUDA_ADAPT="0", DLACCEL_CUDA_WAIT="5s")
+        return r is not None and r[0] == 0
+
+    def batching(self, shape):
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "batching.py")
+        return not subprocess.run([sys.executable, script, self.copy, self.sim, self.programs["launch"], shape],
+                                  stdout=subprocess.DEVNULL).returncode
 
     def survives(self, what, test, arg):
         """A mutant that no test kills."""
@@ -107,17 +120,29 @@ FUNCTIONS = [
     ("gpu_capture_begins", None, "order", "cuStreamBeginCapture_v2"),
     ("queue_take_error", 0, "order", "cuCtxSynchronize"),
     ("queue_drain", None, "order", "cuMemFree_v2"),
+    ("queue_ticket", 0, "order", "cuEventQuery"),
+    ("hook_cuStreamWaitEvent", 0, "fuzz", "1 40"),
+    ("hook_cuEventRecord", 0, "fuzz", "1 40"),
     ("memory_is_pinned", 1, "fuzz", "1 40"),
+    ("queues_give_back", 0, "memory", "memory"),
     ("memory_forget", None, "errors", "freed"),
     ("queues_forget_all", None, "errors", "unloaded"),
     ("queues_forget_stream", None, "errors", "destroyed"),
     ("queues_attribute", None, "errors", "attribute"),
+    # Graphs of several streams: what goes in, what orders it, what comes behind it.
+    ("plan_closed", 1, "batching", "overlap"),
+    ("plan_after", None, "windows", "10001 120"),
+    ("streams_enter", 0, "windows", "10001 120"),
+    ("streams_left", None, "windows", "10001 120"),
+    ("streams_settle", 0, "windows", "10001 120"),
+    ("node_update", 0, "windows", "10001 120"),
+    ("graph_forget_event", None, "windows", "10001 120"),
 ]
 
 
 def main():
     library, stub, sim, table = sys.argv[1:5]
-    programs = dict(zip(("order", "errors", "fuzz"), sys.argv[5:8]))
+    programs = dict(zip(("order", "errors", "fuzz", "launch"), sys.argv[5:9]))
     left = count = 0
     with tempfile.TemporaryDirectory() as scratch:
         suite = Suite(library, stub, sim, programs, scratch)

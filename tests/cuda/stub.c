@@ -133,6 +133,8 @@ static CUresult graph_instantiate(CUgraphExec *ret, const struct stub_graph *g)
 
 static CUresult graph_launch(const struct stub_graph *g)
 {
+	if (stub.graph_us)
+		usleep(stub.graph_us);
 	for (unsigned i = 0; i < g->count; i++)
 		run((void *[]){ (void *)&g->param[i] }, NULL);
 	return 0;

@@ -5,10 +5,11 @@ tinygrad_same.py LIBRARY DRIVER_FOLDER TRAIN_SCRIPT PYTHON...: the first Python 
 tinygrad is taken; exit status 77 when there is none (tests/sim/cuda/requirements.txt says what to install).
 """
 import os
-import struct
 import subprocess
 import sys
 import tempfile
+
+from counted import counters
 
 PROBE = "import tinygrad, sklearn, importlib.metadata as m; assert m.version('tinygrad') == '0.14.0'"
 COMPARE = """
@@ -29,22 +30,8 @@ def find_python(candidates):
     sys.exit(77)
 
 
-def counters(folder):
-    """The library's counters of the one process in which CUDA was seen: name and value side by side."""
-    seen = {}
-    for name in os.listdir(folder):
-        if not name.endswith(".stats"):
-            continue
-        data = open(os.path.join(folder, name), "rb").read()
-        for at in range(0, len(data) - 48, 8):
-            if data[at:at + 5] == b"cuda.":
-                text = data[at:at + 40].split(b"\0")[0].decode()
-                seen[text] = seen.get(text, 0) + struct.unpack_from("<Q", data, at + 40)[0]
-    return seen
-
-
-def train(py, script, out, models, jit, **env):
-    subprocess.run([py, script, "--steps", "4" if jit else "2", "--models", models, "--out", out,
+def train(py, script, out, jit, **env):
+    subprocess.run([py, script, "--steps", "4" if jit else "2", "--out", out,
                     *(["--jit"] if jit else [])], check=True,
                    env={**os.environ, "DEV": "CUDA", "SIMCUDA_STRICT": "1", **env})
 
@@ -52,15 +39,15 @@ def train(py, script, out, models, jit, **env):
 def main():
     library, driver, script = sys.argv[1:4]
     py = find_python(sys.argv[4:])
-    for models, jit in (("mlp,lstm", False), ("mlp", True)):
+    for jit in (False, True):
         with tempfile.TemporaryDirectory() as tmp:
             bare, ours = (os.path.join(tmp, n + ".npz") for n in ("bare", "ours"))
             common = {"LD_LIBRARY_PATH": driver, "CACHEDB": os.path.join(tmp, "cache.db"), "LD_PRELOAD": ""}
-            train(py, script, bare, models, jit, **common)
-            train(py, script, ours, models, jit, **{**common, "LD_PRELOAD": library, "DLACCEL_DIR": tmp})
+            train(py, script, bare, jit, **common)
+            train(py, script, ours, jit, **{**common, "LD_PRELOAD": library, "DLACCEL_DIR": tmp})
             subprocess.run([py, "-c", COMPARE, bare, ours], check=True)
             seen = counters(tmp)
-            print({k: v for k, v in seen.items() if v})
+            print(seen)
             # With TinyJit most launches are in tinygrad's own graphs.
             if seen.get("cuda.submissions", 0) < (10 if jit else 100):
                 raise SystemExit("hardly anything was deferred: this run proves nothing")

@@ -55,12 +55,37 @@ static void inner_loop(void)
 		function[i] = i % 37;
 }
 
-int main(void)
+/* No memory for a launch: the graphs make room, and the launch is made again. */
+static void short_of_memory(unsigned round)
 {
-	no_inner_loop();
-	CHECK(!api_load());
-	OK(cu.cuInit(0));
-	stub.busy = 1;
+	uint64_t n = 0;
+
+	CHECK_EQ(counter("cuda.given_back"), 0);
+	stub.fail_launch = CUDA_ERROR_OUT_OF_MEMORY;
+	CHECK(window(round, WINDOW, 0) <= WINDOW);
+	CHECK_EQ(stub.fail_launch, 0);
+	CHECK_EQ(counter("cuda.given_back"), 1);
+	for (unsigned i = 1; i < 4; i++)
+		n = window(round + i, WINDOW, 0);
+	CHECK(n <= 10);
+}
+
+/* Graphs that take longer than their launches are left alone in the end. */
+static void slow_graphs(void)
+{
+	uint64_t n = 0;
+	unsigned i = 0;
+
+	stub.graph_us = 3000;
+	for (; i < 60 && (i < 8 || n < WINDOW); i++)
+		n = window(i, WINDOW, 0);
+	printf("slow graphs: %llu submissions after %u windows\n", (unsigned long long)n, i);
+	CHECK(counter("cuda.graph_launches") > 0);
+	CHECK(n >= WINDOW);
+}
+
+static void fast_graphs(void)
+{
 	for (unsigned i = 0; i < 3; i++)
 		CHECK(window(i, WINDOW, 0) <= WINDOW);
 	for (unsigned i = 3; i < 8; i++) {
@@ -76,11 +101,25 @@ int main(void)
 	uint64_t n = window(12, WINDOW, 0);
 	printf("after changes: %llu submissions\n", (unsigned long long)n);
 	CHECK(n <= 10);
+	short_of_memory(13);
 	inner_loop();
-	for (unsigned i = 13; i < 20; i++)
+	for (unsigned i = 17; i < 24; i++)
 		n = window(i, WINDOW, 0);
 	printf("with an inner loop: %llu submissions\n", (unsigned long long)n);
 	CHECK(n <= 100);
 	CHECK_EQ(counter("cuda.late_errors"), 0);
+}
+
+/* Argument: adapt, with DLACCEL_CUDA_ADAPT on. */
+int main(int argc, char **argv)
+{
+	no_inner_loop();
+	CHECK(!api_load());
+	OK(cu.cuInit(0));
+	stub.busy = 1;
+	if (argc > 1)
+		slow_graphs();
+	else
+		fast_graphs();
 	return 0;
 }

@@ -165,10 +165,12 @@ class Folder(ToolTest):
         for pid in (21, 22):
             self.write(f"run/{pid}.stats", stats_image([
                 (b"cuda.hooks", 412), (b"cuda.hooks_missing", 3), (b"cuda.launches", 1000), (b"cuda.batched", 800),
-                (b"cuda.submissions", 50), (b"cuda.direct", 7)], pid=pid, program=b"train"))
+                (b"cuda.submissions", 50), (b"cuda.direct", 7), (b"cuda.step_operations", 1575), (b"cuda.step_us", 41200),
+                (b"cuda.steps", 6)], pid=pid, program=b"train"))
         text = self.tool("report", "run").stdout
         self.assertRegex(text, r"launches +2000 seen, 1600 in CUDA graphs; 100 submissions; 14 calls went straight to the driver\n"
-                         r" +412 of 415 hooks: this driver lacks the others\n")
+                         r" +412 of 415 hooks: this driver lacks the others\n"
+                         r" +step found: 1575 operations, 41.2 ms; 12 steps since\n")
 
     def test_log_is_shown_and_made_harmless(self):
         self.write("run/log", b"dlaccel[11]: first\ndlaccel[11]: \x1b[2J\xff evil\n" + b"more\n" * 50)

@@ -212,8 +212,10 @@ static CUresult add_event(CUgraphNode *ret, CUgraph g, const CUgraphNode *deps, 
 	if (!handle_is(e, H_EVENT))
 		LEAVE(CUDA_ERROR_INVALID_VALUE);
 	rc = add(ret, g, deps, n, type, NULL);
-	if (!rc)
+	if (!rc) {
 		(*ret)->event = e;
+		(*ret)->event_id = e->id;
+	}
 	LEAVE(rc);
 }
 
@@ -248,6 +250,7 @@ static CUresult set_event(CUgraphNode node, CUevent e)
 	if (!handle_is(e, H_EVENT) || !node->event)
 		LEAVE(CUDA_ERROR_INVALID_VALUE);
 	node->event = e;
+	node->event_id = e->id;
 	LEAVE(CUDA_SUCCESS);
 }
 

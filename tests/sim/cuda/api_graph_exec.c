@@ -23,10 +23,15 @@ static CUresult instantiate(CUgraphExec *ret, CUgraph g, unsigned long long flag
 		rc = plan_make(g, &p);
 	if (rc)
 		LEAVE(rc);
+	if (!mem_charge((uint64_t)p->n * settings.graph_bytes)) {
+		plan_put(p);
+		LEAVE(CUDA_ERROR_OUT_OF_MEMORY);
+	}
 	e = calloc(1, sizeof(*e));
 	if (!e)
 		abort();
 	e->ctx = ctx;
+	e->bytes = (uint64_t)p->n * settings.graph_bytes;
 	e->plan = p;
 	e->flags = flags;
 	handle_add(e, H_EXEC);
@@ -73,6 +78,7 @@ CUresult cuGraphExecDestroy(CUgraphExec e)
 	lock();
 	EXEC(e);
 	handle_remove(e);
+	mem_uncharge(e->bytes);
 	plan_put(e->plan);
 	free(e);
 	LEAVE(CUDA_SUCCESS);
@@ -119,6 +125,7 @@ static int capture_launch(struct stream *s, struct plan *p)
 		made[i] = graph_add(g, p->steps[i].disabled ? CU_GRAPH_NODE_TYPE_EMPTY : p->steps[i].type, NULL, 0);
 		made[i]->work = p->steps[i].disabled ? NULL : payload_get(p->steps[i].work);
 		made[i]->event = p->steps[i].event;
+		made[i]->event_id = p->steps[i].event_id;
 		for (int d = 0; d < p->steps[i].ndeps; d++)
 			node_depend(made[i], made[p->steps[i].deps[d]]);
 	}
@@ -205,6 +212,7 @@ static int set_generic(struct ctx *ctx, CUgraphExec e, CUgraphNode n, CUgraphNod
 		if (!handle_is(p->event.event, H_EVENT))
 			return CUDA_ERROR_INVALID_VALUE;
 		s->event = p->event.event;
+		s->event_id = s->event->id;
 		return 0;
 	}
 	rc = graph_node_payload(ctx, p, &w);
@@ -325,6 +333,7 @@ static void take_payloads(struct plan *old, const struct plan *new)
 	for (int i = 0; i < old->n; i++) {
 		payload_set(&old->steps[i].work, payload_get(new->steps[i].work));
 		old->steps[i].event = new->steps[i].event;
+		old->steps[i].event_id = new->steps[i].event_id;
 		if (old->steps[i].child)
 			take_payloads(old->steps[i].child, new->steps[i].child);
 	}

@@ -194,6 +194,8 @@ void event_free(struct event *e)
 	free(e);
 }
 
+static uint64_t next_event_id;
+
 CUresult cuEventCreate(CUevent *ret, unsigned int flags)
 {
 	struct ctx *ctx;
@@ -207,6 +209,7 @@ CUresult cuEventCreate(CUevent *ret, unsigned int flags)
 	if (!e)
 		LEAVE(CUDA_ERROR_OUT_OF_MEMORY);
 	e->ctx = ctx;
+	e->id = ++next_event_id;
 	e->flags = flags;
 	e->next = ctx->events;
 	ctx->events = e;

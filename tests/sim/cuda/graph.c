@@ -140,6 +140,7 @@ struct graph *graph_clone(const struct graph *g)
 
 		m->work = payload_get(n->work);
 		m->event = n->event;
+		m->event_id = n->event_id;
 		m->copy = n->copy;
 		m->child = n->child ? graph_clone(n->child) : NULL;
 		m->origin = (struct node *)n;
@@ -158,6 +159,7 @@ static int fill_step(struct step *s, struct node *n, const int *place)
 	s->type = n->type;
 	s->work = payload_get(n->work);
 	s->event = n->event;
+	s->event_id = n->event_id;
 	s->ndeps = n->ndeps;
 	s->deps = calloc((size_t)n->ndeps + 1, sizeof(int));
 	if (!s->deps)
@@ -393,8 +395,13 @@ struct op *plan_op(struct ctx *ctx, struct plan *p)
 	for (int i = 0; i < p->n; i++) {
 		struct event *e = p->steps[i].event;
 
-		if (!e || !handle_is(e, H_EVENT))
+		if (!e)
 			continue;
+		/* As on a device: a graph does not notice that another event has the same handle now. */
+		if (!handle_is(e, H_EVENT) || e->id != p->steps[i].event_id) {
+			misuse(CUDA_ERROR_INVALID_HANDLE, "launching a graph with an event that was destroyed");
+			continue;
+		}
 		if (p->steps[i].type == CU_GRAPH_NODE_TYPE_EVENT_RECORD) {
 			f->fences[i] = calloc(1, sizeof(struct fence));
 			if (!f->fences[i])

@@ -24,6 +24,7 @@ struct node {
 	struct payload *work;  /* kernel, copy, fill, host */
 	struct graph *child;
 	struct event *event;
+	uint64_t event_id;
 	struct node **deps;
 	int ndeps, capdeps, index;
 	struct node *origin;   /* in the graph this one was cloned from */
@@ -45,6 +46,7 @@ struct step {
 	struct payload *work;
 	struct plan *child;
 	struct event *event;
+	uint64_t event_id;
 	int *deps;
 	int ndeps;
 	bool disabled;
@@ -59,7 +61,7 @@ struct plan {
 struct graph_exec {
 	struct ctx *ctx;
 	struct plan *plan;
-	uint64_t flags;
+	uint64_t flags, bytes;
 };
 
 struct capture {

@@ -28,6 +28,7 @@ void settings_load(void)
 
 	settings = (struct settings){
 		.memory = number("SIMCUDA_MEMORY", UINT64_C(1) << 30),
+		.graph_bytes = number("SIMCUDA_GRAPH_BYTES", 0),
 		.devices = (int)number("SIMCUDA_DEVICES", 1),
 		.cc = (int)number("SIMCUDA_CC", 90),
 		.driver_version = (int)number("SIMCUDA_DRIVER_VERSION", 12080),

@@ -19,6 +19,7 @@
 
 struct settings {
 	uint64_t memory;      /* bytes of device memory */
+	uint64_t graph_bytes; /* of it that each node of an instantiated graph takes */
 	int devices, cc, driver_version;
 	uint64_t seed;
 	int delay_us;         /* longest random delay before an operation, 0 = none */
@@ -95,6 +96,7 @@ struct stream {
 
 struct event {
 	struct ctx *ctx;
+	uint64_t id;         /* of this one and no other at the same address */
 	unsigned flags;
 	struct fence *fence; /* of the last record, NULL before the first */
 	struct op *record;   /* for captured events: see graph.c */
