@@ -205,7 +205,7 @@ void sock_end(struct sock *s)
 	if (st) {
 		fd_close_hidden(st->peer_pidfd);
 		fd_close_hidden(load_rlx(st->moved_fd));
-		stream_destroy(st, -1);
+		stream_destroy(st);
 	}
 	sock_free(s);
 	errno = err;
@@ -213,18 +213,14 @@ void sock_end(struct sock *s)
 
 /* ---- handing a direction to the stream */
 
-static void hand_over(struct sock *s, struct stream *st, enum direction d)
+static void hand_over(struct sock *s, int fd, struct stream *st, enum direction d)
 {
 	uint64_t n = load_rlx(s->half[d].bytes);
 
-	if (d == TX) {
-		store_rlx(st->side->tx, n);
-		store_rel(st->out->tx, n);
-	} else {
-		store_rlx(st->side->rx, n);
-		store_rel(st->in->rx, n);
-		store_rel(st->in->counted, 1);
-	}
+	if (d == TX)
+		stream_take_tx(st, fd, n);
+	else
+		stream_take_rx(st, fd, n);
 	store_rel(s->half[d].on, true);
 }
 
@@ -240,7 +236,7 @@ static void try_switch(struct sock *s, int fd, struct stream *st, enum direction
 	if (!load_acq(h->busy)) {
 		enum proof m = d == TX ? proof_tx(fd, load_rlx(h->bytes), s->role) : proof_rx(fd, load_rlx(h->bytes));
 		if (m == PROOF_MATCH) {
-			hand_over(s, st, d);
+			hand_over(s, fd, st, d);
 		} else if (m == PROOF_DIFFERS) {
 			store_rlx(h->never, true);
 			fallback(FALLBACK_UNCOUNTED);
@@ -366,11 +362,11 @@ static void adopt(struct sock *s, int fd, struct stream *st)
 	stream_set_edge(st, load_rlx(s->waiters) || load_rlx(s->epolls) || waits_are_blind());
 	if (load_rlx(s->epolls))
 		wait_stream_adopted();
-	block_self_test(st);
+	stream_adopted(st, fd);
 	stat_inc(STAT_net_upgraded);
-	stat_inc(STAT_net_shm);
+	stat_inc(st->ops->stat);
 	probe(PROBE_UPGRADE, (uint64_t)fd, 0, 0);
-	log_info("fd %d: shared memory with pid %u after %llu bytes", fd, st->peer_pid,
+	log_info("fd %d: %s with pid %u after %llu bytes", fd, st->ops->name, st->peer_pid,
 		(unsigned long long)carried(s));
 }
 
