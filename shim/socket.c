@@ -105,6 +105,7 @@ static void sock_init(struct sock *s, int fd, int role, bool nonblock)
 	s->role = role;
 	s->fd = fd;
 	s->rv = (struct rendezvous){ -1, -1 };
+	store_rlx(s->meeting, NULL);
 	memset(&s->tuple, 0, sizeof(s->tuple));
 }
 
@@ -151,14 +152,23 @@ static void before_last_close(struct sock *s, int fd)
 		sys_call(SYS_setsockopt, fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 }
 
+static void stop_meeting(struct sock *s)
+{
+	struct meeting *m = atomic_exchange(&s->meeting, NULL);
+
+	if (s->rv.listener >= 0)
+		rendezvous_close(&s->rv);
+	if (m)
+		verbs_meet_close(m);
+}
+
 /* Calls that never return (longjmp, cancellation) may hold the connection for ever; not this. */
 static void give_up_rendezvous(struct sock *s)
 {
 	if (atomic_exchange(&s->advancing, true))
 		return;
 	store_rlx(s->never, true);
-	if (s->rv.listener >= 0)
-		rendezvous_close(&s->rv);
+	stop_meeting(s);
 	store_rel(s->advancing, false);
 }
 
@@ -200,8 +210,7 @@ void sock_end(struct sock *s)
 	if (!atomic_exchange(&s->live, false))
 		return;
 	struct stream *st = atomic_exchange(&s->stream, NULL);
-	if (s->rv.listener >= 0)
-		rendezvous_close(&s->rv);
+	stop_meeting(s);
 	if (st) {
 		fd_close_hidden(st->peer_pidfd);
 		fd_close_hidden(load_rlx(st->moved_fd));
@@ -380,14 +389,48 @@ static bool over_memory_cap(void)
 	return true;
 }
 
-static int meet(struct sock *s, struct stream **ret_stream)
+/* On this host: shared memory. */
+static int meet_here(struct sock *s, struct stream **ret_stream)
 {
+	if (!settings.shm)
+		return s->role ? -ENOENT : -EAGAIN;
 	if (s->role)
 		return rendezvous_call(&s->tuple, ret_stream);
 	if (s->rv.listener >= 0)
 		return rendezvous_take(&s->rv, &s->tuple, ret_stream);
 	int r = rendezvous_open(&s->tuple, &s->rv);
 	return r ? r : -EAGAIN;
+}
+
+/* On another: RDMA.  A call that found nobody is made again when more has been carried. */
+static int meet_there(struct sock *s, struct stream **ret_stream)
+{
+	struct meeting *m = load_rlx(s->meeting);
+
+	if (!m) {
+		if (!verbs_may_meet(&s->tuple) || verbs_meet_open(&s->tuple, s->role, &m))
+			return -ENOENT;
+		store_rlx(s->meeting, m);
+		return -EAGAIN;
+	}
+	int r = verbs_meet_take(m, s->role, ret_stream);
+	if (r == -EAGAIN)
+		return r;
+	store_rlx(s->meeting, NULL);
+	if (r)
+		verbs_meet_close(m);
+	return r == -EPERM ? -ENOENT : r;
+}
+
+/* -EAGAIN: look again soon; -ENOENT: when more has been carried. */
+static int meet(struct sock *s, struct stream **ret_stream)
+{
+	int here = load_rlx(s->meeting) && s->role ? -ENOENT : meet_here(s, ret_stream);
+
+	if (here != -ENOENT && here != -EAGAIN)
+		return here;
+	int there = meet_there(s, ret_stream);
+	return there == -ENOENT ? here : there;
 }
 
 static bool still_shared(struct sock *s, int fd)
@@ -425,8 +468,8 @@ static void find_peer(struct sock *s, int fd)
 	int r = meet(s, &st);
 	if (!r) {
 		adopt(s, fd, st);
-		rendezvous_close(&s->rv);
-	} else if (r == -EAGAIN && s->role == 0) {
+		stop_meeting(s);
+	} else if (r == -EAGAIN) {
 		if (carried(s) < 64 * settings.net_threshold || ++s->tries < TRIES_MOST)
 			try_again_later(s);
 		else
@@ -437,7 +480,7 @@ static void find_peer(struct sock *s, int fd)
 		try_again_at(s, 2 * carried(s) + 1);
 	}
 	if (load_rlx(s->never))
-		rendezvous_close(&s->rv);
+		stop_meeting(s);
 }
 
 static void step(struct sock *s, int fd)
