@@ -414,12 +414,26 @@ static bool take_tcp(struct receiving *w)
 	return load_rlx(w->v->framed) ? take_frames(w) : take_plain(w);
 }
 
+/* Inline bytes are sent only after the ring's before them have been acknowledged: there is no gap. */
+static void check_order(struct receiving *w)
+{
+	struct verbs_side *v = w->v;
+	struct record r;
+
+	if (record_at(w->vs->link, w->vs->link->ring_r, &r) == NONSENSE)
+		violation(w, "impossible record in the ring");
+	else if (v->in.left && (int64_t)(v->in.at - load_rlx(v->rx_at)) > 0 && !verbs_ring_has(w->vs))
+		violation(w, "gap before a frame");
+}
+
 /* Everything that is there now. */
 static void take(struct receiving *w)
 {
 	while (w->c.left && !w->eof && !w->err && !load_rlx(w->v->side.broken))
-		if (!take_ring(w) && !take_tcp(w) && !verbs_ring_has(w->vs))
+		if (!take_ring(w) && !take_tcp(w) && !verbs_ring_has(w->vs)) {
+			check_order(w);
 			return;
+		}
 }
 
 static void settle(struct receiving *w)
@@ -429,6 +443,7 @@ static void settle(struct receiving *w)
 	w->c.left = 0;
 	while (load_rlx(w->v->framed) && !w->v->in.left && !verbs_ring_has(w->vs) && !load_rlx(w->v->side.broken) && take_frames(w))
 		;
+	check_order(w);
 	w->c = c;
 }
 
