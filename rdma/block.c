@@ -13,8 +13,8 @@
 #include "fdtable.h"
 #include "process.h"
 #include "settings.h"
+#include "shm.h"
 #include "stats.h"
-#include "stream.h"
 #include "sys.h"
 
 #include <poll.h>

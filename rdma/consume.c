@@ -7,8 +7,8 @@
 #include "cursor.h"
 #include "log.h"
 #include "real.h"
+#include "shm.h"
 #include "stats.h"
-#include "stream.h"
 #include "sys.h"
 
 #include <pthread.h>
@@ -56,7 +56,7 @@ static uint64_t unread_in_ring(struct stream *s)
 	return n <= s->ring_bytes ? n : 0;
 }
 
-enum readiness stream_wait_ready(struct stream *s)
+enum readiness shm_wait_ready(struct stream *s)
 {
 	enum readiness r = stream_ready(s);
 	int lowat = load_rlx(s->lowat);
@@ -79,7 +79,7 @@ static uint64_t doorbells_waiting(struct stream *s)
 	return load_acq(s->in->segw) == load_rlx(s->side->segr) && n > 0 ? (uint64_t)n : 0;
 }
 
-void stream_set_lowat(struct stream *s, int fd, int v)
+void shm_set_lowat(struct stream *s, int fd, int v)
 {
 	store_rlx(s->lowat, v);
 	stream_prefer_inline(s, v > 1);
@@ -90,7 +90,7 @@ void stream_set_lowat(struct stream *s, int fd, int v)
 	store_rlx(s->lowat_adjusted, true);
 }
 
-void stream_lowat_drained(struct stream *s, int fd)
+void shm_lowat_drained(struct stream *s, int fd)
 {
 	if (unread_in_ring(s))
 		return;
@@ -254,7 +254,7 @@ static void wait_for_ringing(struct stream *s)
 		sched_yield();
 }
 
-void stream_quiesce(struct stream *s, int fd, bool for_good)
+void shm_quiesce(struct stream *s, int fd, bool for_good)
 {
 	if (for_good)
 		store_rlx(s->in->closing, 1);
@@ -353,87 +353,6 @@ static void unmark_reading(struct wire_seg *g)
 {
 	if (!signal_in_handler())
 		store_rel(g->b, SEG_OPEN);
-}
-
-/*
- * The receive of this thread that is under way.  One that the thread left (longjmp out of a handler,
- * cancellation) still holds its mark, its place among the sleepers or pollers and its reference; they
- * are taken back at the thread's next call, or when it is cancelled.  A handler's own receives, above
- * the one it interrupted, are not noted.
- */
-static __thread TLS_IE struct {
-	struct stream *s;
-	bool asleep, reads, counted, polls;
-} call;
-
-static void call_begin(struct stream *s)
-{
-	if (signal_in_handler())
-		return;
-	call.asleep = call.reads = call.counted = call.polls = false;
-	call.s = s;
-}
-
-static void call_end(void)
-{
-	if (!signal_in_handler())
-		call.s = NULL;
-}
-
-static void fall_asleep(struct stream *s, bool reads, bool counted)
-{
-	section_enter();
-	atomic_fetch_add(&s->asleep, 1);
-	if (!signal_in_handler()) {
-		call.reads = reads;
-		call.counted = counted;
-		call.asleep = true;
-	}
-	section_leave();
-}
-
-static void wake_up(struct stream *s)
-{
-	section_enter();
-	atomic_fetch_sub(&s->asleep, 1);
-	if (!signal_in_handler())
-		call.asleep = false;
-	section_leave();
-}
-
-void stream_call_polls(bool yes)
-{
-	if (!signal_in_handler())
-		call.polls = yes;
-}
-
-static void reclaim(struct stream *s)
-{
-	uint64_t reading = SEG_READING;
-
-	call.s = NULL;
-	if (call.asleep && call.reads && load_rlx(s->side->reader) == side_thread_id())
-		atomic_compare_exchange_strong(&in_seg(s, load_rlx(s->side->segr))->b, &reading, SEG_OPEN);
-	if (call.asleep && call.counted)
-		stream_sleep_end(s);
-	if (call.asleep)
-		atomic_fetch_sub(&s->asleep, 1);
-	if (call.polls)
-		stream_poll_end(s);
-	if (s->let_go)
-		s->let_go(s->owner);
-}
-
-void stream_reclaim(void)
-{
-	if (__builtin_expect(call.s != NULL, 0) && !signal_in_handler())
-		reclaim(call.s);
-}
-
-static void call_cancelled(void *s)
-{
-	if (call.s == s)
-		reclaim(s);
 }
 
 /* Inline bytes of segment g, without sleeping.  True: go on taking. */
@@ -646,14 +565,14 @@ static bool receive_direct(struct receiving *w, ssize_t *ret)
 	stat_inc(STAT_net_direct);
 	m.msg_iovlen = (size_t)cursor_export(&w->c, iov, INLINE_IOV, SIZE_MAX, &asked);
 	ssize_t k;
-	fall_asleep(s, true, false);
+	call_sleeps(s, &g->b, false);
 	pthread_cleanup_push(call_cancelled, s);
 	k = m.msg_iovlen == 1 ? real.recv(w->fd, iov[0].iov_base, iov[0].iov_len, w->flags & ~MSG_WAITALL)
 			      : real.recvmsg(w->fd, &m, w->flags & ~MSG_WAITALL);
 	if (k < 0)
 		k = -errno;
 	pthread_cleanup_pop(0);
-	wake_up(s);
+	call_wakes(s);
 	kernel_answer(w, k);
 	unmark_reading(g);
 	*ret = k;
@@ -679,13 +598,13 @@ static ssize_t peek_byte(struct receiving *w, bool counted)
 	char byte;
 	ssize_t k;
 
-	fall_asleep(w->s, false, counted);
+	call_sleeps(w->s, NULL, counted);
 	pthread_cleanup_push(call_cancelled, w->s);
 	k = real.recv(w->fd, &byte, 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
 	if (k < 0)
 		k = -errno;
 	pthread_cleanup_pop(0);
-	wake_up(w->s);
+	call_wakes(w->s);
 	return k;
 }
 
@@ -697,7 +616,7 @@ static bool sleep_on_token(struct receiving *w, struct signal_mark mark, ssize_t
 	ssize_t k = 1;
 
 	if (may_sleep) {
-		stream_sleep_begin(s); /* MUTATE: sleepers */
+		shm_sleep_begin(s); /* MUTATE: sleepers */
 		stat_inc(STAT_net_sleeps);
 	}
 	enum readiness r = stream_ready(s); /* MUTATE: recheck_before_sleep */
@@ -708,7 +627,7 @@ static bool sleep_on_token(struct receiving *w, struct signal_mark mark, ssize_t
 			k = peek_byte(w, may_sleep);
 	}
 	if (may_sleep)
-		stream_sleep_end(s);
+		shm_sleep_end(s);
 	w->fd = stream_fd(s, w->fd);
 	if (k < 0) {
 		*ret = k;
@@ -741,7 +660,7 @@ static bool try_direct(struct receiving *w, ssize_t *ret)
 {
 	struct stream *s = w->s;
 
-	if (is_blocking(w) && (load_rlx(s->in->want_switch) || stream_may_spin(s)))
+	if (is_blocking(w) && (load_rlx(s->in->want_switch) || shm_may_spin(s)))
 		return false;
 	return receive_direct(w, ret);
 }
@@ -811,7 +730,7 @@ static ssize_t receive_nothing(struct stream *s, int fd, int flags)
 	return k < 0 ? -errno : k;
 }
 
-ssize_t stream_recv(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)
+ssize_t shm_recv(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)
 {
 	struct receiving w = {
 		.s = s, .fd = fd, .flags = o.flags, .c = cursor_init(iov, cnt), .peek = !!(o.flags & MSG_PEEK)
@@ -831,7 +750,7 @@ ssize_t stream_recv(struct stream *s, int fd, const struct iovec *iov, int cnt, 
  * The program's own recvmsg, control messages and all, which an open segment allows.  False: nothing
  * done.
  */
-bool stream_recvmsg_inline(struct stream *s, int fd, struct msghdr *msg, int flags, ssize_t *ret)
+bool shm_recvmsg_inline(struct stream *s, int fd, struct msghdr *msg, int flags, ssize_t *ret)
 {
 	struct receiving w = { .s = s, .fd = fd, .flags = flags, .peek = !!(flags & MSG_PEEK) };
 	struct wire_seg *g = in_seg(s, load_rlx(s->side->segr));
@@ -842,13 +761,13 @@ bool stream_recvmsg_inline(struct stream *s, int fd, struct msghdr *msg, int fla
 	w.c = cursor_init(msg->msg_iov, (int)msg->msg_iovlen);
 	store_rlx(s->sends_in_row, 0);
 	call_begin(s);
-	fall_asleep(s, true, false);
+	call_sleeps(s, &g->b, false);
 	pthread_cleanup_push(call_cancelled, s);
 	*ret = real.recvmsg(fd, msg, flags);
 	if (*ret < 0)
 		*ret = -errno;
 	pthread_cleanup_pop(0);
-	wake_up(s);
+	call_wakes(s);
 	kernel_answer(&w, *ret);
 	unmark_reading(g);
 	call_end();
@@ -893,7 +812,7 @@ static int available(struct stream *s, int fd)
 	}
 }
 
-int stream_available(struct stream *s, int fd)
+int shm_available(struct stream *s, int fd)
 {
 	side_lock(&s->side->c);
 	int n = available(s, fd);
@@ -901,7 +820,7 @@ int stream_available(struct stream *s, int fd)
 	return n;
 }
 
-bool stream_really_readable(struct stream *s, int fd)
+bool shm_really_readable(struct stream *s, int fd)
 {
 	char byte;
 
@@ -924,7 +843,7 @@ bool stream_really_readable(struct stream *s, int fd)
  * TCP resets a connection that is closed with bytes unread.  Bytes in TCP's own queue make the
  * kernel do so; ring bytes that were never rung for do not.
  */
-bool stream_close_means_reset(struct stream *s, int fd)
+bool shm_close_means_reset(struct stream *s, int fd)
 {
 	int n = 0;
 

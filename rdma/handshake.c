@@ -5,6 +5,7 @@
 #include "log.h"
 #include "process.h"
 #include "settings.h"
+#include "shm.h"
 #include "stats.h"
 #include "sys.h"
 
@@ -85,25 +86,7 @@ static char *put_hex(char *p, const void *bytes, size_t n)
 	return p;
 }
 
-static socklen_t name_of(const struct tuple *t, struct sockaddr_un *ret_addr)
-{
-	static const char prefix[] = "dlaccel.";
-
-	memset(ret_addr, 0, sizeof(*ret_addr));
-	ret_addr->sun_family = AF_UNIX;
-	memcpy(ret_addr->sun_path + 1, prefix, sizeof(prefix) - 1);
-	char *p = put_hex(ret_addr->sun_path + sizeof(prefix), t, sizeof(*t));
-	return (socklen_t)(p - (char *)ret_addr);
-}
-
-static uint64_t namespace_inode(const char *path)
-{
-	struct stat st;
-
-	return stat(path, &st) ? 0 : st.st_ino;
-}
-
-static void read_boot_id(uint8_t *ret_id)
+void boot_id(uint8_t *ret_id)
 {
 	char text[40] = "";
 	long fd = sys_call(SYS_openat, AT_FDCWD, "/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
@@ -120,6 +103,31 @@ static void read_boot_id(uint8_t *ret_id)
 		ret_id[digit / 2] = (uint8_t)(ret_id[digit / 2] << 4 | v);
 		digit++;
 	}
+}
+
+/*
+ * Which boot is part of the name: on machines whose programs share a network namespace and yet are of
+ * different hosts (a simulation), ends must not take each other for neighbours.
+ */
+static socklen_t name_of(const struct tuple *t, struct sockaddr_un *ret_addr)
+{
+	static const char prefix[] = "dlaccel.";
+	uint8_t boot[16] = { 0 };
+
+	memset(ret_addr, 0, sizeof(*ret_addr));
+	ret_addr->sun_family = AF_UNIX;
+	memcpy(ret_addr->sun_path + 1, prefix, sizeof(prefix) - 1);
+	char *p = put_hex(ret_addr->sun_path + sizeof(prefix), t, sizeof(*t));
+	boot_id(boot);
+	p = put_hex(p, boot, 8);
+	return (socklen_t)(p - (char *)ret_addr);
+}
+
+static uint64_t namespace_inode(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) ? 0 : st.st_ino;
 }
 
 /* What both ends must agree on besides the connection itself. */
@@ -141,7 +149,7 @@ static void fill_hello(struct wire_hello *h, const struct tuple *t, uint32_t rin
 	};
 	memcpy(h->connect_addr, t->connect_addr, 16);
 	memcpy(h->accept_addr, t->accept_addr, 16);
-	read_boot_id(h->boot_id);
+	boot_id(h->boot_id);
 }
 
 /* A name already taken is somebody else's doing: no two live connections share a tuple. */
@@ -288,7 +296,7 @@ static int map_memory(int fd, uint32_t shift, struct wire_map **ret_map)
 static int make_stream(struct wire_map *map, uint32_t shift, int role, uint32_t peer_pid, struct stream **ret_stream)
 {
 	struct stream *s;
-	int r = stream_create(&s, map, map_size(shift), role);
+	int r = shm_create(&s, map, map_size(shift), role);
 
 	if (r) {
 		munmap(map, map_size(shift));

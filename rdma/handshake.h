@@ -20,6 +20,9 @@ struct tuple {
 /* The connection's addresses as both ends see them; role 0 connects.  -EINVAL for a self-connect. */
 int tuple_of(int fd, int role, struct tuple *ret_tuple);
 
+/* 16 bytes that name this boot of this host; as they were if it cannot be known. */
+void boot_id(uint8_t *ret_id);
+
 /* Hidden descriptors; -1: none. */
 struct rendezvous {
 	int listener, call;

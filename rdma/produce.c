@@ -6,8 +6,8 @@
 #include "cursor.h"
 #include "real.h"
 #include "settings.h"
+#include "shm.h"
 #include "stats.h"
-#include "stream.h"
 #include "sys.h"
 
 #include <sched.h>
@@ -578,7 +578,7 @@ static bool prefers_block(struct stream *s, size_t n)
 	return route_choose(&s->router) == ROUTE_BLOCK;
 }
 
-ssize_t stream_send(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)
+ssize_t shm_send(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)
 {
 	struct sending w = { .s = s, .fd = fd, .flags = o.flags, .c = cursor_init(iov, cnt) };
 	bool large = w.c.left >= MEASURED;
@@ -600,7 +600,7 @@ ssize_t stream_send(struct stream *s, int fd, const struct iovec *iov, int cnt, 
 	return ret;
 }
 
-void stream_begin_raw_send(struct stream *s)
+void shm_begin_raw_send(struct stream *s)
 {
 	side_lock(&s->side->p);
 	if (load_rlx(s->side->mode) == MODE_RING)
@@ -618,7 +618,7 @@ void stream_leave_ring(struct stream *s)
 	side_unlock(&s->side->p);
 }
 
-void stream_end_raw_send(struct stream *s, ssize_t sent)
+void shm_end_raw_send(struct stream *s, ssize_t sent)
 {
 	side_lock(&s->side->p);
 	atomic_fetch_sub(&s->side->inflight, 1);

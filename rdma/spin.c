@@ -4,8 +4,8 @@
  */
 #include "clock.h"
 #include "settings.h"
+#include "shm.h"
 #include "stats.h"
-#include "stream.h"
 #include "sys.h"
 
 #include <sched.h>
@@ -29,7 +29,7 @@ static uint64_t doubled(uint64_t backoff, uint64_t first_us, uint64_t most_us)
 	return b < us_to_ticks(most_us) ? b : us_to_ticks(most_us);
 }
 
-void stream_spin_preempted(struct stream *s)
+void shm_spin_preempted(struct stream *s)
 {
 	uint64_t backoff = doubled(load_rlx(preempted_backoff), PREEMPTED_FIRST, PREEMPTED_MOST);
 
@@ -89,7 +89,7 @@ bool stream_shares_core(struct stream *s)
 	return load_rlx(s->out->cpu) == (uint32_t)sched_getcpu() + 1;
 }
 
-bool stream_may_spin(struct stream *s)
+bool shm_may_spin(struct stream *s)
 {
 	uint64_t now = clock_ticks();
 
@@ -110,7 +110,7 @@ static void spin_paid(struct stream *s)
 		store_rlx(s->in->spinner, 1);
 }
 
-void stream_spin_result(struct stream *s, bool hit)
+void shm_spin_result(struct stream *s, bool hit)
 {
 	if (hit) {
 		spin_paid(s);
@@ -146,7 +146,7 @@ static enum spin_end spin_loop(struct stream *s, int fd, struct signal_mark mark
 			return SPIN_INTERRUPTED;
 		uint64_t now = clock_ticks();
 		if (now - last > us_to_ticks(PREEMPTED_US)) {
-			stream_spin_preempted(s);
+			shm_spin_preempted(s);
 			return SPIN_NOTHING;
 		}
 		if (r == READY_KERNEL && now - looked > us_to_ticks(KERNEL_LOOK_US)) {
@@ -164,16 +164,16 @@ static enum spin_end spin_loop(struct stream *s, int fd, struct signal_mark mark
 /* Polls until something shows, at most the setting SPIN.  After poll_end the ring is looked at again. */
 enum spin_end stream_spin(struct stream *s, int fd, struct signal_mark mark)
 {
-	if (load_rlx(s->watched) || !stream_may_spin(s))
+	if (load_rlx(s->watched) || !shm_may_spin(s))
 		return SPIN_NOTHING;
 	stat_inc(STAT_net_spins);
-	stream_poll_begin(s);
-	stream_call_polls(true);
+	shm_poll_begin(s);
+	call_polls(true);
 	enum spin_end e = spin_loop(s, fd, mark);
-	stream_call_polls(false);
-	stream_poll_end(s);
+	call_polls(false);
+	shm_poll_end(s);
 	if (e == SPIN_NOTHING && stream_ready(s) == READY_YES)
 		e = SPIN_DATA;
-	stream_spin_result(s, e == SPIN_DATA);
+	shm_spin_result(s, e == SPIN_DATA);
 	return e;
 }

@@ -1,9 +1,9 @@
 /* Creation and end of a stream, its rings, and what both directions share. */
-#include "stream.h"
 
 #include "clock.h"
 #include "log.h"
 #include "settings.h"
+#include "shm.h"
 #include "stats.h"
 #include "sys.h"
 
@@ -24,7 +24,7 @@ static void set_up_side(struct side *side, uint64_t ring_bytes)
 	side->mode = MODE_INLINE;
 }
 
-int stream_create(struct stream **ret_stream, struct wire_map *map, size_t map_bytes, int role)
+int shm_create(struct stream **ret_stream, struct wire_map *map, size_t map_bytes, int role)
 {
 	struct stream *s = calloc(1, sizeof(*s));
 	if (!s)
@@ -35,6 +35,7 @@ int stream_create(struct stream **ret_stream, struct wire_map *map, size_t map_b
 		return -ENOMEM;
 	}
 	clock_init();
+	s->ops = &transport_shm;
 	s->map = map;
 	s->map_bytes = map_bytes;
 	s->side = side;
@@ -52,10 +53,8 @@ int stream_create(struct stream **ret_stream, struct wire_map *map, size_t map_b
 	return 0;
 }
 
-void stream_destroy(struct stream *s, int fd)
+void shm_destroy(struct stream *s)
 {
-	if (!s)
-		return;
 	stat_add(STAT_net_open, (uint64_t)-1);
 	stat_add(STAT_net_ring_pages, -load_rlx(s->side->touched));
 	munmap(s->map, s->map_bytes);
@@ -210,14 +209,14 @@ void stream_check_kernel(struct stream *s, int fd)
 }
 
 /* What others may do with the socket from here on must find payload in TCP, not doorbells. */
-void stream_make_plain(struct stream *s, int fd)
+void shm_make_plain(struct stream *s, int fd)
 {
 	if (!atomic_exchange(&s->side->plain, true))
 		stat_inc(STAT_net_plain_again);
 	store_rel(s->in->want_inline, 1);
 	full_fence();
 	stream_leave_ring(s);
-	stream_quiesce(s, fd, false);
+	shm_quiesce(s, fd, false);
 }
 
 void stream_prefer_inline(struct stream *s, bool yes)
@@ -226,37 +225,37 @@ void stream_prefer_inline(struct stream *s, bool yes)
 	full_fence();
 }
 
-void stream_set_edge(struct stream *s, bool yes)
+void shm_set_edge(struct stream *s, bool yes)
 {
 	store_rel(s->in->edge, yes);
 	full_fence();
 }
 
-void stream_sleep_begin(struct stream *s)
+void shm_sleep_begin(struct stream *s)
 {
 	atomic_fetch_add(&s->in->sleepers, 1);
 	full_fence();
 }
 
-void stream_sleep_end(struct stream *s)
+void shm_sleep_end(struct stream *s)
 {
 	atomic_fetch_sub(&s->in->sleepers, 1);
 }
 
-void stream_poll_begin(struct stream *s)
+void shm_poll_begin(struct stream *s)
 {
 	atomic_fetch_add(&s->in->poller, 1);
 	if (!load_rlx(s->in->spinner))
 		store_rlx(s->in->spinner, 1);
 }
 
-void stream_poll_end(struct stream *s)
+void shm_poll_end(struct stream *s)
 {
 	atomic_fetch_sub(&s->in->poller, 1);
 	full_fence();
 }
 
-void stream_shutdown_write(struct stream *s)
+void shm_shutdown_write(struct stream *s)
 {
 	side_lock(&s->side->p);
 	s->side->shut = true;

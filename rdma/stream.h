@@ -1,7 +1,7 @@
 /*
- * A byte stream over shared memory with TCP underneath.  Both directions are independent; each is a
- * sequence of pieces that lie either in the ring or in TCP (struct wire_seg).  rdma/README.md has the
- * rules and why they are so.
+ * A byte stream with TCP underneath, over one of two transports: shared memory (shm.h) or verbs
+ * (verbs.h).  Both directions are independent; each is a sequence of pieces that lie either beside TCP
+ * or in it.  rdma/README.md has the rules and why they are so.
  *
  * Threading: any thread of any process that holds the socket may call anything.  Sending takes
  * side->p, receiving side->c; neither is held while the kernel sleeps.
@@ -13,6 +13,7 @@
 #include "lock.h"
 #include "route.h"
 #include "signals.h"
+#include "stats.h"
 #include "wire.h"
 
 #include <stdbool.h>
@@ -44,10 +45,13 @@ struct side {
 	_Atomic uint32_t reader;         /* thread that has marked the open segment as READING */
 };
 
+struct transport_ops;
+
 struct stream {
-	struct wire_map *map;
-	size_t map_bytes;
+	const struct transport_ops *ops;
 	struct side *side;
+	struct wire_map *map; /* shared memory only, down to ring_out */
+	size_t map_bytes;
 	struct wire_dir *in, *out;
 	char *ring_in, *ring_out;
 	uint64_t ring_bytes;
@@ -82,61 +86,203 @@ struct stream_opts {
 	struct signal_mark mark; /* at the entry of the call */
 };
 
-/*
- * create: takes over the mapping (not the memfd).  -ENOMEM; nothing is kept then.
- * `tx`, `rx`: TCP payload bytes already carried each way, counted and proven.
- */
-int stream_create(struct stream **ret_stream, struct wire_map *map, size_t map_bytes, int role);
-void stream_destroy(struct stream *s, int fd);
+/* What a transport is.  No slot is empty; `fd` is always the program's TCP socket. */
+struct transport_ops {
+	const char *name;
+	enum stat_id stat;	/* connections moved to it */
+	bool raw_sends;		/* the kernel may send on the socket by itself (sendfile), see begin_raw_send */
+	ssize_t (*send)(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o);
+	ssize_t (*recv)(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o);
+	bool (*recvmsg_inline)(struct stream *s, int fd, struct msghdr *msg, int flags, ssize_t *ret);
+	void (*shutdown_write)(struct stream *s);
+	int (*available)(struct stream *s, int fd);
+	void (*begin_raw_send)(struct stream *s);
+	void (*end_raw_send)(struct stream *s, ssize_t sent);
+	enum readiness (*wait_ready)(struct stream *s);
+	bool (*really_readable)(struct stream *s, int fd);
+	void (*set_lowat)(struct stream *s, int fd, int v);
+	void (*lowat_drained)(struct stream *s, int fd);
+	void (*make_plain)(struct stream *s, int fd);
+	void (*quiesce)(struct stream *s, int fd, bool for_good);
+	void (*set_edge)(struct stream *s, bool yes);
+	bool (*is_edge)(struct stream *s);
+	bool (*close_means_reset)(struct stream *s, int fd);
+	void (*sleep_begin)(struct stream *s);
+	void (*sleep_end)(struct stream *s);
+	void (*poll_begin)(struct stream *s);
+	void (*poll_end)(struct stream *s);
+	bool (*may_spin)(struct stream *s);
+	void (*spin_result)(struct stream *s, bool hit);
+	void (*spin_preempted)(struct stream *s);
+	void (*adopted)(struct stream *s, int fd);
+	void (*take_tx)(struct stream *s, int fd, uint64_t carried);
+	void (*take_rx)(struct stream *s, int fd, uint64_t carried);
+	void (*destroy)(struct stream *s);
+};
 
-/* The program's own calls; `fd` is the TCP socket. */
-ssize_t stream_send(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o);
-ssize_t stream_recv(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o);
-bool stream_recvmsg_inline(struct stream *s, int fd, struct msghdr *msg, int flags, ssize_t *ret);
-void stream_shutdown_write(struct stream *s);
+static inline void stream_destroy(struct stream *s)
+{
+	if (s)
+		s->ops->destroy(s);
+}
+
+/* It belongs to a connection now, whose options it knows. */
+static inline void stream_adopted(struct stream *s, int fd)
+{
+	s->ops->adopted(s, fd);
+}
+
+/* A direction is its own from here on; `carried` payload bytes have gone over TCP, counted and proven. */
+static inline void stream_take_tx(struct stream *s, int fd, uint64_t carried)
+{
+	s->ops->take_tx(s, fd, carried);
+}
+
+static inline void stream_take_rx(struct stream *s, int fd, uint64_t carried)
+{
+	s->ops->take_rx(s, fd, carried);
+}
+
+/* The program's own calls. */
+static inline ssize_t stream_send(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)
+{
+	return s->ops->send(s, fd, iov, cnt, o);
+}
+
+static inline ssize_t stream_recv(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)
+{
+	return s->ops->recv(s, fd, iov, cnt, o);
+}
+
+/* The program's own recvmsg, where the kernel alone can answer it.  False: nothing done. */
+static inline bool stream_recvmsg_inline(struct stream *s, int fd, struct msghdr *msg, int flags, ssize_t *ret)
+{
+	return s->ops->recvmsg_inline(s, fd, msg, flags, ret);
+}
+
+static inline void stream_shutdown_write(struct stream *s)
+{
+	s->ops->shutdown_write(s);
+}
 
 /* Payload bytes that a recv could take now (FIONREAD), possibly after pulling from an offer. */
-int stream_available(struct stream *s, int fd);
+static inline int stream_available(struct stream *s, int fd)
+{
+	return s->ops->available(s, fd);
+}
 
-/* Kernel calls on the socket that this engine does not make itself (sendfile, splice): inline
- * before, counted after. */
-void stream_begin_raw_send(struct stream *s);
-void stream_end_raw_send(struct stream *s, ssize_t sent);
-
-enum readiness stream_ready(struct stream *s);
-/* The same for a wait: less than SO_RCVLOWAT in the ring is the kernel's to judge. */
-enum readiness stream_wait_ready(struct stream *s);
 /*
- * SO_RCVLOWAT: the peer is asked to stay inline, and while ring bytes are left the kernel's mark is
- * lowered by them.  stream_lowat_drained puts it back after a receive.
+ * Kernel calls on the socket that a transport does not make itself (sendfile, splice): inline before,
+ * counted after.  Only where ops->raw_sends.
  */
-void stream_set_lowat(struct stream *s, int fd, int v);
-void stream_lowat_drained(struct stream *s, int fd);
+static inline void stream_begin_raw_send(struct stream *s)
+{
+	s->ops->begin_raw_send(s);
+}
+
+static inline void stream_end_raw_send(struct stream *s, ssize_t sent)
+{
+	s->ops->end_raw_send(s, sent);
+}
+
+/* For a wait: less than SO_RCVLOWAT beside TCP is the kernel's to judge. */
+static inline enum readiness stream_wait_ready(struct stream *s)
+{
+	return s->ops->wait_ready(s);
+}
+
 /* The kernel says readable: is it so for the program?  Swallows doorbells that have no data. */
-bool stream_really_readable(struct stream *s, int fd);
+static inline bool stream_really_readable(struct stream *s, int fd)
+{
+	return s->ops->really_readable(s, fd);
+}
+
+/*
+ * SO_RCVLOWAT: the peer is asked to stay inline, and while bytes beside TCP are left the kernel's mark
+ * is lowered by them.  stream_lowat_drained puts it back after a receive.
+ */
+static inline void stream_set_lowat(struct stream *s, int fd, int v)
+{
+	s->ops->set_lowat(s, fd, v);
+}
+
+static inline void stream_lowat_drained(struct stream *s, int fd)
+{
+	s->ops->lowat_drained(s, fd);
+}
 
 /* Back to plain TCP for good: what we send from now on, and what the peer sends as soon as it sees it. */
-void stream_make_plain(struct stream *s, int fd);
-/* While true the peer is asked to stay inline (SO_RCVLOWAT). */
-void stream_prefer_inline(struct stream *s, bool yes);
+static inline void stream_make_plain(struct stream *s, int fd)
+{
+	s->ops->make_plain(s, fd);
+}
+
 /*
  * The socket is about to be closed, or to be read by others: doorbells that have no data any more are
  * taken out of TCP, one that is under way is waited for.
  */
-void stream_quiesce(struct stream *s, int fd, bool for_good);
+static inline void stream_quiesce(struct stream *s, int fd, bool for_good)
+{
+	s->ops->quiesce(s, fd, for_good);
+}
+
 /* An edge-triggered or unknown wait watches this stream. */
-void stream_set_edge(struct stream *s, bool yes);
-/* Unread ring data at close that the kernel does not know of: TCP would answer with a reset. */
-bool stream_close_means_reset(struct stream *s, int fd);
+static inline void stream_set_edge(struct stream *s, bool yes)
+{
+	s->ops->set_edge(s, yes);
+}
+
+static inline bool stream_is_edge(struct stream *s)
+{
+	return s->ops->is_edge(s);
+}
+
+/* Unread data at close that the kernel does not know of: TCP would answer with a reset. */
+static inline bool stream_close_means_reset(struct stream *s, int fd)
+{
+	return s->ops->close_means_reset(s, fd);
+}
 
 /* Waits: announce a sleeping or a spinning thread. */
-void stream_sleep_begin(struct stream *s);
-void stream_sleep_end(struct stream *s);
-void stream_poll_begin(struct stream *s);
-void stream_poll_end(struct stream *s);
-bool stream_may_spin(struct stream *s);
-void stream_spin_result(struct stream *s, bool hit);
-void stream_spin_preempted(struct stream *s);
+static inline void stream_sleep_begin(struct stream *s)
+{
+	s->ops->sleep_begin(s);
+}
+
+static inline void stream_sleep_end(struct stream *s)
+{
+	s->ops->sleep_end(s);
+}
+
+static inline void stream_poll_begin(struct stream *s)
+{
+	s->ops->poll_begin(s);
+}
+
+static inline void stream_poll_end(struct stream *s)
+{
+	s->ops->poll_end(s);
+}
+
+static inline bool stream_may_spin(struct stream *s)
+{
+	return s->ops->may_spin(s);
+}
+
+static inline void stream_spin_result(struct stream *s, bool hit)
+{
+	s->ops->spin_result(s, hit);
+}
+
+static inline void stream_spin_preempted(struct stream *s)
+{
+	s->ops->spin_preempted(s);
+}
+
+/* What a call of this thread that never returned (longjmp, cancellation) still holds is given back. */
+void stream_reclaim(void);
+/* The peer broke the protocol: the connection ends as by a reset. */
+void stream_violation(struct stream *s, int fd, const char *what);
 
 /* ---- within rdma/ ---- */
 static inline void full_fence(void)
@@ -155,36 +301,3 @@ static inline int stream_fd(struct stream *s, int fd)
 	int moved = load_rlx(s->moved_fd);
 	return moved < 0 ? fd : moved;
 }
-
-struct cursor;
-void stream_leave_ring(struct stream *s);
-void stream_violation(struct stream *s, int fd, const char *what);
-void ring_put(struct stream *s, uint64_t pos, const char *src, size_t n);
-void ring_get(struct stream *s, char *dst, uint64_t pos, size_t n);
-size_t ring_hot(const struct stream *s);
-bool ring_is_cold(struct stream *s);
-bool ring_back_to_hot(struct stream *s);
-bool ring_populate(struct stream *s, char *ring, uint64_t from, uint64_t to);
-uint64_t stream_unread(struct stream *s);
-void stream_check_kernel(struct stream *s, int fd);
-bool stream_notify(struct stream *s, int fd, bool may_defer);
-bool stream_peer_polls(struct stream *s);
-bool stream_peer_will_poll(struct stream *s);
-void stream_note_core(struct stream *s); /* says where this side runs; leaves a shared core if it may */
-bool stream_shares_core(struct stream *s); /* both ends run on one: spinning keeps the other away */
-bool stream_peer_gone(struct stream *s); /* needs an open pidfd */
-bool stream_peer_dead(struct stream *s); /* asks for one */
-bool stream_inline_open(struct stream *s);
-void stream_call_polls(bool yes);
-void stream_reclaim(void); /* what a call of this thread that never returned still holds */
-bool stream_settle(struct stream *s, int fd); /* side->c held */
-
-enum spin_end { SPIN_NOTHING, SPIN_DATA, SPIN_INTERRUPTED };
-enum spin_end stream_spin(struct stream *s, int fd, struct signal_mark mark);
-
-size_t block_min(void);
-bool block_wanted(struct stream *s, size_t run);
-size_t block_offer(struct stream *s, int fd, const char *p, size_t len); /* side->p held */
-enum { BLOCK_AGAIN = -1 };
-ssize_t block_claim(struct stream *s, int fd, char *dst, size_t room); /* side->c held */
-void block_self_test(struct stream *s);

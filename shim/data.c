@@ -307,6 +307,9 @@ static ssize_t raw_sendmsg(struct sock *s, int fd, const struct msghdr *msg, int
 
 	if (!st)
 		return real.sendmsg(fd, msg, flags);
+	if (!st->ops->raw_sends && !(flags & (MSG_OOB | MSG_ZEROCOPY)) && lengths_fit(msg->msg_iov, (int)msg->msg_iovlen) &&
+		msg->msg_iovlen <= IOV_MAX)
+		return sock_send(s, fd, msg->msg_iov, (int)msg->msg_iovlen, flags);
 	stream_begin_raw_send(st);
 	ssize_t r = real.sendmsg(fd, msg, flags);
 	int err = errno;
@@ -375,12 +378,39 @@ int data_sendmmsg(struct sock *s, int fd, struct mmsghdr *msgs, unsigned n, int 
 	return i || !n ? (int)i : -1;
 }
 
-/* The kernel moves the bytes itself: inline, counted afterwards. */
-#define RAW_SEND(s, fd, n, call)                                                                   \
+/* sendfile and splice by hand: what the socket does not take is left where it was. */
+static ssize_t copy_file(struct sock *s, int out, int in, off64_t *off, size_t n)
+{
+	char room[65536];
+	size_t done = 0;
+
+	while (done < n) {
+		size_t want = n - done < sizeof(room) ? n - done : sizeof(room);
+		off64_t at = off ? *off : lseek64(in, 0, SEEK_CUR);
+		ssize_t k = pread64(in, room, want, at);
+		struct iovec v = { room, k > 0 ? (size_t)k : 0 };
+		ssize_t r = k > 0 ? sock_send(s, out, &v, 1, 0) : k;
+		if (r <= 0)
+			return done ? (ssize_t)done : r;
+		if (off)
+			*off = at + r;
+		else
+			lseek64(in, at + r, SEEK_SET);
+		done += (size_t)r;
+		if (r < k)
+			break;
+	}
+	return (ssize_t)done;
+}
+
+/* The kernel moves the bytes itself: inline, counted afterwards; else by hand. */
+#define RAW_SEND(s, fd, n, call, by_hand)                                                                   \
 	do {                                                                                       \
 		if (sock_plain_begin(s, fd, TX, n)) {                                              \
 			r = (call);                                                                \
 			sock_plain_end(s, TX, r);                                                  \
+		} else if (!load_acq((s)->stream)->ops->raw_sends) {                               \
+			r = (by_hand);                                                             \
 		} else {                                                                           \
 			stream_begin_raw_send(load_acq((s)->stream));                              \
 			r = (call);                                                                \
@@ -395,15 +425,47 @@ ssize_t data_sendfile(struct sock *s, int out, int in, off64_t *off, size_t n)
 {
 	ssize_t r;
 
-	RAW_SEND(s, out, 0, real.sendfile64(out, in, off, n));
+	RAW_SEND(s, out, 0, real.sendfile64(out, in, off, n), copy_file(s, out, in, off, n));
 	return r;
+}
+
+/*
+ * A pipe gives nothing back, so only what the socket will take is read: a peek by tee into a pipe of our
+ * own would do, where this sends what is there and, if it must not wait, at most what surely fits.
+ */
+static ssize_t copy_pipe(struct sock *s, int in, int out, size_t n, unsigned flags)
+{
+	char room[16384];
+	int queued = 0;
+	struct pollfd p = { .fd = out, .events = POLLOUT };
+
+	if ((flags & SPLICE_F_NONBLOCK || load_rlx(s->nonblock)) && sys_call(SYS_poll, &p, 1, 0) != 1) {
+		errno = EAGAIN;
+		return -1;
+	}
+	if (flags & SPLICE_F_NONBLOCK && (sys_call(SYS_ioctl, in, FIONREAD, &queued) || !queued)) {
+		errno = EAGAIN;
+		return -1;
+	}
+	ssize_t k = real.read(in, room, n < sizeof(room) ? n : sizeof(room));
+	for (ssize_t done = 0; done < k;) {
+		struct iovec v = { room + done, (size_t)(k - done) };
+		ssize_t r = sock_send(s, out, &v, 1, 0);
+		if (r > 0)
+			done += r;
+		else if (errno == EAGAIN || errno == EINTR)
+			sys_call(SYS_poll, &p, 1, -1);
+		else
+			return done ? done : -1;
+	}
+	return k;
 }
 
 ssize_t data_splice_out(struct sock *s, int in, off64_t *off_in, int out, size_t n, unsigned flags)
 {
 	ssize_t r;
 
-	RAW_SEND(s, out, 0, real.splice(in, off_in, out, NULL, n, flags));
+	RAW_SEND(s, out, 0, real.splice(in, off_in, out, NULL, n, flags), copy_pipe(s, in, out, n, flags));
 	return r;
 }
 

@@ -427,6 +427,7 @@ static void leave_rendezvous(int fd)
 		return;
 	if (s->rv.listener >= 0)
 		rendezvous_close(&s->rv);
+	store_rlx(s->meeting, NULL); /* its thread is the parent's */
 	store_rlx(s->advancing, false);
 	for (int d = 0; d < 2; d++) {
 		store_rlx(s->half[d].busy, 0);
@@ -454,7 +455,7 @@ static void in_child(void)
 void life_init(void)
 {
 	process_note();
-	sockets_on = settings.enabled && settings.sockets && settings.shm;
+	sockets_on = settings.enabled && settings.sockets && (settings.shm || settings.rdma);
 	pthread_atfork(before_fork, NULL, in_child);
 }
 

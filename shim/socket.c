@@ -105,6 +105,7 @@ static void sock_init(struct sock *s, int fd, int role, bool nonblock)
 	s->role = role;
 	s->fd = fd;
 	s->rv = (struct rendezvous){ -1, -1 };
+	store_rlx(s->meeting, NULL);
 	memset(&s->tuple, 0, sizeof(s->tuple));
 }
 
@@ -151,14 +152,23 @@ static void before_last_close(struct sock *s, int fd)
 		sys_call(SYS_setsockopt, fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 }
 
+static void stop_meeting(struct sock *s)
+{
+	struct meeting *m = atomic_exchange(&s->meeting, NULL);
+
+	if (s->rv.listener >= 0)
+		rendezvous_close(&s->rv);
+	if (m)
+		verbs_meet_close(m);
+}
+
 /* Calls that never return (longjmp, cancellation) may hold the connection for ever; not this. */
 static void give_up_rendezvous(struct sock *s)
 {
 	if (atomic_exchange(&s->advancing, true))
 		return;
 	store_rlx(s->never, true);
-	if (s->rv.listener >= 0)
-		rendezvous_close(&s->rv);
+	stop_meeting(s);
 	store_rel(s->advancing, false);
 }
 
@@ -200,12 +210,11 @@ void sock_end(struct sock *s)
 	if (!atomic_exchange(&s->live, false))
 		return;
 	struct stream *st = atomic_exchange(&s->stream, NULL);
-	if (s->rv.listener >= 0)
-		rendezvous_close(&s->rv);
+	stop_meeting(s);
 	if (st) {
 		fd_close_hidden(load_rlx(st->peer_pidfd));
 		fd_close_hidden(load_rlx(st->moved_fd));
-		stream_destroy(st, -1);
+		stream_destroy(st);
 	}
 	sock_free(s);
 	errno = err;
@@ -213,18 +222,14 @@ void sock_end(struct sock *s)
 
 /* ---- handing a direction to the stream */
 
-static void hand_over(struct sock *s, struct stream *st, enum direction d)
+static void hand_over(struct sock *s, int fd, struct stream *st, enum direction d)
 {
 	uint64_t n = load_rlx(s->half[d].bytes);
 
-	if (d == TX) {
-		store_rlx(st->side->tx, n);
-		store_rel(st->out->tx, n);
-	} else {
-		store_rlx(st->side->rx, n);
-		store_rel(st->in->rx, n);
-		store_rel(st->in->counted, 1);
-	}
+	if (d == TX)
+		stream_take_tx(st, fd, n);
+	else
+		stream_take_rx(st, fd, n);
 	store_rel(s->half[d].on, true);
 }
 
@@ -240,7 +245,7 @@ static void try_switch(struct sock *s, int fd, struct stream *st, enum direction
 	if (!load_acq(h->busy)) {
 		enum proof m = d == TX ? proof_tx(fd, load_rlx(h->bytes), s->role) : proof_rx(fd, load_rlx(h->bytes));
 		if (m == PROOF_MATCH) {
-			hand_over(s, st, d);
+			hand_over(s, fd, st, d);
 		} else if (m == PROOF_DIFFERS) {
 			store_rlx(h->never, true);
 			fallback(FALLBACK_UNCOUNTED);
@@ -366,11 +371,11 @@ static void adopt(struct sock *s, int fd, struct stream *st)
 	stream_set_edge(st, load_rlx(s->waiters) || load_rlx(s->epolls) || waits_are_blind());
 	if (load_rlx(s->epolls))
 		wait_stream_adopted();
-	block_self_test(st);
+	stream_adopted(st, fd);
 	stat_inc(STAT_net_upgraded);
-	stat_inc(STAT_net_shm);
+	stat_inc(st->ops->stat);
 	probe(PROBE_UPGRADE, (uint64_t)fd, 0, 0);
-	log_info("fd %d: shared memory with pid %u after %llu bytes", fd, st->peer_pid,
+	log_info("fd %d: %s with pid %u after %llu bytes", fd, st->ops->name, st->peer_pid,
 		(unsigned long long)carried(s));
 }
 
@@ -384,14 +389,48 @@ static bool over_memory_cap(void)
 	return true;
 }
 
-static int meet(struct sock *s, struct stream **ret_stream)
+/* On this host: shared memory. */
+static int meet_here(struct sock *s, struct stream **ret_stream)
 {
+	if (!settings.shm)
+		return s->role ? -ENOENT : -EAGAIN;
 	if (s->role)
 		return rendezvous_call(&s->tuple, ret_stream);
 	if (s->rv.listener >= 0)
 		return rendezvous_take(&s->rv, &s->tuple, ret_stream);
 	int r = rendezvous_open(&s->tuple, &s->rv);
 	return r ? r : -EAGAIN;
+}
+
+/* On another: RDMA.  A call that found nobody is made again when more has been carried. */
+static int meet_there(struct sock *s, struct stream **ret_stream)
+{
+	struct meeting *m = load_rlx(s->meeting);
+
+	if (!m) {
+		if (!verbs_may_meet(&s->tuple) || verbs_meet_open(&s->tuple, s->role, &m))
+			return -ENOENT;
+		store_rlx(s->meeting, m);
+		return -EAGAIN;
+	}
+	int r = verbs_meet_take(m, s->role, ret_stream);
+	if (r == -EAGAIN)
+		return r;
+	store_rlx(s->meeting, NULL);
+	if (r)
+		verbs_meet_close(m);
+	return r == -EPERM ? -ENOENT : r;
+}
+
+/* -EAGAIN: look again soon; -ENOENT: when more has been carried. */
+static int meet(struct sock *s, struct stream **ret_stream)
+{
+	int here = load_rlx(s->meeting) && s->role ? -ENOENT : meet_here(s, ret_stream);
+
+	if (here != -ENOENT && here != -EAGAIN)
+		return here;
+	int there = meet_there(s, ret_stream);
+	return there == -ENOENT ? here : there;
 }
 
 static bool still_shared(struct sock *s, int fd)
@@ -429,8 +468,8 @@ static void find_peer(struct sock *s, int fd)
 	int r = meet(s, &st);
 	if (!r) {
 		adopt(s, fd, st);
-		rendezvous_close(&s->rv);
-	} else if (r == -EAGAIN && s->role == 0) {
+		stop_meeting(s);
+	} else if (r == -EAGAIN) {
 		if (carried(s) < 64 * settings.net_threshold || ++s->tries < TRIES_MOST)
 			try_again_later(s);
 		else
@@ -441,7 +480,7 @@ static void find_peer(struct sock *s, int fd)
 		try_again_at(s, 2 * carried(s) + 1);
 	}
 	if (load_rlx(s->never))
-		rendezvous_close(&s->rv);
+		stop_meeting(s);
 }
 
 static void step(struct sock *s, int fd)

@@ -9,7 +9,7 @@
  */
 #pragma once
 #include "fdtable.h"
-#include "handshake.h"
+#include "meeting.h"
 #include "probe.h"
 #include "signals.h"
 #include "stream.h"
@@ -44,6 +44,7 @@ struct sock {
 	_Atomic int waiters;         /* waits that began before there was a stream */
 	int role, fd;
 	struct rendezvous rv;
+	_Atomic(struct meeting *) meeting; /* with another host */
 	struct tuple tuple;
 	struct sock *next_free;
 };

@@ -284,7 +284,7 @@ static void watch_reg(struct epwait *w, struct reg *r)
 		sock_leave(s);
 		return;
 	}
-	if (load_rlx(st->in->edge) && load_rlx(s->epolls) == 1 && !load_rlx(s->waiters) && !waits_are_blind())
+	if (stream_is_edge(st) && load_rlx(s->epolls) == 1 && !load_rlx(s->waiters) && !waits_are_blind())
 		stream_set_edge(st, false);
 	w->data[w->watches] = r->data;
 	w->watch[w->watches++] = (struct watch){ st, s, r->fd };

@@ -84,7 +84,7 @@ static void allow_eliding(struct polling *p)
 {
 	for (int i = 0; i < p->watches; i++) {
 		struct sock *s = p->watch[i].sock;
-		if (load_rlx(p->watch[i].st->in->edge) && !load_rlx(s->epolls) && !load_rlx(s->waiters) && !waits_are_blind())
+		if (stream_is_edge(p->watch[i].st) && !load_rlx(s->epolls) && !load_rlx(s->waiters) && !waits_are_blind())
 			stream_set_edge(p->watch[i].st, false);
 	}
 }

@@ -280,9 +280,25 @@ static void find_tuple(struct attacker *a)
 	a->tuple.accept_port = to->sin_port;
 }
 
+static void read_boot_id(uint8_t *ret_id)
+{
+	FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+	unsigned v;
+
+	for (int i = 0; i < 16 && fscanf(f, "%2x", &v) == 1; i++) {
+		int c = fgetc(f);
+
+		ret_id[i] = v;
+		if (c != '-' && c != EOF)
+			ungetc(c, f);
+	}
+	fclose(f);
+}
+
 static socklen_t rendezvous_name(const struct attacker *a, struct sockaddr_un *un)
 {
 	const uint8_t *t = (const uint8_t *)&a->tuple;
+	uint8_t boot[16] = { 0 };
 	char *p;
 
 	memset(un, 0, sizeof(*un));
@@ -290,6 +306,9 @@ static socklen_t rendezvous_name(const struct attacker *a, struct sockaddr_un *u
 	p = un->sun_path + 1 + sprintf(un->sun_path + 1, "dlaccel.");
 	for (size_t i = 0; i < sizeof(a->tuple); i++)
 		p += sprintf(p, "%02x", t[i]);
+	read_boot_id(boot);
+	for (int i = 0; i < 8; i++)
+		p += sprintf(p, "%02x", boot[i]);
 	return p - (char *)un;
 }
 
@@ -307,17 +326,7 @@ static struct wire_hello make_hello(struct attacker *a)
 		.connect_port = a->tuple.connect_port, .accept_port = a->tuple.accept_port,
 		.pid = getpid(), .uid = geteuid(), .net_ns = inode("/proc/self/ns/net"),
 		.pid_ns = inode("/proc/self/ns/pid"), .nonce = 1 };
-	FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
-	unsigned v;
-
-	for (int i = 0; i < 16 && fscanf(f, "%2x", &v) == 1; i++) {
-		int c = fgetc(f);
-
-		h.boot_id[i] = v;
-		if (c != '-' && c != EOF)
-			ungetc(c, f);
-	}
-	fclose(f);
+	read_boot_id(h.boot_id);
 	memcpy(h.connect_addr, a->tuple.connect_addr, 16);
 	memcpy(h.accept_addr, a->tuple.accept_addr, 16);
 	return h;

@@ -12,7 +12,7 @@
 #include "real.h"
 #include "settings.h"
 #include "stats.h"
-#include "stream.h"
+#include "shm.h"
 
 enum { RING = 1 << 20, MOST = 700000 };
 
@@ -73,7 +73,7 @@ static struct end make_end(struct wire_map *m, int role, int fd)
 {
 	struct end e = { .fd = fd };
 
-	cr_assert_eq(stream_create(&e.s, m, WIRE_HEADER + 2 * RING, role), 0);
+	cr_assert_eq(shm_create(&e.s, m, WIRE_HEADER + 2 * RING, role), 0);
 	e.s->self = true; /* no blocks */
 	return e;
 }

@@ -1,0 +1,77 @@
+#include "call.h"
+
+static __thread TLS_IE struct {
+	struct stream *s;
+	_Atomic uint64_t *mark;
+	bool asleep, counted, polls;
+} call;
+
+void call_begin(struct stream *s)
+{
+	if (signal_in_handler())
+		return;
+	call.asleep = call.counted = call.polls = false;
+	call.s = s;
+}
+
+void call_end(void)
+{
+	if (!signal_in_handler())
+		call.s = NULL;
+}
+
+void call_sleeps(struct stream *s, _Atomic uint64_t *mark, bool counted)
+{
+	section_enter();
+	atomic_fetch_add(&s->asleep, 1);
+	if (!signal_in_handler()) {
+		call.mark = mark;
+		call.counted = counted;
+		call.asleep = true;
+	}
+	section_leave();
+}
+
+void call_wakes(struct stream *s)
+{
+	section_enter();
+	atomic_fetch_sub(&s->asleep, 1);
+	if (!signal_in_handler())
+		call.asleep = false;
+	section_leave();
+}
+
+void call_polls(bool yes)
+{
+	if (!signal_in_handler())
+		call.polls = yes;
+}
+
+static void reclaim(struct stream *s)
+{
+	uint64_t reading = SEG_READING;
+
+	call.s = NULL;
+	if (call.asleep && call.mark && load_rlx(s->side->reader) == side_thread_id())
+		atomic_compare_exchange_strong(call.mark, &reading, SEG_OPEN);
+	if (call.asleep && call.counted)
+		stream_sleep_end(s);
+	if (call.asleep)
+		atomic_fetch_sub(&s->asleep, 1);
+	if (call.polls)
+		stream_poll_end(s);
+	if (s->let_go)
+		s->let_go(s->owner);
+}
+
+void stream_reclaim(void)
+{
+	if (__builtin_expect(call.s != NULL, 0) && !signal_in_handler())
+		reclaim(call.s);
+}
+
+void call_cancelled(void *s)
+{
+	if (call.s == s)
+		reclaim(s);
+}

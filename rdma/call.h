@@ -1,0 +1,17 @@
+/*
+ * The receive of this thread that is under way.  One that the thread left (longjmp out of a handler,
+ * cancellation) still holds its mark, its place among the sleepers or pollers and its reference; they
+ * are taken back at the thread's next call, or when it is cancelled.  A handler's own receives, above
+ * the one it interrupted, are not noted.
+ */
+#pragma once
+#include "stream.h"
+
+void call_begin(struct stream *s);
+void call_end(void);
+/* Into the kernel: `mark` (or NULL) says READING; `counted`: stream_sleep_begin was called. */
+void call_sleeps(struct stream *s, _Atomic uint64_t *mark, bool counted);
+void call_wakes(struct stream *s);
+void call_polls(bool yes);
+/* For pthread_cleanup_push. */
+void call_cancelled(void *s);

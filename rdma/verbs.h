@@ -1,0 +1,169 @@
+/*
+ * The transport between hosts.  Files follow the data: `verbs_meet` (finding each other), `verbs_thread`
+ * (the progress thread), `verbs_link` (devices, queue pairs, completions), `verbs_send`, `verbs_recv`,
+ * `verbs_stream` (the transport's table).
+ *
+ * Threading: the thread owns connections being made and unmade; streams post and poll from any thread
+ * of the process that made the link, and only from that process: a fork's child has the mapping, not the
+ * device.  Lock order: side locks, then device.cq_lock, then link.sq_lock; under cq_lock no side lock is
+ * taken, so what a completion means is left in atomics of the link.
+ */
+#pragma once
+#include "meeting.h"
+#include "memreg.h"
+#include "stream.h"
+#include "verbs_frame.h"
+#include "verbs_wire.h"
+
+#include <pthread.h>
+
+struct ibv_qp;
+struct rdma_cm_id;
+struct meeting;
+struct device;
+
+enum link_state { LINK_MAKING, LINK_UP, LINK_DOWN };
+
+/*
+ * One queue pair and the memory around it.  Lies, with both rings, in a mapping that a fork's child shares:
+ * it goes on reading what has arrived, and asks for the link to be taken down (`wanted_down`).
+ */
+struct link {
+	_Atomic uint32_t state;
+	_Atomic bool wanted_down;
+	_Atomic bool news;            /* a message for the thread */
+	uint64_t pinged;              /* thread only */
+	struct device *device;
+	struct meeting *meeting;
+	struct rdma_cm_id *id;
+	struct ibv_qp *qp;
+	uint32_t qpn;
+	struct link *next;            /* device's list, under cq_lock */
+	void *memory;                 /* struct ibv_mr of both rings */
+	uint32_t lkey, rkey;
+	uint64_t ring_bytes;          /* of each */
+	char *staging, *ring;         /* ours to send from; the peer's to write */
+	uint64_t peer_ring;
+	uint32_t peer_rkey;
+
+	alignas(64) _Atomic int sq_lock;
+	uint64_t posted, unsignalled, writes; /* work requests */
+	_Atomic uint64_t acked;       /* of these, known to be done */
+	_Atomic uint64_t completed;   /* or known to have failed */
+
+	/* sending: side->p; what completions tell */
+	alignas(64) uint64_t ring_w;
+	_Atomic uint64_t peer_taken;   /* ring position */
+	_Atomic uint64_t peer_at;      /* stream offset */
+	_Atomic uint64_t peer_counted; /* 1 + CONTROL_COUNTED's offset; 0: not said */
+	_Atomic bool peer_inline;
+	_Atomic uint64_t done_at;      /* CONTROL_DONE */
+	_Atomic uint32_t done_id;
+
+	/* receiving: side->c; `arrived` by completions and frames */
+	alignas(64) _Atomic uint64_t arrived;
+	uint64_t immediates; /* under cq_lock */
+	uint64_t ring_r, told;
+	_Atomic uint32_t withdrawn;    /* block id that the peer takes back */
+	_Atomic bool broken;           /* the peer said what cannot be */
+	struct intro intro;            /* the peer's, once intro_here */
+	_Atomic bool intro_here;
+};
+
+/* What of a verbs stream a fork family shares, beyond the peer's reach. */
+struct verbs_side {
+	struct side side; /* first: stream->side points to it */
+
+	/* sending, under side.p */
+	struct frame_out out;
+	_Atomic uint64_t tx_at;
+	uint64_t frames_from;  /* offset at which frames begin; UINT64_MAX: not agreed */
+	bool failed_over, tx_on;
+	_Atomic bool left;     /* FRAME_PLAIN is sent */
+
+	/* receiving, under side.c */
+	struct frame_in in;
+	_Atomic uint64_t rx_at;
+	_Atomic uint64_t mark_at; /* where the mark may stand; UINT64_MAX: nowhere */
+	uint64_t mark_gap;
+	uint32_t mark_seen;    /* bytes of it that have been taken out of TCP */
+	uint32_t spare_at, spare_end; /* these turned out to be payload: of mark[] */
+	_Atomic bool framed, peer_left;
+	uint8_t mark_in[MARK_BYTES], mark_out[MARK_BYTES];
+	_Atomic bool edge;
+};
+
+struct verbs_stream {
+	struct stream base;
+	struct verbs_side *v;
+	struct link *link;
+	uint64_t last_look;
+};
+
+static inline struct verbs_stream *verbs_of(struct stream *s)
+{
+	return (struct verbs_stream *)s;
+}
+
+extern const struct transport_ops transport_verbs;
+int verbs_stream_create(struct link *l, int role, const uint8_t mark[2][MARK_BYTES], struct stream **ret_stream);
+
+/* ---- link */
+static inline bool link_is_up(struct link *l)
+{
+	return load_acq(l->state) == LINK_UP;
+}
+
+/* This process may use the device. */
+bool verbs_is_ours(void);
+/* A fork's child: the parent takes the link down before anything goes on. */
+void link_leave_to_parent(struct link *l);
+int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, struct link **ret_link);
+/* Thread only; the id is the caller's to destroy. */
+void link_destroy(struct link *l);
+/* What a process that has no device may do. */
+void link_unmap(struct link *l);
+/* The peer's records lie in the ring up to here. */
+void link_arrived(struct link *l, uint64_t ring);
+/* From here on neither end's device touches the other's memory over it. */
+void link_fail(struct link *l, enum stat_id why);
+/*
+ * A range of the ring, of bytes that lie at the same place in `staging`; `covers`: by how much the ring's
+ * end moves; `last` of a row: its completion will be waited for.  -errno.
+ */
+int link_write(struct link *l, uint64_t pos, size_t n, uint32_t covers, bool last, uint64_t *ret_seq);
+int link_read(struct link *l, void *to, uint32_t lkey, uint64_t from, uint32_t rkey, size_t n, uint64_t *ret_seq);
+int link_control(struct link *l, const struct control *c);
+int link_introduce(struct link *l, const struct intro *i);
+int link_ping(struct link *l, uint64_t *ret_seq);
+/* Until it is acknowledged; false: the link is down. */
+bool link_wait(struct link *l, uint64_t seq);
+/* Takes in what has completed; whoever else is at it does it for us. */
+void link_poll(struct link *l);
+
+/* ---- devices (thread only, but for device_poll) */
+struct device *device_of(struct rdma_cm_id *id);
+struct device *device_next(struct device *d); /* NULL: the first */
+int device_completion_fd(struct device *d);
+int device_async_fd(struct device *d);
+void device_completions(struct device *d);
+void device_async(struct device *d);
+void device_poll(struct device *d);
+void device_each_link(struct device *d, void (*call)(struct link *l));
+struct memreg *device_memreg(struct device *d);
+
+/* ---- thread */
+int thread_start(void);
+void thread_wake(void);
+struct rdma_event_channel *thread_channel(void);
+
+/* ---- meeting, the thread's part */
+struct rdma_cm_event;
+void meeting_event(const struct rdma_cm_event *e, struct rdma_cm_id *id);
+void meeting_steps(void);
+
+/* The stream that took the link is gone. */
+void verbs_meet_end(struct meeting *m);
+
+/* 0: *ret_bytes of the key (0: none asked for); -EPERM: the file is not fit, RDMA stays off. */
+int verbs_secret(uint8_t ret_key[64], size_t *ret_bytes);

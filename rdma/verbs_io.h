@@ -1,0 +1,19 @@
+/* What the halves of a verbs stream share with its table. */
+#pragma once
+#include "verbs.h"
+
+ssize_t verbs_send(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o);
+ssize_t verbs_recv(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o);
+int verbs_available(struct stream *s, int fd);
+bool verbs_really_readable(struct stream *s, int fd);
+enum readiness verbs_wait_ready(struct stream *s);
+/* Takes doorbells out of TCP that stand for nothing any more. */
+void verbs_settle(struct verbs_stream *vs, int fd);
+/* At the entry of a call: a fork's child has the link taken down first. */
+void verbs_enter(struct verbs_stream *vs);
+bool flush_tail(struct verbs_stream *vs, int fd);
+/* Tells the sender how far we are; where it may leave plain TCP. */
+void verbs_tell_state(struct verbs_stream *vs);
+void verbs_propose(struct verbs_stream *vs, uint64_t at);
+/* Records that lie in the ring and have not been taken. */
+bool verbs_ring_has(struct verbs_stream *vs);

@@ -1,0 +1,590 @@
+/* Devices and queue pairs: posting, and what completions tell. */
+#include "clock.h"
+#include "fdtable.h"
+#include "log.h"
+#include "process.h"
+#include "settings.h"
+#include "stats.h"
+#include "stream.h"
+#include "sys.h"
+#include "verbs.h"
+#include "verbs_api.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum {
+	SQ_DEPTH = 256, SIGNAL_EVERY = 16,
+	SOLICIT_EVERY = 16, /* writes: the peer's thread empties its completion queue if nobody else does */
+	SRQ_DEPTH = 1024, SLOT = 128,
+	CQ_DEPTH = 8192,
+	INLINE_MOST = 128,
+	RING_BYTES = 262144,
+	HASH = 1024,
+	POLITE_US = 20, /* of polling; then the core is offered to others between looks */
+};
+static const uint64_t RECEIVE = UINT64_C(1) << 63; /* in wr_id: a slot, not a sequence number */
+
+struct device {
+	struct device *next;
+	struct ibv_context *context;
+	struct ibv_pd *pd;
+	struct ibv_comp_channel *channel;
+	struct ibv_cq *cq;
+	struct ibv_srq *srq;
+	struct ibv_mr *slots_mr;
+	char (*slots)[SLOT];
+	struct memreg *memreg;
+	bool gone;
+	_Atomic int cq_lock;
+	struct link *links[HASH]; /* by queue pair number; under cq_lock */
+};
+
+static struct device *devices;
+
+bool verbs_is_ours(void)
+{
+	static int pid;
+
+	if (!pid)
+		pid = process_id;
+	return pid == process_id;
+}
+
+static void lock(_Atomic int *l)
+{
+	section_enter();
+	while (atomic_exchange_explicit(l, 1, memory_order_acquire))
+		sched_yield();
+}
+
+static void unlock(_Atomic int *l)
+{
+	atomic_store_explicit(l, 0, memory_order_release);
+	section_leave();
+}
+
+/* ---- devices */
+
+static bool is_listed(const char *name)
+{
+	const char *list = settings.rdma_devices;
+	size_t n = strlen(name);
+
+	if (!list || !*list)
+		return true;
+	for (const char *p = list; *p; p += strcspn(p, ","), p += *p == ',')
+		if (strcspn(p, ",") == n && !strncmp(p, name, n))
+			return true;
+	return false;
+}
+
+static int give_slot(struct device *d, uint64_t i)
+{
+	struct ibv_sge sge = { (uintptr_t)d->slots[i], SLOT, d->slots_mr->lkey };
+	struct ibv_recv_wr wr = { .wr_id = RECEIVE | i, .sg_list = &sge, .num_sge = 1 }, *bad;
+
+	return -ibv_post_srq_recv(d->srq, &wr, &bad);
+}
+
+static int fill_srq(struct device *d)
+{
+	int r = 0;
+
+	for (uint64_t i = 0; i < SRQ_DEPTH && !r; i++)
+		r = give_slot(d, i);
+	return r;
+}
+
+/* Descriptors of the library's leave the low numbers to the program. */
+static void hide(int *fd)
+{
+	int high = fd_hide((int)sys_call(SYS_fcntl, *fd, F_DUPFD_CLOEXEC, 0));
+
+	if (high < 0)
+		return;
+	sys_call(SYS_close, *fd);
+	*fd = high;
+}
+
+static int open_queues(struct device *d)
+{
+	struct ibv_srq_init_attr srq = { .attr = { .max_wr = SRQ_DEPTH, .max_sge = 1 } };
+	size_t bytes = (size_t)SRQ_DEPTH * SLOT;
+
+	d->pd = verbs.ibv_alloc_pd(d->context);
+	d->channel = verbs.ibv_create_comp_channel(d->context);
+	d->slots = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (!d->pd || !d->channel || d->slots == MAP_FAILED)
+		return -ENOMEM;
+	hide(&d->channel->fd);
+	d->cq = verbs.ibv_create_cq(d->context, CQ_DEPTH, NULL, d->channel, 0);
+	d->srq = verbs.ibv_create_srq(d->pd, &srq);
+	d->slots_mr = verbs.ibv_reg_mr(d->pd, d->slots, bytes, IBV_ACCESS_LOCAL_WRITE);
+	if (!d->cq || !d->srq || !d->slots_mr)
+		return -errno;
+	return fill_srq(d);
+}
+
+static struct device *device_open(struct rdma_cm_id *id)
+{
+	struct device *d = calloc(1, sizeof(*d));
+	const char *name = verbs.ibv_get_device_name(id->verbs->device);
+
+	if (!d)
+		return NULL;
+	d->context = id->verbs;
+	d->next = devices;
+	devices = d;
+	int r = is_listed(name) ? open_queues(d) : -EPERM;
+	if (!r)
+		r = memreg_create(verbs_registrar_for(d->context), d->pd, memreg_limit(SIZE_MAX), &d->memreg);
+	d->gone = r != 0;
+	if (r) {
+		log_info("RDMA device %s is not used: %s", name, strerror(-r));
+		return d;
+	}
+	ibv_req_notify_cq(d->cq, 1);
+	log_info("RDMA device %s is used", name);
+	return d;
+}
+
+struct device *device_of(struct rdma_cm_id *id)
+{
+	struct device *d = devices;
+
+	if (!id->verbs)
+		return NULL;
+	while (d && d->context != id->verbs)
+		d = d->next;
+	if (!d)
+		d = device_open(id);
+	return d && !d->gone ? d : NULL;
+}
+
+struct device *device_next(struct device *d)
+{
+	d = d ? d->next : devices;
+	while (d && d->gone)
+		d = d->next;
+	return d;
+}
+
+int device_completion_fd(struct device *d)
+{
+	return d->channel->fd;
+}
+
+int device_async_fd(struct device *d)
+{
+	return d->context->async_fd;
+}
+
+struct memreg *device_memreg(struct device *d)
+{
+	return d->memreg;
+}
+
+void device_each_link(struct device *d, void (*call)(struct link *l))
+{
+	for (int i = 0; i < HASH; i++)
+		for (struct link *l = d->links[i], *next; l; l = next) {
+			next = l->next;
+			call(l);
+		}
+}
+
+static void port_failed(struct link *l)
+{
+	link_fail(l, FALLBACK_RDMA_PORT);
+}
+
+void device_async(struct device *d)
+{
+	struct ibv_async_event e;
+
+	if (verbs.ibv_get_async_event(d->context, &e))
+		return;
+	enum ibv_event_type type = e.event_type;
+	verbs.ibv_ack_async_event(&e);
+	log_info("RDMA device %s: %s", verbs.ibv_get_device_name(d->context->device), verbs.ibv_event_type_str(type));
+	if (type == IBV_EVENT_PORT_ERR || type == IBV_EVENT_DEVICE_FATAL)
+		device_each_link(d, port_failed);
+	if (type == IBV_EVENT_DEVICE_FATAL)
+		d->gone = true;
+}
+
+/* ---- what completions tell */
+
+static void raise_to(_Atomic uint64_t *p, uint64_t v)
+{
+	uint64_t old = load_rlx(*p);
+
+	while ((int64_t)(v - old) > 0 && !atomic_compare_exchange_weak(p, &old, v))
+		;
+}
+
+void link_arrived(struct link *l, uint64_t ring)
+{
+	raise_to(&l->arrived, ring);
+}
+
+static void note_control(struct link *l, const struct control *c)
+{
+	switch (c->type) {
+	case CONTROL_STATE:
+		store_rlx(l->peer_inline, !!(c->flags & STATE_INLINE));
+		raise_to(&l->peer_at, c->at);
+		raise_to(&l->peer_taken, c->ring);
+		break;
+	case CONTROL_COUNTED:
+		store_rel(l->peer_counted, c->at + 1);
+		break;
+	case CONTROL_DONE:
+		store_rlx(l->done_at, c->at);
+		store_rel(l->done_id, c->id);
+		break;
+	case CONTROL_WITHDRAW:
+		store_rel(l->withdrawn, c->id);
+		store_rel(l->news, true);
+		break;
+	default:
+		store_rel(l->broken, true);
+	}
+}
+
+/* True: the thread has something to do. */
+static void note_message(struct link *l, const void *p, uint32_t n)
+{
+	if (!load_rlx(l->intro_here) && n == sizeof(l->intro)) {
+		memcpy(&l->intro, p, n);
+		store_rel(l->intro_here, true);
+		store_rel(l->news, true);
+	} else if (n == sizeof(struct control)) {
+		note_control(l, p);
+	} else {
+		store_rel(l->broken, true);
+	}
+}
+
+static void note_received(struct device *d, struct link *l, const struct ibv_wc *wc)
+{
+	uint64_t i = wc->wr_id & ~RECEIVE;
+
+	if (l && wc->status == IBV_WC_SUCCESS) {
+		if (wc->opcode == IBV_WC_RECV_RDMA_WITH_IMM) {
+			l->immediates += ntohl(wc->imm_data);
+			link_arrived(l, l->immediates);
+		} else {
+			note_message(l, d->slots[i], wc->byte_len);
+		}
+	}
+	give_slot(d, i);
+}
+
+static void note_sent(struct link *l, const struct ibv_wc *wc)
+{
+	if (wc->status == IBV_WC_SUCCESS) {
+		raise_to(&l->acked, wc->wr_id);
+		raise_to(&l->completed, wc->wr_id);
+		return;
+	}
+	raise_to(&l->completed, wc->wr_id);
+	uint32_t up = LINK_UP;
+	if (atomic_compare_exchange_strong(&l->state, &up, LINK_DOWN)) {
+		log_info("RDMA: %s", verbs.ibv_wc_status_str(wc->status));
+		fallback(FALLBACK_RDMA_FAILED);
+	}
+}
+
+static struct link *find(struct device *d, uint32_t qpn)
+{
+	struct link *l = d->links[qpn % HASH];
+
+	while (l && l->qpn != qpn)
+		l = l->next;
+	return l;
+}
+
+static bool note(struct device *d, const struct ibv_wc *wc)
+{
+	struct link *l = find(d, wc->qp_num);
+
+	if (wc->wr_id & RECEIVE)
+		note_received(d, l, wc);
+	else if (l)
+		note_sent(l, wc);
+	return l && load_rlx(l->news);
+}
+
+void device_poll(struct device *d)
+{
+	struct ibv_wc wc[32];
+	bool news = false;
+	int n;
+
+	section_enter();
+	if (!atomic_exchange_explicit(&d->cq_lock, 1, memory_order_acquire)) {
+		while ((n = ibv_poll_cq(d->cq, 32, wc)) > 0)
+			for (int i = 0; i < n; i++)
+				news |= note(d, &wc[i]);
+		atomic_store_explicit(&d->cq_lock, 0, memory_order_release);
+	}
+	section_leave();
+	if (news)
+		thread_wake();
+}
+
+void device_completions(struct device *d)
+{
+	struct ibv_cq *cq;
+	void *context;
+
+	if (verbs.ibv_get_cq_event(d->channel, &cq, &context))
+		return;
+	verbs.ibv_ack_cq_events(cq, 1);
+	ibv_req_notify_cq(cq, 1);
+	device_poll(d);
+}
+
+void link_poll(struct link *l)
+{
+	if (verbs_is_ours() && l->device)
+		device_poll(l->device);
+}
+
+/* ---- links */
+
+static size_t header_bytes(void)
+{
+	return (sizeof(struct link) + 4095) & ~(size_t)4095;
+}
+
+static int map_link(struct link **ret_link)
+{
+	size_t head = header_bytes();
+	struct link *l = mmap(NULL, head + 2 * RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (l == MAP_FAILED)
+		return -ENOMEM;
+	l->ring_bytes = RING_BYTES;
+	l->staging = (char *)l + head;
+	l->ring = l->staging + RING_BYTES;
+	stat_add(STAT_net_ring_pages, 2 * RING_BYTES);
+	*ret_link = l;
+	return 0;
+}
+
+void link_unmap(struct link *l)
+{
+	stat_add(STAT_net_ring_pages, -(uint64_t)(2 * RING_BYTES));
+	munmap(l, header_bytes() + 2 * RING_BYTES);
+}
+
+static int make_qp(struct device *d, struct link *l, struct rdma_cm_id *id)
+{
+	struct ibv_qp_init_attr attr = {
+		.qp_type = IBV_QPT_RC, .send_cq = d->cq, .recv_cq = d->cq, .srq = d->srq,
+		.cap = { .max_send_wr = SQ_DEPTH, .max_send_sge = 1, .max_inline_data = INLINE_MOST },
+	};
+
+	if (verbs.rdma_create_qp(id, d->pd, &attr))
+		return -errno;
+	l->qp = id->qp;
+	l->qpn = id->qp->qp_num;
+	return 0;
+}
+
+static void enlist(struct device *d, struct link *l)
+{
+	lock(&d->cq_lock);
+	l->next = d->links[l->qpn % HASH];
+	d->links[l->qpn % HASH] = l;
+	unlock(&d->cq_lock);
+}
+
+static void delist(struct device *d, struct link *l)
+{
+	lock(&d->cq_lock);
+	for (struct link **p = &d->links[l->qpn % HASH]; *p; p = &(*p)->next)
+		if (*p == l) {
+			*p = l->next;
+			break;
+		}
+	unlock(&d->cq_lock);
+}
+
+int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, struct link **ret_link)
+{
+	struct link *l;
+	int r = map_link(&l);
+
+	if (r)
+		return r;
+	struct ibv_mr *mr = verbs.ibv_reg_mr(d->pd, l->staging, 2 * RING_BYTES, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+	r = mr ? make_qp(d, l, id) : -errno;
+	if (r) {
+		if (mr)
+			verbs.ibv_dereg_mr(mr);
+		link_unmap(l);
+		return r;
+	}
+	l->memory = mr;
+	l->lkey = mr->lkey;
+	l->rkey = mr->rkey;
+	l->device = d;
+	l->meeting = m;
+	l->id = id;
+	enlist(d, l);
+	*ret_link = l;
+	return 0;
+}
+
+/* The caller destroys the id. */
+void link_destroy(struct link *l)
+{
+	delist(l->device, l);
+	verbs.rdma_destroy_qp(l->id);
+	verbs.ibv_dereg_mr(l->memory);
+	link_unmap(l);
+}
+
+void link_fail(struct link *l, enum stat_id why)
+{
+	struct ibv_qp_attr attr = { .qp_state = IBV_QPS_ERR };
+	uint32_t up = LINK_UP;
+
+	if (!atomic_compare_exchange_strong(&l->state, &up, LINK_DOWN))
+		return;
+	if (why)
+		fallback(why);
+	verbs.ibv_modify_qp(l->qp, &attr, IBV_QP_STATE);
+}
+
+void link_leave_to_parent(struct link *l)
+{
+	uint64_t start = clock_ticks();
+
+	store_rel(l->wanted_down, true);
+	thread_wake();
+	while (link_is_up(l) && clock_ticks() - start < us_to_ticks(settings.rdma_dead))
+		sched_yield();
+	store_rel(l->state, LINK_DOWN);
+}
+
+/* ---- posting */
+
+static int post(struct link *l, struct ibv_send_wr *wr, bool signalled, uint64_t *ret_seq)
+{
+	struct ibv_send_wr *bad;
+	int r = -EAGAIN;
+
+	if (!verbs_is_ours() || load_acq(l->state) == LINK_DOWN)
+		return -ENOTCONN;
+	lock(&l->sq_lock);
+	if (l->posted - load_acq(l->acked) < SQ_DEPTH - 1) {
+		wr->wr_id = l->posted + 1;
+		if (signalled || l->unsignalled + 1 >= SIGNAL_EVERY)
+			wr->send_flags |= IBV_SEND_SIGNALED;
+		r = -ibv_post_send(l->qp, wr, &bad);
+	}
+	if (!r) {
+		*ret_seq = ++l->posted;
+		l->unsignalled = wr->send_flags & IBV_SEND_SIGNALED ? 0 : l->unsignalled + 1;
+	}
+	unlock(&l->sq_lock);
+	return r;
+}
+
+/* The queue of sends is full for as long as the peer's device acknowledges nothing. */
+static int post_patiently(struct link *l, struct ibv_send_wr *wr, bool signalled, uint64_t *ret_seq)
+{
+	uint64_t start = clock_ticks();
+	int r;
+
+	while ((r = post(l, wr, signalled, ret_seq)) == -EAGAIN) {
+		if (clock_ticks() - start > us_to_ticks(settings.rdma_dead))
+			return -ETIMEDOUT;
+		link_poll(l);
+		sched_yield();
+	}
+	return r;
+}
+
+int link_write(struct link *l, uint64_t pos, size_t n, uint32_t covers, bool last, uint64_t *ret_seq)
+{
+	struct ibv_sge sge = { (uintptr_t)l->staging + pos % l->ring_bytes, (uint32_t)n, l->lkey };
+	struct ibv_send_wr wr = {
+		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE_WITH_IMM, .imm_data = htonl(covers),
+		.send_flags = ++l->writes % SOLICIT_EVERY ? 0 : IBV_SEND_SOLICITED,
+		.wr.rdma = { l->peer_ring + pos % l->ring_bytes, l->peer_rkey },
+	};
+
+	return post_patiently(l, &wr, last, ret_seq);
+}
+
+int link_read(struct link *l, void *to, uint32_t lkey, uint64_t from, uint32_t rkey, size_t n, uint64_t *ret_seq)
+{
+	struct ibv_sge sge = { (uintptr_t)to, (uint32_t)n, lkey };
+	struct ibv_send_wr wr = {
+		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_READ, .wr.rdma = { from, rkey },
+	};
+
+	return post_patiently(l, &wr, true, ret_seq);
+}
+
+static int send_message(struct link *l, const void *p, size_t n)
+{
+	struct ibv_sge sge = { (uintptr_t)p, (uint32_t)n, 0 };
+	struct ibv_send_wr wr = {
+		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND,
+		.send_flags = IBV_SEND_INLINE | IBV_SEND_SOLICITED,
+	};
+	uint64_t seq;
+
+	return post(l, &wr, false, &seq);
+}
+
+int link_control(struct link *l, const struct control *c)
+{
+	return send_message(l, c, sizeof(*c));
+}
+
+int link_introduce(struct link *l, const struct intro *i)
+{
+	return send_message(l, i, sizeof(*i));
+}
+
+/* Nothing, written to nowhere: that the peer's device acknowledges it is all. */
+int link_ping(struct link *l, uint64_t *ret_seq)
+{
+	struct ibv_send_wr wr = { .opcode = IBV_WR_RDMA_WRITE, .wr.rdma = { l->peer_ring, l->peer_rkey } };
+
+	return post(l, &wr, true, ret_seq);
+}
+
+
+bool link_wait(struct link *l, uint64_t seq)
+{
+	uint64_t start = clock_ticks(), limit = us_to_ticks(settings.rdma_dead);
+
+	while ((int64_t)(seq - load_acq(l->acked)) > 0) {
+		link_poll(l);
+		if (load_acq(l->state) == LINK_DOWN)
+			return false;
+		uint64_t waited = clock_ticks() - start;
+		if (waited > limit) {
+			link_fail(l, FALLBACK_RDMA_SILENT);
+			return false;
+		}
+		if (waited > us_to_ticks(POLITE_US))
+			sched_yield();
+		else
+			cpu_relax();
+	}
+	return true;
+}

@@ -1,0 +1,497 @@
+/*
+ * How two hosts find each other: the connecting side listens with rdma_cm on the address and port number
+ * that its end of the TCP connection has, the accepting process calls there.  A meeting is made by the
+ * program's thread and from then on stepped by the progress thread alone; the program looks at `state`.
+ */
+#include "clock.h"
+#include "log.h"
+#include "settings.h"
+#include "sha256.h"
+#include "stats.h"
+#include "sys.h"
+#include "verbs.h"
+#include "verbs_api.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum { RESOLVE_MS = 2000, RETRIES = 6, REJECTED_NO_LISTENER = 8 };
+enum meeting_state { MEET_NEW, MEET_BUSY, MEET_READY, MEET_NOBODY, MEET_NEVER };
+
+struct meeting {
+	struct meeting *next;
+	int role; /* as the stream's: 0 connected, and so listens */
+	struct tuple tuple;
+	_Atomic uint32_t state;
+	_Atomic bool closed, taken, ended; /* the program's part is over; a stream has the link; that one is gone */
+	struct rdma_cm_id *listener, *id;
+	struct link *link;
+	uint8_t nonce[2][16]; /* by role */
+	uint8_t key[64];
+	size_t key_bytes;
+};
+
+static _Atomic(struct meeting *) fresh;
+static struct meeting *meetings; /* thread only */
+
+/* ---- the program's part */
+
+static bool any_device(void)
+{
+	char room[1024];
+	bool any = false;
+	long fd = sys_call(SYS_openat, AT_FDCWD, "/sys/class/infiniband", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	long n = sys_call(SYS_getdents64, fd, room, sizeof(room));
+	for (long at = 0; at + 19 < n; at += *(uint16_t *)(room + at + 16))
+		any |= room[at + 19] != '.';
+	sys_call(SYS_close, fd);
+	return any;
+}
+
+bool verbs_may_meet(const struct tuple *t)
+{
+	static const uint8_t v4_loopback[13] = { [10] = 0xff, [11] = 0xff, [12] = 127 };
+
+	return settings.rdma && verbs_is_ours() && !signal_in_handler() && memcmp(t->connect_addr, t->accept_addr, 16) &&
+	       memcmp(t->accept_addr, v4_loopback, 13) && any_device();
+}
+
+int verbs_meet_open(const struct tuple *t, int role, struct meeting **ret_meeting)
+{
+	int r = thread_start();
+
+	if (r)
+		return r;
+	struct meeting *m = calloc(1, sizeof(*m));
+	if (!m)
+		return -ENOMEM;
+	m->tuple = *t;
+	m->role = role;
+	m->next = load_rlx(fresh);
+	while (!atomic_compare_exchange_weak(&fresh, &m->next, m))
+		;
+	thread_wake();
+	*ret_meeting = m;
+	return 0;
+}
+
+void verbs_meet_close(struct meeting *m)
+{
+	store_rel(m->closed, true);
+	thread_wake();
+}
+
+void verbs_meet_end(struct meeting *m)
+{
+	store_rel(m->ended, true);
+	thread_wake();
+}
+
+static void marks(const struct meeting *m, uint8_t ret_mark[2][MARK_BYTES])
+{
+	for (int d = 0; d < 2; d++) {
+		struct sha256 h;
+		uint8_t digest[32], direction = (uint8_t)d;
+		sha256_init(&h);
+		sha256_add(&h, "mark", 4);
+		sha256_add(&h, &direction, 1);
+		sha256_add(&h, m->nonce, sizeof(m->nonce));
+		sha256_end(&h, digest);
+		memcpy(ret_mark[d], digest, MARK_BYTES);
+	}
+}
+
+int verbs_meet_take(struct meeting *m, int role, struct stream **ret_stream)
+{
+	uint8_t mark[2][MARK_BYTES];
+
+	switch (load_acq(m->state)) {
+	case MEET_READY:
+		break;
+	case MEET_NOBODY:
+		return -ENOENT;
+	case MEET_NEVER:
+		return -EPERM;
+	default:
+		return -EAGAIN;
+	}
+	marks(m, mark);
+	int r = verbs_stream_create(m->link, role, mark, ret_stream);
+	if (r)
+		return r;
+	store_rel(m->taken, true);
+	thread_wake();
+	return 0;
+}
+
+/* ---- the thread's part */
+
+static void come_to(struct meeting *m, enum meeting_state state)
+{
+	store_rel(m->state, state);
+}
+
+static void never(struct meeting *m, enum stat_id why)
+{
+	fallback(why);
+	come_to(m, MEET_NEVER);
+}
+
+static struct sockaddr_storage address(const uint8_t *addr, uint16_t port)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	union {
+		struct sockaddr_storage any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} a = { 0 };
+
+	if (!memcmp(addr, mapped, 12)) {
+		a.in.sin_family = AF_INET;
+		a.in.sin_port = port;
+		memcpy(&a.in.sin_addr, addr + 12, 4);
+	} else {
+		a.in6.sin6_family = AF_INET6;
+		a.in6.sin6_port = port;
+		memcpy(&a.in6.sin6_addr, addr, 16);
+	}
+	return a.any;
+}
+
+static void hash_of(const struct tuple *t, uint8_t ret_hash[16])
+{
+	struct sha256 h;
+	uint8_t digest[32];
+
+	sha256_init(&h);
+	sha256_add(&h, t, sizeof(*t));
+	sha256_end(&h, digest);
+	memcpy(ret_hash, digest, 16);
+}
+
+static void prove(const struct meeting *m, int role, const struct intro *i, uint8_t ret_proof[32])
+{
+	struct hmac h;
+	uint8_t who = (uint8_t)role;
+
+	memset(ret_proof, 0, 32);
+	if (!m->key_bytes)
+		return;
+	hmac_init(&h, m->key, m->key_bytes);
+	hmac_add(&h, "dlaccel rdma", 12);
+	hmac_add(&h, &who, 1);
+	hmac_add(&h, m->nonce, sizeof(m->nonce));
+	hmac_add(&h, &m->tuple, sizeof(m->tuple));
+	hmac_add(&h, i, offsetof(struct intro, proof));
+	hmac_end(&h, ret_proof);
+}
+
+static void introduce(const struct meeting *m, uint8_t version, struct intro *ret)
+{
+	*ret = (struct intro){
+		.magic = VERBS_MAGIC, .version = version,
+		.ring_shift = (uint8_t)__builtin_ctzll(m->link->ring_bytes),
+		.ring_address = (uintptr_t)m->link->ring, .ring_rkey = m->link->rkey,
+	};
+	memcpy(ret->nonce, m->nonce[m->role], 16);
+	boot_id(ret->boot);
+	prove(m, m->role, ret, ret->proof);
+}
+
+/* Both proofs are made for both nonces: what was said once proves nothing another time. */
+static int check_intro(struct meeting *m, const struct intro *i)
+{
+	uint8_t boot[16] = { 0 }, proof[32], differ = 0;
+
+	if (i->magic != VERBS_MAGIC || i->version < VERBS_VERSION_MIN || i->version > VERBS_VERSION_MAX ||
+	    i->ring_shift != __builtin_ctzll(m->link->ring_bytes))
+		return FALLBACK_BAD_HELLO;
+	boot_id(boot);
+	if (!memcmp(boot, i->boot, 16))
+		return FALLBACK_FOREIGN_NS;
+	memcpy(m->nonce[!m->role], i->nonce, 16);
+	prove(m, !m->role, i, proof);
+	for (int k = 0; k < 32; k++)
+		differ |= (uint8_t)(proof[k] ^ i->proof[k]);
+	return differ ? FALLBACK_SECRET : 0;
+}
+
+static void link_comes_up(struct meeting *m, const struct intro *i)
+{
+	m->link->peer_ring = i->ring_address;
+	m->link->peer_rkey = i->ring_rkey;
+	store_rel(m->link->state, LINK_UP);
+}
+
+static struct rdma_conn_param parameters(const void *data, size_t n)
+{
+	return (struct rdma_conn_param){
+		.responder_resources = 4, .initiator_depth = 4, .retry_count = RETRIES, .rnr_retry_count = 7,
+		.private_data = data, .private_data_len = (uint8_t)n,
+	};
+}
+
+/* 4.096 us * 2^t for each of RETRIES + 1 attempts, at most the time in which a failure must be found. */
+static void set_ack_timeout(struct rdma_cm_id *id)
+{
+	uint8_t t = 1;
+
+	while (t < 20 && (UINT64_C(4096) << (t + 1)) * (RETRIES + 1) <= settings.rdma_dead * 1000)
+		t++;
+	verbs.rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &t, 1);
+}
+
+static void start_listening(struct meeting *m)
+{
+	struct sockaddr_storage at = address(m->tuple.connect_addr, m->tuple.connect_port);
+
+	if (verbs.rdma_create_id(thread_channel(), &m->listener, m, RDMA_PS_TCP)) {
+		m->listener = NULL;
+		never(m, FALLBACK_RDMA_NO_DEVICE);
+	} else if (verbs.rdma_bind_addr(m->listener, (struct sockaddr *)&at) || verbs.rdma_listen(m->listener, 2)) {
+		never(m, FALLBACK_RDMA_NO_DEVICE);
+	}
+}
+
+static void start_calling(struct meeting *m)
+{
+	struct sockaddr_storage from = address(m->tuple.accept_addr, 0);
+	struct sockaddr_storage to = address(m->tuple.connect_addr, m->tuple.connect_port);
+
+	if (verbs.rdma_create_id(thread_channel(), &m->id, m, RDMA_PS_TCP)) {
+		m->id = NULL;
+		never(m, FALLBACK_RDMA_NO_DEVICE);
+	} else if (verbs.rdma_resolve_addr(m->id, (struct sockaddr *)&from, (struct sockaddr *)&to, RESOLVE_MS)) {
+		never(m, FALLBACK_RDMA_NO_DEVICE);
+	}
+}
+
+static void start(struct meeting *m)
+{
+	come_to(m, MEET_BUSY);
+	if (verbs_secret(m->key, &m->key_bytes))
+		come_to(m, MEET_NEVER);
+	else if (getrandom(m->nonce[m->role], 16, 0) != 16)
+		come_to(m, MEET_NEVER);
+	else if (m->role)
+		start_calling(m);
+	else
+		start_listening(m);
+}
+
+static int make_link(struct meeting *m)
+{
+	struct device *d = device_of(m->id);
+	int r = d ? link_create(d, m->id, m, &m->link) : -ENODEV;
+
+	if (r == -ENOMEM)
+		fallback(FALLBACK_RDMA_MEMLOCK);
+	else if (r)
+		fallback(FALLBACK_RDMA_NO_DEVICE);
+	return r;
+}
+
+static void call(struct meeting *m)
+{
+	struct verbs_call c = {
+		.magic = VERBS_MAGIC, .version_min = VERBS_VERSION_MIN, .version_max = VERBS_VERSION_MAX,
+		.secret = m->key_bytes != 0,
+	};
+	struct rdma_conn_param p = parameters(&c, sizeof(c));
+
+	if (make_link(m)) {
+		come_to(m, MEET_NEVER);
+		return;
+	}
+	memcpy(c.nonce, m->nonce[1], 16);
+	hash_of(&m->tuple, c.tuple);
+	boot_id(c.boot);
+	set_ack_timeout(m->id);
+	if (verbs.rdma_connect(m->id, &p))
+		come_to(m, MEET_NOBODY);
+}
+
+static int check_call(const struct meeting *m, const struct verbs_call *c)
+{
+	uint8_t hash[16], boot[16] = { 0 };
+
+	hash_of(&m->tuple, hash);
+	boot_id(boot);
+	if (c->magic != VERBS_MAGIC || memcmp(hash, c->tuple, 16))
+		return FALLBACK_BAD_HELLO;
+	if (c->version_min > VERBS_VERSION_MAX || c->version_max < VERBS_VERSION_MIN)
+		return FALLBACK_VERSION;
+	if (!memcmp(boot, c->boot, 16))
+		return FALLBACK_FOREIGN_NS;
+	return c->secret != (m->key_bytes != 0) ? FALLBACK_SECRET : 0;
+}
+
+static void refuse(struct meeting *m, struct rdma_cm_id *id)
+{
+	verbs.rdma_reject(id, NULL, 0);
+	if (id != m->id)
+		verbs.rdma_destroy_id(id);
+}
+
+static void answer(struct meeting *m, struct rdma_cm_id *id, const struct verbs_call *c)
+{
+	struct intro i;
+	struct rdma_conn_param p = parameters(&i, sizeof(i));
+	int why = m->id ? FALLBACK_BAD_HELLO : check_call(m, c);
+
+	if (why) {
+		fallback((enum stat_id)why);
+		refuse(m, id);
+		return;
+	}
+	m->id = id;
+	if (make_link(m)) {
+		refuse(m, id);
+		come_to(m, MEET_NEVER);
+		return;
+	}
+	memcpy(m->nonce[1], c->nonce, 16);
+	introduce(m, c->version_max < VERBS_VERSION_MAX ? c->version_max : VERBS_VERSION_MAX, &i);
+	set_ack_timeout(id);
+	if (verbs.rdma_accept(id, &p))
+		come_to(m, MEET_NEVER);
+}
+
+/* The caller's side: the answer came with it. */
+static void established(struct meeting *m, const struct intro *i)
+{
+	struct intro mine;
+
+	if (!m->role)
+		return;
+	int why = check_intro(m, i);
+	if (why) {
+		never(m, (enum stat_id)why);
+		verbs.rdma_disconnect(m->id);
+		return;
+	}
+	introduce(m, i->version, &mine);
+	link_comes_up(m, i);
+	come_to(m, link_introduce(m->link, &mine) ? MEET_NEVER : MEET_READY);
+}
+
+static void introduced(struct meeting *m)
+{
+	int why = check_intro(m, &m->link->intro);
+
+	if (why) {
+		never(m, (enum stat_id)why);
+		verbs.rdma_disconnect(m->id);
+		return;
+	}
+	link_comes_up(m, &m->link->intro);
+	come_to(m, MEET_READY);
+}
+
+static void disconnected(struct meeting *m, enum stat_id why)
+{
+	uint32_t busy = MEET_BUSY;
+
+	atomic_compare_exchange_strong(&m->state, &busy, MEET_NOBODY);
+	if (m->link)
+		link_fail(m->link, why);
+}
+
+void meeting_event(const struct rdma_cm_event *e, struct rdma_cm_id *id)
+{
+	struct meeting *m = id->context;
+
+	log_debug("rdma_cm: %s, status %d", verbs.rdma_event_str(e->event), e->status);
+	switch (e->event) {
+	case RDMA_CM_EVENT_ADDR_RESOLVED:
+		if (verbs.rdma_resolve_route(id, RESOLVE_MS))
+			never(m, FALLBACK_RDMA_NO_DEVICE);
+		break;
+	case RDMA_CM_EVENT_ROUTE_RESOLVED:
+		call(m);
+		break;
+	case RDMA_CM_EVENT_CONNECT_REQUEST:
+		answer(m, id, e->param.conn.private_data);
+		break;
+	case RDMA_CM_EVENT_ESTABLISHED:
+		established(m, e->param.conn.private_data);
+		break;
+	case RDMA_CM_EVENT_ADDR_ERROR:
+	case RDMA_CM_EVENT_ROUTE_ERROR:
+		never(m, FALLBACK_RDMA_NO_DEVICE);
+		break;
+	case RDMA_CM_EVENT_REJECTED:
+		come_to(m, e->status == REJECTED_NO_LISTENER ? MEET_NOBODY : MEET_NEVER);
+		break;
+	case RDMA_CM_EVENT_UNREACHABLE:
+	case RDMA_CM_EVENT_CONNECT_ERROR:
+		disconnected(m, FALLBACK_RDMA_FAILED);
+		break;
+	case RDMA_CM_EVENT_DISCONNECTED:
+		disconnected(m, 0);
+		break;
+	case RDMA_CM_EVENT_DEVICE_REMOVAL:
+		disconnected(m, FALLBACK_RDMA_REMOVED);
+		break;
+	default:
+		break;
+	}
+}
+
+static void drop_id(struct rdma_cm_id **id)
+{
+	if (*id)
+		verbs.rdma_destroy_id(*id);
+	*id = NULL;
+}
+
+static void drop(struct meeting *m)
+{
+	if (m->link) {
+		link_fail(m->link, 0);
+		verbs.rdma_disconnect(m->id);
+		link_destroy(m->link);
+	}
+	drop_id(&m->id);
+	drop_id(&m->listener);
+	free(m);
+}
+
+/* False: the meeting is over. */
+static bool step(struct meeting *m)
+{
+	if (load_acq(m->taken) ? load_acq(m->ended) : load_acq(m->closed))
+		return false;
+	if (load_rlx(m->state) == MEET_NEW)
+		start(m);
+	if (load_rlx(m->state) == MEET_BUSY && !m->role && m->link && load_acq(m->link->intro_here))
+		introduced(m);
+	if (load_rlx(m->taken))
+		drop_id(&m->listener);
+	return true;
+}
+
+void meeting_steps(void)
+{
+	struct meeting *m = atomic_exchange(&fresh, NULL);
+
+	for (struct meeting *next; m; m = next) {
+		next = m->next;
+		m->next = meetings;
+		meetings = m;
+	}
+	for (struct meeting **p = &meetings; (m = *p);) {
+		if (step(m)) {
+			p = &m->next;
+			continue;
+		}
+		*p = m->next;
+		drop(m);
+	}
+}

@@ -1,0 +1,424 @@
+/*
+ * The sending half between hosts.  A call returns only when its bytes lie in the kernel's TCP queue or in
+ * the peer's memory, acknowledged by its device: what has been sent needs nothing of us any more, and a
+ * link that fails loses nothing.  Everything under side->p, which is let go while the kernel is waited for.
+ */
+#include "call.h"
+#include "clock.h"
+#include "cursor.h"
+#include "real.h"
+#include "settings.h"
+#include "stats.h"
+#include "stream.h"
+#include "sys.h"
+#include "verbs.h"
+#include "verbs_io.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/time.h>
+
+enum {
+	SMALL = 8192,         /* cheaper through TCP than by a write and a doorbell */
+	PIECE = 65536,        /* of the ring, written at a time */
+	FRAME_MOST = 1 << 18, /* what a frame owes is filled by whatever the program sends next */
+	INLINE_IOV = 64,
+	LOOK_US = 100,
+};
+
+struct sending {
+	struct verbs_stream *vs;
+	struct verbs_side *v;
+	int fd, flags;
+	struct cursor c;
+	size_t done;
+	struct signal_mark mark;
+	bool waited;
+};
+
+static uint64_t ring_position(struct verbs_stream *vs)
+{
+	return vs->link ? vs->link->ring_w : 0;
+}
+
+static bool is_framed(struct verbs_side *v)
+{
+	return load_rlx(v->tx_at) >= v->frames_from && !load_rlx(v->left);
+}
+
+/* The peer has said from where on it understands frames: taken up if we have not passed that place. */
+static void agree(struct verbs_stream *vs)
+{
+	struct verbs_side *v = vs->v;
+	uint64_t at = load_acq(vs->link->peer_counted), now = load_rlx(v->tx_at);
+
+	if (v->frames_from != UINT64_MAX || at <= now || load_rlx(v->side.plain))
+		return;
+	v->frames_from = at - 1;
+	if (at - 1 == now)
+		frame_out_put(&v->out, v->mark_out, MARK_BYTES);
+}
+
+static void payload_sent(struct verbs_side *v, size_t n)
+{
+	uint64_t now = load_rlx(v->tx_at), then = now + n;
+
+	store_rlx(v->tx_at, then);
+	if (now < v->frames_from && then == v->frames_from)
+		frame_out_put(&v->out, v->mark_out, MARK_BYTES);
+}
+
+/* ---- through TCP */
+
+/* The link is down: from here on all comes in frames, whatever of it may have arrived. */
+static void announce_failover(struct verbs_stream *vs)
+{
+	struct verbs_side *v = vs->v;
+
+	if (v->failed_over || link_is_up(vs->link) || !is_framed(v) || v->out.owed)
+		return;
+	v->failed_over = frame_out_head(&v->out, FRAME_FAILOVER, load_rlx(v->tx_at), ring_position(vs), 0);
+	stat_inc(STAT_rdma_failovers);
+}
+
+/* How much payload may follow at once; a new frame is opened for it where there are frames. */
+static size_t open_frame(struct sending *w, bool *ret_opened)
+{
+	struct verbs_side *v = w->v;
+	size_t n = w->c.left;
+
+	*ret_opened = false;
+	if (load_rlx(v->left))
+		return n;
+	if (!is_framed(v))
+		return n < v->frames_from - load_rlx(v->tx_at) ? n : v->frames_from - load_rlx(v->tx_at);
+	if (!v->out.owed && n) {
+		n = n < FRAME_MOST ? n : FRAME_MOST;
+		*ret_opened = frame_out_head(&v->out, FRAME_DATA, load_rlx(v->tx_at), ring_position(w->vs), n);
+		if (!*ret_opened)
+			return 0;
+	}
+	return n < v->out.owed ? n : v->out.owed;
+}
+
+/* One kernel send that does not wait.  Payload bytes taken, or -errno. */
+static ssize_t push(struct sending *w)
+{
+	struct frame_out *o = &w->v->out;
+	struct iovec iov[INLINE_IOV + 1];
+	bool opened, plain = !is_framed(w->v);
+	size_t asked = 0, want = open_frame(w, &opened), tail = frame_out_tail(o);
+	struct msghdr m = { .msg_iov = iov };
+
+	iov[0] = (struct iovec){ o->tail + o->begin, tail };
+	m.msg_iovlen = 1 + (size_t)cursor_export(&w->c, iov + 1, INLINE_IOV, want, &asked);
+	ssize_t k = tail + asked ? real.sendmsg(w->fd, &m, w->flags | MSG_DONTWAIT) : 0;
+	if (k < 0) {
+		int err = errno;
+		if (opened)
+			frame_out_take_back(o, want);
+		return -err;
+	}
+	size_t n = plain ? ((size_t)k > tail ? (size_t)k - tail : 0) : frame_out_sent(o, (size_t)k);
+	if (plain)
+		o->begin += (uint32_t)((size_t)k - n);
+	payload_sent(w->v, n);
+	cursor_advance(&w->c, n);
+	w->done += n;
+	stat_add(STAT_net_bytes_inline, n);
+	return (ssize_t)n;
+}
+
+/* ---- waiting as a blocking send of the kernel's would */
+
+static int send_timeout_ms(int fd)
+{
+	struct timeval t = { 0 };
+	socklen_t len = sizeof(t);
+
+	if (sys_call(SYS_getsockopt, fd, SOL_SOCKET, SO_SNDTIMEO, &t, &len) || (!t.tv_sec && !t.tv_usec))
+		return -1;
+	return (int)(t.tv_sec * 1000 + (t.tv_usec + 999) / 1000);
+}
+
+static bool may_sleep(const struct sending *w)
+{
+	return !(w->flags & MSG_DONTWAIT) && !(sys_call(SYS_fcntl, w->fd, F_GETFL) & O_NONBLOCK);
+}
+
+/* 0: try again; else what the call ends with. */
+static int wait_for_room(struct sending *w, uint64_t *deadline_ns)
+{
+	struct pollfd p = { .fd = w->fd, .events = POLLOUT };
+	int limit = send_timeout_ms(w->fd), r;
+
+	if (!*deadline_ns)
+		*deadline_ns = limit < 0 ? UINT64_MAX : clock_monotonic_ns() + (uint64_t)limit * 1000000;
+	if (limit >= 0) {
+		uint64_t now = clock_monotonic_ns();
+		if (now >= *deadline_ns)
+			return -EAGAIN;
+		limit = (int)((*deadline_ns - now + 999999) / 1000000);
+	}
+	side_unlock(&w->v->side.p);
+	r = signal_mark().breaking != w->mark.breaking ? -EINTR : 0;
+	if (!r && real.poll(&p, 1, limit) < 0 && signal_mark().breaking != w->mark.breaking)
+		r = -EINTR;
+	side_lock(&w->v->side.p);
+	w->fd = stream_fd(&w->vs->base, w->fd);
+	return r;
+}
+
+/* Everything through TCP, as far as the call's kind allows.  0: goes on. */
+static int send_inline(struct sending *w, size_t upto)
+{
+	uint64_t deadline = 0;
+	size_t target = w->done + upto;
+
+	do {
+		announce_failover(w->vs);
+		ssize_t k = push(w);
+		if (k >= 0)
+			continue;
+		if (k != -EAGAIN || !may_sleep(w))
+			return (int)k;
+		int r = wait_for_room(w, &deadline);
+		if (r)
+			return r;
+	} while (w->c.left && w->done < target);
+	return 0;
+}
+
+/* ---- through the ring */
+
+/* A peer that is gone takes no more; where TCP is full a doorbell would not get through. */
+static bool tcp_is_clear(struct verbs_stream *vs, int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT | POLLRDHUP };
+
+	sys_call(SYS_poll, &p, 1, 0);
+	return p.revents == POLLOUT;
+}
+
+static bool may_use_ring(struct verbs_stream *vs)
+{
+	struct verbs_side *v = vs->v;
+
+	return link_is_up(vs->link) && is_framed(v) && frame_out_clean(&v->out) && verbs_is_ours() &&
+	       !load_rlx(v->side.plain) && !load_rlx(v->side.shut) && !load_rlx(vs->base.cork) &&
+	       !load_rlx(vs->link->peer_inline);
+}
+
+static size_t skip_to_start(const struct link *l, uint64_t pos)
+{
+	size_t rest = l->ring_bytes - pos % l->ring_bytes;
+
+	return rest < RING_TAIL ? rest : 0;
+}
+
+static size_t padded(size_t n)
+{
+	return (n + RING_ALIGN - 1) & ~(size_t)(RING_ALIGN - 1);
+}
+
+static size_t room_at(struct verbs_stream *vs, uint64_t pos)
+{
+	struct link *l = vs->link;
+	uint64_t used = pos - load_acq(l->peer_taken), limit = load_rlx(vs->v->side.limit);
+
+	if (limit > l->ring_bytes)
+		limit = l->ring_bytes;
+	return used < limit ? limit - used : 0;
+}
+
+/* One record, as long as room, ring and piece let it be; 0: no room. */
+static size_t put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *pos, uint64_t at)
+{
+	struct link *l = vs->link;
+	uint64_t p = *pos + skip_to_start(l, *pos);
+	size_t room = room_at(vs, p), rest = l->ring_bytes - p % l->ring_bytes, n = c->left < PIECE ? c->left : PIECE;
+
+	if (room > rest)
+		room = rest;
+	if (room <= sizeof(struct ring_head) + RING_ALIGN)
+		return 0;
+	room = (room & ~(size_t)(RING_ALIGN - 1)) - sizeof(struct ring_head);
+	if (n > room)
+		n = room;
+	char *to = l->staging + p % l->ring_bytes;
+	*(struct ring_head *)to = (struct ring_head){ .at = at, .len = (uint32_t)n };
+	to += sizeof(struct ring_head);
+	for (size_t left = n; left;) {
+		size_t k = cursor_run(c) < left ? cursor_run(c) : left;
+		memcpy(to, cursor_ptr(c), k);
+		cursor_advance(c, k);
+		to += k;
+		left -= k;
+	}
+	memset(to, 0, padded(n) - n);
+	*pos = p + sizeof(struct ring_head) + padded(n);
+	return n;
+}
+
+/* What a record covers of the ring is the immediate of its write, the skipped end included. */
+static int write_record(struct link *l, uint64_t from, uint64_t to, bool last, uint64_t *ret_seq)
+{
+	uint64_t start = from + skip_to_start(l, from);
+
+	return link_write(l, start, to - start, (uint32_t)(to - from), last, ret_seq);
+}
+
+/* The peer sleeps in the kernel, or may: the ring holds the stream up to where we are. */
+static bool ring_bell(struct sending *w)
+{
+	struct frame_out *o = &w->v->out;
+
+	if (!frame_out_head(o, FRAME_BELL, load_rlx(w->v->tx_at), w->vs->link->ring_w, 0))
+		return false;
+	long k = sys_call(SYS_sendto, w->fd, o->tail + o->begin, frame_out_tail(o), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
+	if (k > 0)
+		frame_out_sent(o, (size_t)k);
+	else if (k != -EAGAIN)
+		store_rlx(w->v->side.dead, true);
+	stat_inc(STAT_net_doorbells);
+	return k > 0;
+}
+
+/* A row of records, then their acknowledgement, then one doorbell.  Bytes that have gone this way. */
+static size_t send_ring(struct sending *w)
+{
+	struct verbs_stream *vs = w->vs;
+	struct link *l = vs->link;
+	struct cursor c = w->c;
+	uint64_t pos = l->ring_w, at = load_rlx(w->v->tx_at), seq = 0;
+	size_t sent = 0;
+	bool last = false;
+
+	if (!tcp_is_clear(vs, w->fd))
+		return 0;
+	while (!last) {
+		uint64_t from = pos;
+		size_t n = put_record(vs, &c, &pos, at + sent);
+		if (!n)
+			break;
+		last = !c.left || room_at(vs, pos) < 4096;
+		if (write_record(l, from, pos, last, &seq)) {
+			link_fail(l, FALLBACK_RDMA_FAILED);
+			return 0;
+		}
+		sent += n;
+	}
+	if (sent && !last)
+		link_ping(l, &seq); /* asks for the completion that the last write did not */
+	if (!sent || !link_wait(l, seq))
+		return 0;
+	l->ring_w = pos;
+	store_rlx(w->v->tx_at, at + sent);
+	cursor_advance(&w->c, sent);
+	w->done += sent;
+	stat_add(STAT_net_bytes_verbs, sent);
+	if (!ring_bell(w) && !load_rlx(w->v->side.dead))
+		flush_tail(vs, w->fd);
+	return sent;
+}
+
+static bool ring_pays(struct sending *w)
+{
+	struct verbs_stream *vs = w->vs;
+
+	if (w->c.left <= SMALL || !may_use_ring(vs))
+		return false;
+	link_poll(vs->link);
+	return room_at(vs, vs->link->ring_w) > SMALL;
+}
+
+/* The peer is taking things out of the ring at this moment: a little patience saves a copy through TCP. */
+static bool room_comes(struct sending *w)
+{
+	struct link *l = w->vs->link;
+	uint64_t start = clock_ticks(), taken = load_acq(l->peer_taken);
+
+	if (w->c.left <= SMALL || !may_use_ring(w->vs) || (w->waited && !may_sleep(w)))
+		return false;
+	w->waited = true;
+	while (clock_ticks() - start < us_to_ticks(settings.spin)) {
+		link_poll(l);
+		if (load_acq(l->peer_taken) != taken)
+			return true;
+		cpu_relax();
+	}
+	stat_inc(STAT_net_overflow);
+	return false;
+}
+
+/* The ring is entered at a frame boundary only. */
+static void push_tail(struct sending *w)
+{
+	struct frame_out *o = &w->v->out;
+
+	if (!frame_out_tail(o) || o->owed || !is_framed(w->v))
+		return;
+	long k = sys_call(SYS_sendto, w->fd, o->tail + o->begin, frame_out_tail(o), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
+	if (k > 0)
+		frame_out_sent(o, (size_t)k);
+}
+
+static int send_all(struct sending *w)
+{
+	int r = 0;
+
+	while (w->c.left && !r) {
+		agree(w->vs);
+		push_tail(w);
+		if (ring_pays(w) && send_ring(w))
+			continue;
+		if (!ring_pays(w) && room_comes(w))
+			continue;
+		r = send_inline(w, w->c.left < PIECE ? w->c.left : PIECE);
+	}
+	return r;
+}
+
+/* The same kernel call as bare. */
+static ssize_t send_nothing(int fd, int flags)
+{
+	ssize_t k = real.send(fd, "", 0, flags);
+
+	return k < 0 ? -errno : k;
+}
+
+ssize_t verbs_send(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)
+{
+	struct verbs_stream *vs = verbs_of(s);
+	struct sending w = {
+		.vs = vs, .v = vs->v, .fd = fd, .flags = o.flags, .c = cursor_init(iov, cnt), .mark = o.mark,
+	};
+
+	if (!w.c.left)
+		return send_nothing(fd, o.flags);
+	verbs_enter(vs);
+	side_lock(&s->side->p);
+	int r = send_all(&w);
+	side_unlock(&s->side->p);
+	return w.done ? (ssize_t)w.done : r;
+}
+
+/* What stands before payload and has found no room yet; waits for it no longer than a failure may take. */
+bool flush_tail(struct verbs_stream *vs, int fd)
+{
+	struct frame_out *o = &vs->v->out;
+	uint64_t end = clock_monotonic_ns() + settings.rdma_dead * 1000;
+
+	while (frame_out_tail(o)) {
+		struct pollfd p = { .fd = fd, .events = POLLOUT };
+		long k = sys_call(SYS_sendto, fd, o->tail + o->begin, frame_out_tail(o), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
+		if (k > 0)
+			frame_out_sent(o, (size_t)k);
+		else if (k != -EAGAIN || clock_monotonic_ns() > end)
+			return false;
+		else
+			sys_call(SYS_poll, &p, 1, 10);
+	}
+	return true;
+}

@@ -1,0 +1,206 @@
+/* Creation and end of a stream between hosts, and its table. */
+#include "log.h"
+#include "process.h"
+#include "stats.h"
+#include "stream.h"
+#include "sys.h"
+#include "verbs.h"
+#include "verbs_io.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+int verbs_stream_create(struct link *l, int role, const uint8_t mark[2][MARK_BYTES], struct stream **ret_stream)
+{
+	struct verbs_stream *vs = calloc(1, sizeof(*vs));
+
+	if (!vs)
+		return -ENOMEM;
+	struct verbs_side *v = mmap(NULL, sizeof(*v), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (v == MAP_FAILED) {
+		free(vs);
+		return -ENOMEM;
+	}
+	vs->v = v;
+	vs->link = l;
+	vs->base.ops = &transport_verbs;
+	vs->base.side = &v->side;
+	vs->base.role = role;
+	vs->base.ring_bytes = l->ring_bytes;
+	vs->base.peer_pidfd = -1;
+	vs->base.moved_fd = -1;
+	v->side.limit = l->ring_bytes;
+	v->frames_from = UINT64_MAX;
+	v->mark_at = UINT64_MAX;
+	memcpy(v->mark_out, mark[role], MARK_BYTES);
+	memcpy(v->mark_in, mark[!role], MARK_BYTES);
+	stat_inc(STAT_net_open);
+	*ret_stream = &vs->base;
+	return 0;
+}
+
+static void destroy(struct stream *s)
+{
+	struct verbs_stream *vs = verbs_of(s);
+
+	stat_add(STAT_net_open, (uint64_t)-1);
+	if (verbs_is_ours())
+		verbs_meet_end(vs->link->meeting);
+	else
+		link_unmap(vs->link);
+	munmap(vs->v, sizeof(*vs->v));
+	free(vs);
+}
+
+void verbs_enter(struct verbs_stream *vs)
+{
+	if (__builtin_expect(!verbs_is_ours(), 0) && link_is_up(vs->link))
+		link_leave_to_parent(vs->link);
+}
+
+static void take_tx(struct stream *s, int fd, uint64_t carried)
+{
+	store_rlx(verbs_of(s)->v->tx_at, carried);
+}
+
+/* What lies in TCP now was sent plain; from there on the sender may put its mark. */
+static void take_rx(struct stream *s, int fd, uint64_t carried)
+{
+	struct verbs_stream *vs = verbs_of(s);
+	int queued = 0;
+
+	store_rlx(vs->v->rx_at, carried);
+	sys_call(SYS_ioctl, fd, FIONREAD, &queued);
+	verbs_propose(vs, carried + (uint64_t)queued);
+}
+
+static bool recvmsg_inline(struct stream *s, int fd, struct msghdr *msg, int flags, ssize_t *ret)
+{
+	return false;
+}
+
+static void shutdown_write(struct stream *s)
+{
+	side_lock(&s->side->p);
+	store_rlx(s->side->shut, true);
+	side_unlock(&s->side->p);
+}
+
+static void begin_raw_send(struct stream *s)
+{
+}
+
+static void end_raw_send(struct stream *s, ssize_t sent)
+{
+}
+
+static void set_lowat(struct stream *s, int fd, int v)
+{
+	store_rlx(s->lowat, v);
+	side_lock(&s->side->c);
+	verbs_tell_state(verbs_of(s));
+	side_unlock(&s->side->c);
+}
+
+static void lowat_drained(struct stream *s, int fd)
+{
+}
+
+/* Our direction at a frame's end; the peer is asked to do the same with its own. */
+static void make_plain(struct stream *s, int fd)
+{
+	struct verbs_stream *vs = verbs_of(s);
+	struct verbs_side *v = vs->v;
+
+	if (!atomic_exchange(&s->side->plain, true))
+		stat_inc(STAT_net_plain_again);
+	side_lock(&s->side->p);
+	bool framed = load_rlx(v->tx_at) >= v->frames_from;
+	if (!framed)
+		v->frames_from = UINT64_MAX;
+	else if (!load_rlx(v->left) && !v->out.owed && frame_out_head(&v->out, FRAME_PLAIN, load_rlx(v->tx_at), vs->link->ring_w, 0) &&
+		 flush_tail(vs, fd))
+		store_rel(v->left, true);
+	side_unlock(&s->side->p);
+	side_lock(&s->side->c);
+	verbs_tell_state(vs);
+	side_unlock(&s->side->c);
+	verbs_settle(vs, fd);
+}
+
+static void quiesce(struct stream *s, int fd, bool for_good)
+{
+	verbs_settle(verbs_of(s), fd);
+}
+
+static void set_edge(struct stream *s, bool yes)
+{
+	store_rel(verbs_of(s)->v->edge, yes);
+}
+
+static bool is_edge(struct stream *s)
+{
+	return load_rlx(verbs_of(s)->v->edge);
+}
+
+static bool close_means_reset(struct stream *s, int fd)
+{
+	int n = 0;
+
+	if (!verbs_ring_has(verbs_of(s)))
+		return false;
+	sys_call(SYS_ioctl, fd, FIONREAD, &n);
+	return n == 0;
+}
+
+/* Every publish rings between hosts, so nobody has to be told who sleeps and who polls. */
+static void nothing(struct stream *s)
+{
+}
+
+static void no_result(struct stream *s, bool hit)
+{
+}
+
+static bool may_spin(struct stream *s)
+{
+	return false;
+}
+
+static void adopted(struct stream *s, int fd)
+{
+}
+
+const struct transport_ops transport_verbs = {
+	.name = "RDMA",
+	.stat = STAT_net_verbs,
+	.send = verbs_send,
+	.recv = verbs_recv,
+	.recvmsg_inline = recvmsg_inline,
+	.shutdown_write = shutdown_write,
+	.available = verbs_available,
+	.begin_raw_send = begin_raw_send,
+	.end_raw_send = end_raw_send,
+	.wait_ready = verbs_wait_ready,
+	.really_readable = verbs_really_readable,
+	.set_lowat = set_lowat,
+	.lowat_drained = lowat_drained,
+	.make_plain = make_plain,
+	.quiesce = quiesce,
+	.set_edge = set_edge,
+	.is_edge = is_edge,
+	.close_means_reset = close_means_reset,
+	.sleep_begin = nothing,
+	.sleep_end = nothing,
+	.poll_begin = nothing,
+	.poll_end = nothing,
+	.may_spin = may_spin,
+	.spin_result = no_result,
+	.spin_preempted = nothing,
+	.adopted = adopted,
+	.take_tx = take_tx,
+	.take_rx = take_rx,
+	.destroy = destroy,
+};

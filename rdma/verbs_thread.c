@@ -1,0 +1,195 @@
+/*
+ * The progress thread: one in a process that meets peers on other hosts, made when the first connection
+ * is worth it and a device is there.  It blocks all signals.  All of rdma_cm happens here, and whatever
+ * must happen while the program makes no calls: messages, failures, heartbeats.
+ */
+#include "clock.h"
+#include "fdtable.h"
+#include "log.h"
+#include "settings.h"
+#include "stats.h"
+#include "sys.h"
+#include "verbs.h"
+#include "verbs_api.h"
+
+#include <poll.h>
+#include <string.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+
+enum { DEVICES_MOST = 16 };
+
+static struct {
+	_Atomic int state; /* 0: none, 1: runs, -1: cannot */
+	int wake;
+	struct rdma_event_channel *channel;
+} thread = { .wake = -1 };
+
+struct rdma_event_channel *thread_channel(void)
+{
+	return thread.channel;
+}
+
+void thread_wake(void)
+{
+	uint64_t one = 1;
+
+	sys_call(SYS_write, thread.wake, &one, sizeof(one));
+}
+
+static void not_blocking(int fd)
+{
+	sys_call(SYS_fcntl, fd, F_SETFL, sys_call(SYS_fcntl, fd, F_GETFL) | O_NONBLOCK);
+}
+
+/* An event is acknowledged before it is acted on: an id cannot be destroyed before. */
+static void connection_events(void)
+{
+	struct rdma_cm_event *e;
+
+	while (!verbs.rdma_get_cm_event(thread.channel, &e)) {
+		struct rdma_cm_event copy = *e;
+		uint8_t data[256] = { 0 };
+		struct rdma_cm_id *id = e->id;
+		size_t n = e->param.conn.private_data_len;
+		if (e->param.conn.private_data)
+			memcpy(data, e->param.conn.private_data, n < sizeof(data) ? n : sizeof(data));
+		copy.param.conn.private_data = data;
+		verbs.rdma_ack_cm_event(e);
+		meeting_event(&copy, id);
+	}
+}
+
+/* ---- heartbeat: an idle connection is told of nothing, not even of a cable pulled elsewhere */
+
+static bool any_link;
+
+static void beat(struct link *l)
+{
+	uint64_t seq;
+
+	any_link = true;
+	if (load_rlx(l->wanted_down))
+		link_fail(l, FALLBACK_RDMA_FORKED);
+	if (!link_is_up(l))
+		return;
+	if (l->pinged && (int64_t)(l->pinged - load_acq(l->acked)) > 0) {
+		link_fail(l, FALLBACK_RDMA_SILENT);
+		return;
+	}
+	if (!link_ping(l, &seq))
+		l->pinged = seq;
+}
+
+static void obey_children(struct link *l)
+{
+	if (load_rlx(l->wanted_down))
+		link_fail(l, FALLBACK_RDMA_FORKED);
+}
+
+static void heartbeat(uint64_t *next_ns)
+{
+	uint64_t now = clock_monotonic_ns();
+
+	if (now < *next_ns)
+		return;
+	*next_ns = now + settings.rdma_idle * 500;
+	any_link = false;
+	for (struct device *d = device_next(NULL); d; d = device_next(d)) {
+		device_poll(d);
+		device_each_link(d, beat);
+	}
+}
+
+/* ---- */
+
+static int watch(struct pollfd *fds, struct device **ret_devices)
+{
+	int n = 0;
+
+	fds[n++] = (struct pollfd){ .fd = thread.wake, .events = POLLIN };
+	fds[n++] = (struct pollfd){ .fd = thread.channel->fd, .events = POLLIN };
+	for (struct device *d = device_next(NULL); d && n < 2 + 2 * DEVICES_MOST; d = device_next(d)) {
+		*ret_devices++ = d;
+		fds[n++] = (struct pollfd){ .fd = device_completion_fd(d), .events = POLLIN };
+		fds[n++] = (struct pollfd){ .fd = device_async_fd(d), .events = POLLIN };
+	}
+	return n;
+}
+
+static void turn(void)
+{
+	static uint64_t next_beat;
+	struct device *devices[DEVICES_MOST];
+	struct pollfd fds[2 + 2 * DEVICES_MOST];
+	int n = watch(fds, devices);
+	uint64_t count;
+
+	sys_call(SYS_poll, fds, n, any_link ? (int)(settings.rdma_idle / 2000) + 1 : -1);
+	sys_call(SYS_read, thread.wake, &count, sizeof(count));
+	for (int i = 2; i < n; i += 2) {
+		if (fds[i].revents)
+			device_completions(devices[i / 2 - 1]);
+		if (fds[i + 1].revents)
+			device_async(devices[i / 2 - 1]);
+	}
+	connection_events();
+	for (struct device *d = device_next(NULL); d; d = device_next(d))
+		device_each_link(d, obey_children);
+	meeting_steps();
+	any_link |= device_next(NULL) != NULL;
+	heartbeat(&next_beat);
+}
+
+static void *run(void *unused)
+{
+	if (!verbs_load())
+		thread.channel = verbs.rdma_create_event_channel();
+	if (!thread.channel) {
+		log_info("RDMA is off: no connection manager: %s", strerror(errno));
+		atomic_store(&thread.state, -1);
+		return NULL;
+	}
+	int high = fd_hide((int)sys_call(SYS_fcntl, thread.channel->fd, F_DUPFD_CLOEXEC, 0));
+	if (high >= 0) {
+		sys_call(SYS_close, thread.channel->fd);
+		thread.channel->fd = high;
+	}
+	not_blocking(thread.channel->fd);
+	for (;;)
+		turn();
+	return NULL;
+}
+
+static int create(void)
+{
+	sigset_t all, old;
+	pthread_t t;
+	pthread_attr_t attr;
+
+	long fd = sys_call(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK);
+	thread.wake = fd < 0 ? -1 : fd_hide((int)fd);
+	if (thread.wake < 0)
+		return -EMFILE;
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, 1 << 20);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	int r = pthread_create(&t, &attr, run, NULL);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	return -r;
+}
+
+int thread_start(void)
+{
+	static _Atomic bool tried;
+
+	if (!verbs_is_ours())
+		return -EPERM;
+	if (!atomic_exchange(&tried, true))
+		atomic_store(&thread.state, create() ? -1 : 1);
+	return load_acq(thread.state) < 0 ? -ENODEV : 0;
+}

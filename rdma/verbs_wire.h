@@ -1,0 +1,89 @@
+/*
+ * What two hosts say to each other, version 1; rdma/README.md ("Between hosts") has the rules.  All
+ * numbers are little-endian, as every machine that we build for has them.
+ */
+#pragma once
+#include <assert.h>
+#include <stdint.h>
+
+#define VERBS_MAGIC 0x64616c76u
+#define VERBS_VERSION_MIN 1
+#define VERBS_VERSION_MAX 1
+
+/* ---- on TCP, once a direction is framed: heads, each followed by `len` bytes of payload if DATA */
+enum frame_type {
+	FRAME_BELL = 1,     /* the ring holds the stream up to offset `at` */
+	FRAME_DATA = 2,     /* `len` bytes of the stream from offset `at` on */
+	FRAME_FAILOVER = 3, /* nothing comes over this link any more; from `at` on all comes in DATA */
+	FRAME_BLOCK = 4,    /* a struct frame_block follows: the stream continues in a block */
+	FRAME_PLAIN = 5,    /* from here on the connection is plain TCP for good; `at`: where the stream stands */
+};
+
+struct frame_head {
+	uint32_t type : 8, len : 24;
+	uint32_t ring; /* low half of the ring position up to which records lie there, acknowledged */
+	uint64_t at;   /* offset into this direction's payload, from the connection's first byte */
+};
+static_assert(sizeof(struct frame_head) == 16, "frame head");
+
+/* `len` of the head: 0; the block's length is here. */
+struct frame_block {
+	uint64_t address, length;
+	uint32_t rkey, id;
+};
+static_assert(sizeof(struct frame_block) == 24, "frame block");
+
+/* What stands at the agreed offset of a plain direction if and only if frames follow it. */
+enum { MARK_BYTES = 16 };
+
+/*
+ * ---- the ring, written by RDMA WRITE WITH IMMEDIATE; the immediate is how many ring bytes it covers.
+ * A record is a head, its payload, and zeroes up to a multiple of 16.  It never wraps: where fewer than
+ * RING_TAIL bytes are left before the ring's end, the next record lies at its start.
+ */
+struct ring_head {
+	uint64_t at; /* stream offset */
+	uint32_t len, zero;
+};
+enum { RING_ALIGN = 16, RING_TAIL = 64 };
+
+/* ---- by SEND: one struct control, but for the first message, which is a struct intro */
+enum control_type {
+	CONTROL_STATE = 1,     /* the receiver has taken the ring up to `ring`, the stream up to `at` */
+	CONTROL_COUNTED = 2,   /* the receiver reads plain TCP up to `at` and looks for the mark there */
+	CONTROL_DONE = 3,      /* the receiver has read block `id` up to stream offset `at`, and will read no more */
+	CONTROL_WITHDRAW = 4,  /* the sender takes block `id` back: answer DONE at once */
+};
+
+struct control {
+	uint8_t type, flags;
+	uint16_t zero;
+	uint32_t id;
+	uint64_t ring, at;
+};
+static_assert(sizeof(struct control) == 24, "control");
+
+enum { STATE_INLINE = 1 }; /* flags of STATE: the receiver wants nothing in the ring (SO_RCVLOWAT) */
+
+/* ---- the meeting: private data of the call (56 bytes are all there is) */
+struct verbs_call {
+	uint32_t magic;
+	uint8_t version_min, version_max, secret, zero;
+	uint8_t nonce[16];
+	uint8_t tuple[16]; /* SHA-256 of the connection's addresses, cut */
+	uint8_t boot[16];
+};
+static_assert(sizeof(struct verbs_call) == 56, "private data of a call");
+
+/* Private data of the answer, and the caller's first message. */
+struct intro {
+	uint32_t magic;
+	uint8_t version, ring_shift; /* version: the one in use; ring of the direction that its sender receives */
+	uint16_t zero;
+	uint64_t ring_address;
+	uint32_t ring_rkey, zero2;
+	uint8_t nonce[16];
+	uint8_t boot[16];
+	uint8_t proof[32]; /* HMAC-SHA256 by DLACCEL_SECRET_FILE; zeroes without */
+};
+static_assert(sizeof(struct intro) == 88, "intro");

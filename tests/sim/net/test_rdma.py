@@ -1,0 +1,63 @@
+"""Streams between two hosts move to RDMA, and the bytes stay what they were.
+
+    test_rdma.py --preload LIBRARY --tool DLACCEL [--styles STYLE,...]
+
+Every claim is checked twice: by the device's own counters and by the library's, of which what one end
+has sent must be what the other has received.
+"""
+import argparse
+import re
+
+import hosts
+import streams
+import vhost
+
+COUNTERS = '/tmp/counters'    # the guest's own; a shared mapping needs a real file system
+FEW = 'plain,writev,epoll_edge,peek,fionread,sendfile,fork,two_threads,both_ways'
+WARM = ['large'] * 8    # meanwhile the library opens rdma-core, which takes seconds in emulation
+
+
+def counters(host, tool):
+    """One dictionary of the library's counters for each process that has left any."""
+    out = host.run(f'for f in {COUNTERS}/*.stats; do {tool} stats $f; done').out
+    found = []
+    for line in out.splitlines():
+        if line.startswith('pid '):
+            found.append({})
+        elif m := re.match(r' +(\S+) +(\d+) ', line):
+            found[-1][m[1]] = int(m[2])
+    return found
+
+
+def body(args):
+    styles = args.styles.split(',')
+    with hosts.near('rdma') as (a, b):
+        styles = streams.all_styles(a) if styles == ['all'] else styles
+        bare = streams.talk(a, b, styles, size=args.bytes, limit=200)
+        assert not streams.complaint(*bare), streams.complaint(*bare)
+        a.run(f'mkdir -m 700 {COUNTERS}')
+        before = a.counter('sent_pkts'), b.counter('sent_pkts')
+        got = streams.talk(a, b, WARM + styles, size=args.bytes, limit=300, preload=(args.preload,) * 2,
+                           env={'DLACCEL_DIR': COUNTERS, 'DLACCEL_NET_THRESHOLD': '2K'})
+        assert not streams.complaint(*got), streams.complaint(*got)
+        for plain, moved in zip(bare, got):
+            assert moved.out.endswith(plain.out.removeprefix('listening\n')), (plain.out, moved.out)
+        packets = a.counter('sent_pkts') - before[0], b.counter('sent_pkts') - before[1]
+        ends = [c for c in counters(a, args.tool) if c.get('net.upgraded.verbs')]
+        assert len(ends) == 2, ends
+        for one, other in (ends, ends[::-1]):
+            assert one['net.bytes_verbs'] == other['net.recv_verbs'] > 100000, ends
+            assert one['net.upgraded.verbs'] >= len(styles) - 2, ends    # exec and the like stay plain
+            assert 'net.violations' not in one and 'rdma.failovers' not in one, ends
+        moved = sum(c['net.bytes_verbs'] for c in ends)
+        assert sum(packets) > moved / 9000, (packets, moved)    # a packet carries no more than the MTU
+        print(f'ok {len(styles)} styles, {moved} bytes by RDMA in {packets} packets')
+
+
+parser = argparse.ArgumentParser()
+parser.add_argument('--preload', required=True)
+parser.add_argument('--tool', required=True)
+parser.add_argument('--styles', default=FEW)
+parser.add_argument('--bytes', type=int, default=1500000)
+arguments = parser.parse_args()
+vhost.main(lambda: body(arguments))

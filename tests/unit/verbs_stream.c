@@ -1,0 +1,442 @@
+/* The stream between hosts without a device: frames, marks and ring records, over a TCP connection of
+ * this host, in every split and order that the protocol allows; and then in those that it forbids. */
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "process.h"
+#include "real.h"
+#include "settings.h"
+#include "sha256.h"
+#include "verbs_io.h"
+
+enum { RING = 4096, ROUNDS = 300, LONGEST = 700, ROOM = 1 << 20 };
+
+static uint64_t dice;
+
+static unsigned roll(unsigned sides)
+{
+	dice = dice * 6364136223846793005u + 1442695040888963407u;
+	return (unsigned)(dice >> 33) % sides;
+}
+
+static uint8_t byte_at(uint64_t at)
+{
+	return (uint8_t)((at * 2654435761u) >> 13 ^ at);
+}
+
+/* ---- two ends, without a device */
+
+struct pair {
+	int fd[2];
+	struct stream *s[2];
+	struct link *link[2];
+};
+
+static void connect_tcp(int *fd)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(at);
+	int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+
+	cr_assert(!bind(listener, (void *)&at, len) && !listen(listener, 1) && !getsockname(listener, (void *)&at, &len));
+	fd[0] = socket(AF_INET, SOCK_STREAM, 0);
+	cr_assert(!connect(fd[0], (void *)&at, len));
+	fd[1] = accept(listener, NULL, NULL);
+	close(listener);
+	for (int i = 0; i < 2; i++) {
+		setsockopt(fd[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		fcntl(fd[i], F_SETFL, O_NONBLOCK);
+	}
+}
+
+static struct link *make_link(void)
+{
+	struct link *l = mmap(NULL, sizeof(*l) + 2 * RING, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	l->ring_bytes = RING;
+	l->staging = (char *)(l + 1);
+	l->ring = l->staging + RING;
+	store_rel(l->state, LINK_DOWN);
+	return l;
+}
+
+static struct pair make_pair(void)
+{
+	static const uint8_t mark[2][MARK_BYTES] = { "from connecting", "from accepting " };
+	struct pair p;
+
+	real_init();
+	process_note();
+	clock_init();
+	settings.rdma_dead = 500000;
+	connect_tcp(p.fd);
+	for (int i = 0; i < 2; i++) {
+		p.link[i] = make_link();
+		cr_assert(!verbs_stream_create(p.link[i], i, mark, &p.s[i]));
+		store_rlx(p.s[i]->nonblock, true);
+	}
+	return p;
+}
+
+static void end_pair(struct pair *p)
+{
+	for (int i = 0; i < 2; i++)
+		close(p->fd[i]);
+}
+
+static ssize_t put(struct pair *p, const void *buf, size_t n)
+{
+	struct iovec v = { (void *)buf, n };
+
+	return stream_send(p->s[0], p->fd[0], &v, 1, (struct stream_opts){ .flags = MSG_DONTWAIT, .mark = signal_mark() });
+}
+
+static ssize_t get(struct pair *p, void *buf, size_t n, int flags)
+{
+	struct iovec v = { buf, n };
+
+	return stream_recv(p->s[1], p->fd[1], &v, 1, (struct stream_opts){ .flags = flags | MSG_DONTWAIT, .mark = signal_mark() });
+}
+
+static void check(const uint8_t *buf, size_t n, uint64_t at)
+{
+	for (size_t i = 0; i < n; i++)
+		cr_assert_eq(buf[i], byte_at(at + i), "byte %llu", (unsigned long long)(at + i));
+}
+
+/* Reads a little in one of the ways there are; what came is right, and in its place. */
+static size_t read_some(struct pair *p, uint64_t at)
+{
+	static uint8_t buf[ROOM], peeked[ROOM];
+	size_t n = 1 + roll(roll(2) ? 20 : 20000);
+	int said = roll(3) ? -1 : stream_available(p->s[1], p->fd[1]);
+	ssize_t k = roll(3) ? 0 : get(p, peeked, n, MSG_PEEK), r = get(p, buf, n, 0);
+
+	if (r < 0) {
+		cr_assert_eq(r, -EAGAIN);
+		cr_assert(k <= 0 && said <= 0, "%zd peeked, %d said", k, said);
+		return 0;
+	}
+	if (said >= 0)
+		cr_assert(r == (ssize_t)n || r >= said, "%d said, %zd came", said, r);
+	if (k > 0)
+		cr_assert(r >= k && !memcmp(buf, peeked, (size_t)k));
+	check(buf, (size_t)r, at);
+	return (size_t)r;
+}
+
+/* ---- our sender, our receiver; a send buffer so small that frames are cut anywhere */
+
+static void shrink(struct pair *p)
+{
+	int small = 4608;
+
+	setsockopt(p->fd[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+}
+
+static void exchange(uint64_t from, uint64_t total)
+{
+	static uint8_t buf[ROOM];
+	struct pair p = make_pair();
+	uint64_t sent = 0, had = 0;
+
+	shrink(&p);
+	verbs_of(p.s[0])->v->frames_from = from;
+	store_rlx(verbs_of(p.s[1])->v->mark_at, from);
+	if (!from) {
+		store_rlx(p.link[0]->peer_counted, 1);
+		verbs_of(p.s[0])->v->frames_from = UINT64_MAX;
+	}
+	while (had < total) {
+		size_t n = 1 + roll(roll(2) ? 30 : 30000);
+		if (n > total - sent)
+			n = total - sent;
+		for (size_t i = 0; i < n; i++)
+			buf[i] = byte_at(sent + i);
+		ssize_t r = n ? put(&p, buf, n) : 0;
+		memset(buf, 0xee, n);
+		cr_assert(r >= 0 || r == -EAGAIN);
+		sent += r > 0 ? (uint64_t)r : 0;
+		for (unsigned i = roll(4); i; i--)
+			had += read_some(&p, had);
+	}
+	cr_assert_eq(had, total);
+	cr_assert_eq(get(&p, buf, 1, 0), -EAGAIN);
+	end_pair(&p);
+}
+
+Test(verbs_stream, frames_cut_anywhere)
+{
+	for (dice = 1; dice < 20; dice++) {
+		uint64_t seed = dice;
+		exchange(roll(3) ? roll(100000) : 0, 300000);
+		dice = seed;
+	}
+}
+
+/* The sender heard too late: what stands at the place is payload, even if it begins like the mark. */
+Test(verbs_stream, no_mark)
+{
+	for (unsigned same = 0; same < MARK_BYTES; same++) {
+		struct pair p = make_pair();
+		uint8_t bytes[100] = { 0 }, got[100];
+		store_rlx(verbs_of(p.s[1])->v->mark_at, 10);
+		memcpy(bytes + 10, verbs_of(p.s[1])->v->mark_in, same);
+		bytes[10 + same] = 0xff;
+		for (size_t i = 0; i < sizeof(bytes); i++)
+			cr_assert_eq(write(p.fd[0], bytes + i, 1), 1);
+		for (size_t n = 0; n < sizeof(got);) {
+			ssize_t r = get(&p, got + n, sizeof(got) - n, 0);
+			cr_assert(r > 0 || r == -EAGAIN, "%zd", r);
+			n += r > 0 ? (size_t)r : 0;
+		}
+		cr_assert(!memcmp(got, bytes, sizeof(got)));
+		end_pair(&p);
+	}
+}
+
+/* ---- a sender made by hand: every legal order of ring, frames, doorbells and repetitions */
+
+struct hand {
+	struct pair p;
+	uint8_t tcp[ROOM];
+	size_t begin, end;      /* frames not yet given to TCP */
+	uint64_t at, told;      /* stream offset produced; and what the receiver must be able to read by now */
+	uint64_t tell[ROUNDS];  /* of the piece whose last frame byte is at `when` */
+	size_t when[ROUNDS];
+	unsigned tells, telling;
+	uint64_t ring_w;
+	bool over;
+};
+
+static void put_head(struct hand *h, enum frame_type type, uint64_t at, size_t len)
+{
+	struct frame_head f = { .type = type, .len = (uint32_t)len, .ring = (uint32_t)h->ring_w, .at = at };
+
+	memcpy(h->tcp + h->end, &f, sizeof(f));
+	h->end += sizeof(f);
+}
+
+static void put_data(struct hand *h, uint64_t at, size_t n)
+{
+	put_head(h, FRAME_DATA, at, n);
+	for (size_t i = 0; i < n; i++)
+		h->tcp[h->end++] = byte_at(at + i);
+}
+
+static void piece_ends(struct hand *h)
+{
+	h->tell[h->tells] = h->at;
+	h->when[h->tells++] = h->end;
+}
+
+/* False: the ring is full. */
+static bool put_record(struct hand *h, size_t n)
+{
+	struct link *l = h->p.link[1];
+	size_t rest = RING - h->ring_w % RING, whole = sizeof(struct ring_head) + ((n + 15) & ~(size_t)15);
+	uint64_t pos = h->ring_w + (rest < RING_TAIL ? rest : 0);
+
+	if (pos + whole - l->ring_r > RING || whole > RING - pos % RING)
+		return false;
+	*(struct ring_head *)(l->ring + pos % RING) = (struct ring_head){ .at = h->at, .len = (uint32_t)n };
+	for (size_t i = 0; i < n; i++)
+		l->ring[pos % RING + sizeof(struct ring_head) + i] = (char)byte_at(h->at + i);
+	h->ring_w = pos + whole;
+	h->at += n;
+	return true;
+}
+
+static void produce(struct hand *h)
+{
+	size_t n = 1 + roll(LONGEST);
+
+	if (!h->over && roll(2) && put_record(h, n)) {
+		if (roll(2)) /* its completion is seen before its doorbell, or only that */
+			link_arrived(h->p.link[1], h->ring_w);
+		put_head(h, FRAME_BELL, h->at, 0);
+	} else {
+		put_data(h, h->at, n);
+		h->at += n;
+	}
+	piece_ends(h);
+}
+
+/* What has not been acknowledged comes again, though it may have arrived. */
+static void fail_over(struct hand *h)
+{
+	uint64_t from = h->at;
+	size_t n = 1 + roll(LONGEST);
+
+	if (put_record(h, n)) {
+		link_arrived(h->p.link[1], h->ring_w);
+		h->at = from;
+	}
+	put_head(h, FRAME_FAILOVER, from, 0);
+	put_data(h, from, n);
+	h->at = from + n;
+	h->over = true;
+	piece_ends(h);
+}
+
+static void deliver(struct hand *h)
+{
+	size_t n = h->end - h->begin;
+
+	if (n > 40 && roll(2))
+		n = 1 + roll(40);
+	ssize_t k = n ? write(h->p.fd[0], h->tcp + h->begin, n) : 0;
+	cr_assert(k >= 0 || errno == EAGAIN);
+	h->begin += k > 0 ? (size_t)k : 0;
+	while (h->telling < h->tells && h->when[h->telling] <= h->begin)
+		h->told = h->tell[h->telling++];
+}
+
+static bool readable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) == 1;
+}
+
+static void by_hand(bool with_failover)
+{
+	static struct hand h;
+	uint64_t had = 0;
+	unsigned produced = 0;
+
+	memset(&h, 0, sizeof(h));
+	h.p = make_pair();
+	store_rel(verbs_of(h.p.s[1])->v->framed, true);
+	while (had < h.at || produced < ROUNDS - 2) {
+		if (produced < ROUNDS - 2 && !roll(3)) {
+			produce(&h);
+			produced++;
+		}
+		if (with_failover && produced > ROUNDS / 2 && !h.over)
+			fail_over(&h);
+		deliver(&h);
+		if (h.told > had) /* what a raw wait would see */
+			cr_assert(readable(h.p.fd[1]), "%llu of %llu read and not readable", (unsigned long long)had,
+				(unsigned long long)h.told);
+		if (!roll(3))
+			had += read_some(&h.p, had);
+		cr_assert(had <= h.at);
+	}
+	cr_assert_eq(had, h.at);
+	cr_assert(!stream_really_readable(h.p.s[1], h.p.fd[1]));
+	cr_assert(!readable(h.p.fd[1]));
+	end_pair(&h.p);
+}
+
+Test(verbs_stream, ring_and_frames)
+{
+	for (uint64_t seed = 1; seed < 40; seed++) {
+		dice = seed;
+		by_hand(false);
+	}
+}
+
+Test(verbs_stream, failover)
+{
+	for (uint64_t seed = 1; seed < 40; seed++) {
+		dice = seed;
+		by_hand(true);
+	}
+}
+
+/* ---- a peer that writes anything: its own connection ends, or goes on; nothing else */
+
+static void hostile(void)
+{
+	struct pair p = make_pair();
+	struct link *l = p.link[1];
+	uint8_t buf[4096];
+
+	store_rel(verbs_of(p.s[1])->v->framed, true);
+	for (int i = 0; i < RING; i++)
+		l->ring[i] = (char)roll(roll(2) ? 4 : 256);
+	for (int turn = 0; turn < 60; turn++) {
+		struct frame_head f = { .type = roll(7), .len = roll(2) ? roll(64) : roll(1 << 24), .ring = roll(2 * RING),
+			.at = load_rlx(verbs_of(p.s[1])->v->rx_at) + roll(5) - 2 };
+		send(p.fd[0], &f, 1 + roll(sizeof(f)), MSG_NOSIGNAL);
+		if (!roll(3))
+			link_arrived(l, roll(4 * RING));
+		ssize_t r = get(&p, buf, sizeof(buf), roll(3) ? 0 : MSG_PEEK);
+		cr_assert(r >= -4096 && r <= (ssize_t)sizeof(buf));
+		cr_assert(stream_available(p.s[1], p.fd[1]) >= 0);
+		stream_really_readable(p.s[1], p.fd[1]);
+	}
+	end_pair(&p);
+}
+
+Test(verbs_stream, hostile_peer)
+{
+	for (uint64_t seed = 1; seed < 400; seed++) {
+		dice = seed;
+		hostile();
+	}
+}
+
+/* ---- the hash, by the vectors of FIPS 180-4 and RFC 4231 */
+
+static void expect_hex(const uint8_t *digest, const char *hex)
+{
+	char text[65];
+
+	for (int i = 0; i < 32; i++)
+		sprintf(text + 2 * i, "%02x", digest[i]);
+	cr_assert_str_eq(text, hex);
+}
+
+static void expect_hash(const char *text, size_t times, const char *hex)
+{
+	struct sha256 h;
+	uint8_t digest[32];
+
+	sha256_init(&h);
+	while (times--)
+		sha256_add(&h, text, strlen(text));
+	sha256_end(&h, digest);
+	expect_hex(digest, hex);
+}
+
+static void expect_hmac(const char *key, size_t n, const char *text, const char *hex)
+{
+	struct hmac h;
+	uint8_t digest[32];
+
+	hmac_init(&h, key, n);
+	hmac_add(&h, text, strlen(text));
+	hmac_end(&h, digest);
+	expect_hex(digest, hex);
+}
+
+Test(sha256, vectors)
+{
+	char key[131];
+
+	expect_hash("", 1, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+	expect_hash("abc", 1, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+	expect_hash("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 1,
+		"248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+	expect_hash("a", 1000000, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+	memset(key, 0x0b, 20);
+	expect_hmac(key, 20, "Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
+	expect_hmac("Jefe", 4, "what do ya want for nothing?",
+		"5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+	memset(key, 0xaa, sizeof(key));
+	expect_hmac(key, sizeof(key), "Test Using Larger Than Block-Size Key - Hash Key First",
+		"60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+}
