@@ -15,12 +15,20 @@ static bool known(const struct router *r, enum route way)
 	return r->samples[way] >= SAMPLES;
 }
 
+/* Both in turn: for ever while nothing can be measured, not for ever while one way cannot. */
+static bool still_trying(const struct router *r, unsigned turn)
+{
+	if (!known(r, ROUTE_RING) && !known(r, ROUTE_BLOCK))
+		return true;
+	return turn < TURNS_MOST && !(known(r, ROUTE_RING) && known(r, ROUTE_BLOCK));
+}
+
 enum route route_choose(struct router *r)
 {
 	unsigned turn = r->turn++;
 	enum route best = r->rate[ROUTE_BLOCK] > r->rate[ROUTE_RING] ? ROUTE_BLOCK : ROUTE_RING;
 
-	if (turn < TURNS_MOST && !(known(r, ROUTE_RING) && known(r, ROUTE_BLOCK)))
+	if (still_trying(r, turn))
 		return turn % 2 ? ROUTE_BLOCK : ROUTE_RING;
 	return turn % AGAIN_EVERY ? best : (enum route)!best;
 }

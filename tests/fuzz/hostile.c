@@ -596,7 +596,7 @@ static void join_victim(struct attacker *a)
 static void attack_by_silence(struct attacker *a)
 {
 	struct wire_block *b;
-	long end = now_ms() + 15000;
+	long end = now_ms() + 30000;
 
 	join_victim(a);
 	b = &a->map->dir[!a->role].block;
