@@ -233,6 +233,7 @@ static bool take_back(struct copying *w)
 	w->moved = prefix(w->b, w->n, w->chunk, w->chunks);
 	store_rlx(w->b->n, w->moved);
 	w->revoked = atomic_compare_exchange_strong(&w->b->state, &go, BLOCK_REVOKED);
+	stat_add(STAT_net_revoked, w->revoked);
 	return w->revoked;
 }
 

@@ -7,6 +7,7 @@
 #include "route.h"
 
 #include "clock.h"
+#include "settings.h"
 
 enum { SAMPLES = 3, TURNS_MOST = 24, AGAIN_EVERY = 128, WEIGHT = 4 };
 
@@ -28,6 +29,8 @@ enum route route_choose(struct router *r)
 	unsigned turn = r->turn++;
 	enum route best = r->rate[ROUTE_BLOCK] > r->rate[ROUTE_RING] ? ROUTE_BLOCK : ROUTE_RING;
 
+	if (settings.block_always)
+		return ROUTE_BLOCK;
 	if (still_trying(r, turn))
 		return turn % 2 ? ROUTE_BLOCK : ROUTE_RING;
 	return turn % AGAIN_EVERY ? best : (enum route)!best;

@@ -1,6 +1,7 @@
 /* Creation and end of a stream, its rings, and what both directions share. */
 
 #include "clock.h"
+#include "headroom.h"
 #include "log.h"
 #include "settings.h"
 #include "shm.h"
@@ -164,11 +165,12 @@ bool ring_back_to_hot(struct stream *s)
 /* Pages are there before they are touched, so that a full memory is an answer and not a SIGBUS. */
 bool ring_populate(struct stream *s, char *ring, uint64_t from, uint64_t to)
 {
-	long r;
+	long r = -ENOMEM;
 
-	do
-		r = sys_call(SYS_madvise, ring + from, to - from, MADV_POPULATE_WRITE);
-	while (r == -EINTR || r == -EAGAIN);
+	if (headroom_for(to - from))
+		do
+			r = sys_call(SYS_madvise, ring + from, to - from, MADV_POPULATE_WRITE);
+		while (r == -EINTR || r == -EAGAIN);
 	if (r == 0 || r == -EINVAL) {
 		stat_add(STAT_net_ring_pages, to - from);
 		return true;

@@ -3,6 +3,8 @@
  *   diff_fuzz step   --seeds A:B [--preload LIB] [--side both|client|server] [--ops N] [--jobs N]
  *   diff_fuzz stream --seeds A:B [--preload LIB] [--side ...] [--mib N]
  *   diff_fuzz race   --seeds A:B [--preload LIB] [--side ...] [--rounds N]
+ *   diff_fuzz burst  --seeds A:B [--preload LIB] [--side ...] [--rounds N]
+ *   diff_fuzz walk   --seeds A:B [--preload LIB] [--side ...] [--rounds N] [--stride N]
  *
  * Without --preload the bare run is compared with a second bare run, which shows that whatever
  * differs later is the library's doing. Exit status: 0 no difference, 1 differences, 2 usage. */
@@ -19,7 +21,7 @@
 struct options {
 	unsigned long first, last;
 	const char *preload[2];
-	int ops, jobs, mib, rounds, show;
+	int ops, jobs, mib, rounds, stride, show;
 	const char *out;
 };
 
@@ -99,12 +101,22 @@ static int step_seed(const struct options *o, unsigned long seed)
 
 static int stream_seed(const struct options *o, unsigned long seed)
 {
-	return ends_run("stream-end", seed, o->mib, o->preload);
+	return ends_run("stream-end", seed, o->mib, 0, o->preload);
 }
 
 static int race_seed(const struct options *o, unsigned long seed)
 {
-	return ends_run("race-end", seed, o->rounds, o->preload);
+	return ends_run("race-end", seed, o->rounds, 0, o->preload);
+}
+
+static int burst_seed(const struct options *o, unsigned long seed)
+{
+	return ends_run("burst-end", seed, o->rounds, 1, o->preload);
+}
+
+static int walk_seed(const struct options *o, unsigned long seed)
+{
+	return walk_run(seed, o->rounds, o->stride, o->preload);
 }
 
 typedef int seed_fn(const struct options *, unsigned long);
@@ -166,6 +178,8 @@ static int parse(struct options *o, int argc, char **argv)
 			o->mib = atoi(v);
 		} else if (!strcmp(argv[i], "--rounds")) {
 			o->rounds = atoi(v);
+		} else if (!strcmp(argv[i], "--stride")) {
+			o->stride = atoi(v);
 		} else if (!strcmp(argv[i], "--out")) {
 			o->out = v;
 		} else if (!strcmp(argv[i], "--show")) {
@@ -190,7 +204,7 @@ static void raise_limit(void)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .last = 20, .ops = 60, .jobs = 1, .mib = 8, .rounds = 20000 };
+	struct options o = { .last = 20, .ops = 60, .jobs = 1, .mib = 8, .rounds = 20000, .stride = 1 };
 	const char *what = argc > 1 ? argv[1] : "";
 
 	if (!strcmp(what, "worker"))
@@ -201,6 +215,10 @@ int main(int argc, char **argv)
 		return stream_end(argc - 1, argv + 1);
 	if (!strcmp(what, "race-end"))
 		return race_end(argc - 1, argv + 1);
+	if (!strcmp(what, "burst-end"))
+		return burst_end(argc - 1, argv + 1);
+	if (!strcmp(what, "walk-end"))
+		return walk_end(argc - 1, argv + 1);
 	raise_limit();
 	if (parse(&o, argc - 2, argv + 2)) {
 		fprintf(stderr, "see the head of diff_fuzz.c\n");
@@ -212,5 +230,9 @@ int main(int argc, char **argv)
 		return run_jobs(&o, stream_seed);
 	if (!strcmp(what, "race"))
 		return run_jobs(&o, race_seed);
+	if (!strcmp(what, "burst"))
+		return run_jobs(&o, burst_seed);
+	if (!strcmp(what, "walk"))
+		return run_jobs(&o, walk_seed);
 	return 2;
 }

@@ -8,39 +8,19 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "calls.h"
-#include "stream.h"
+#include "race.h"
 
-enum style { RECV, POLL, SELECT, EPOLL, EPOLL_ET, EPOLL_ONESHOT, NESTED, STYLES };
+enum { MESSAGE_MOST = 300000 };
 
-struct racer {
-	int fd, role, style, ep, outer;
-	long spin_ns;
-	struct rng rng;
-	uint64_t out, in, key;
-	struct board *board;
-};
-
-static void give_up(struct racer *r, const char *what)
+void racer_fail(struct racer *r, const char *what)
 {
 	if (!atomic_exchange(&r->board->failed, 1))
 		snprintf(r->board->message, sizeof(r->board->message), "%s: end %d at %lu errno %s", what,
 			r->role, (unsigned long)r->in, strerror(errno));
 	exit(1);
-}
-
-/* Busy, as a program that computes is: a nap would always be longer than a spin. */
-static void stay_busy(long ns)
-{
-	struct timespec a, b;
-
-	clock_gettime(CLOCK_MONOTONIC, &a);
-	do
-		clock_gettime(CLOCK_MONOTONIC, &b);
-	while ((b.tv_sec - a.tv_sec) * 1000000000L + b.tv_nsec - a.tv_nsec < ns);
 }
 
 /* Mostly none, or spinning would not pay and be given up; else until about the moment at which the
@@ -52,11 +32,14 @@ static void think(struct racer *r)
 	stay_busy(r->spin_ns - 1000 + (long)rng_below(&r->rng, 3000));
 }
 
+/* A stream in a set is polled by waits on the set only: the other styles have none. */
 static void open_sets(struct racer *r)
 {
 	static const unsigned flags[STYLES] = { [EPOLL_ET] = EPOLLET, [EPOLL_ONESHOT] = EPOLLONESHOT };
 	struct epoll_event ev = { .events = EPOLLIN | flags[r->style] };
 
+	if (r->style < EPOLL)
+		return;
 	r->ep = epoll_create1(EPOLL_CLOEXEC);
 	epoll_ctl(r->ep, EPOLL_CTL_ADD, r->fd, &ev);
 	if (r->style == NESTED) {
@@ -71,6 +54,10 @@ static void wait_input(struct racer *r)
 	short got;
 
 	switch (r->style) {
+	case RECV:
+	case BUSY:
+	case STYLES:
+		break;
 	case POLL:
 	case SELECT:
 		call_wait(r->style == POLL ? W_POLL : W_SELECT, r->fd, POLLIN, -1, &got);
@@ -88,39 +75,48 @@ static void wait_input(struct racer *r)
 	}
 }
 
-static void receive(struct racer *r, size_t n)
+void racer_receive(struct racer *r, size_t n)
 {
-	static char buf[300000];
-
 	for (size_t done = 0; done < n;) {
-		ssize_t k = recv(r->fd, buf, n - done, r->style == RECV ? 0 : MSG_DONTWAIT);
+		ssize_t k = recv(r->fd, r->buf, n - done, r->style == RECV ? 0 : MSG_DONTWAIT);
 
 		if (k < 0 && errno == EAGAIN) {
 			wait_input(r);
 			continue;
 		}
 		if (k <= 0)
-			give_up(r, "recv");
-		if (pattern_check(buf, k, r->key, r->in) >= 0)
-			give_up(r, "wrong bytes");
+			racer_fail(r, "recv");
+		if (pattern_check(r->buf, k, r->key, r->in) >= 0)
+			racer_fail(r, "wrong bytes");
 		done += k;
 		r->in += k;
 	}
 }
 
-static void transmit(struct racer *r, size_t n)
+void racer_send(struct racer *r, const char *p, size_t n)
 {
-	static char buf[300000];
-
-	pattern_fill(buf, n, r->key, r->out);
 	for (size_t done = 0; done < n;) {
-		ssize_t k = send(r->fd, buf + done, n - done, MSG_NOSIGNAL);
+		ssize_t k = send(r->fd, p + done, n - done, MSG_NOSIGNAL);
 
 		if (k <= 0)
-			give_up(r, "send");
+			racer_fail(r, "send");
 		done += k;
 	}
 	r->out += n;
+}
+
+void racer_transmit(struct racer *r, size_t n)
+{
+	pattern_fill(r->buf, n, r->key, r->out);
+	racer_send(r, r->buf, n);
+}
+
+void racer_open(struct racer *r, int role, uint64_t seed, enum style style, size_t most)
+{
+	*r = (struct racer){ .role = role, .board = board_open(), .key = seed, .style = style,
+		.buf = malloc(most) };
+	r->fd = role ? accept(board_listen(r->board), NULL, NULL) : board_connect(r->board, 0);
+	open_sets(r);
 }
 
 /* Both ends draw the sizes from the same numbers. */
@@ -130,7 +126,7 @@ static size_t message_size(struct rng *common)
 
 	if (kind < 80)
 		return 1 + rng_below(common, 200);
-	return kind < 98 ? 1 + rng_below(common, 20000) : 1 + rng_below(common, 300000);
+	return kind < 98 ? 1 + rng_below(common, 20000) : 1 + rng_below(common, MESSAGE_MOST);
 }
 
 int race_end(int argc, char **argv)
@@ -138,21 +134,19 @@ int race_end(int argc, char **argv)
 	int role = argc > 1 ? atoi(argv[1]) : 0, rounds = argc > 3 ? atoi(argv[3]) : 0;
 	uint64_t seed = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
 	struct rng common = { mix64(seed * 3) };
-	struct racer r = { .role = role, .board = board_open(), .key = seed,
-		.rng = { mix64(seed * 2 + role) } };
+	struct racer r;
 
-	r.fd = role ? accept(board_listen(r.board), NULL, NULL) : board_connect(r.board, 0);
-	r.style = (seed + role * (seed / STYLES)) % STYLES;
+	racer_open(&r, role, seed, (seed + role * (seed / STYLES)) % STYLES, MESSAGE_MOST);
+	r.rng.s = mix64(seed * 2 + role);
 	r.spin_ns = getenv("DLACCEL_SPIN") ? atol(getenv("DLACCEL_SPIN")) * 1000 : 50000;
-	open_sets(&r);
 	for (int i = 0; i < rounds; i++) {
 		size_t n = message_size(&common);
 
 		if ((i + role) % 2) {
-			receive(&r, n);
+			racer_receive(&r, n);
 		} else {
 			think(&r);
-			transmit(&r, n);
+			racer_transmit(&r, n);
 		}
 		atomic_fetch_add(&r.board->moved, 1);
 		atomic_store(&r.board->sent[role][0], r.out);

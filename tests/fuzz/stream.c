@@ -265,6 +265,16 @@ static void start_signals(struct rng *r)
 		setitimer(ITIMER_REAL, &it, NULL);
 }
 
+void stay_busy(long ns)
+{
+	struct timespec a, b;
+
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	do
+		clock_gettime(CLOCK_MONOTONIC, &b);
+	while ((b.tv_sec - a.tv_sec) * 1000000000L + b.tv_nsec - a.tv_nsec < ns);
+}
+
 int board_listen(struct board *b)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -345,9 +355,10 @@ void vary_settings(uint64_t seed)
 
 	setenv("DLACCEL_NET_RING", rings[mix64(seed + 1) % 4], 0);
 	setenv("DLACCEL_SPIN", spins[mix64(seed + 2) % 4], 0);
+	setenv("DLACCEL_BLOCK_ALWAYS", mix64(seed + 3) % 4 ? "1" : "0", 0);
 }
 
-static pid_t start_end(const char *what, int role, uint64_t seed, int amount, int board_fd,
+pid_t end_start(const char *what, int role, uint64_t seed, int amount, int board_fd,
 	const char *preload)
 {
 	char self[4096], srole[8], sseed[24], samount[16];
@@ -371,8 +382,20 @@ static pid_t start_end(const char *what, int role, uint64_t seed, int amount, in
 	_exit(127);
 }
 
+/* Each end stops now and then, wherever it is, for about as long as a spin or a claim; seldom for so
+ * long that the other one no longer waits for it. */
+static void jolt(const pid_t pids[2], struct rng *r)
+{
+	pid_t group = -pids[rng_below(r, 2)];
+
+	kill(group, SIGSTOP);
+	usleep(rng_below(r, 100) ? rng_below(r, 400) : 120000);
+	kill(group, SIGCONT);
+	usleep(rng_below(r, 200));
+}
+
 /* Waits for both, as long as bytes move. */
-static int watch(struct board *b, const pid_t pids[2], int status[2])
+static int watch(struct board *b, const pid_t pids[2], int status[2], struct rng *jolts)
 {
 	uint64_t last = 0;
 	int quiet_ms = 0, left = 2;
@@ -385,7 +408,9 @@ static int watch(struct board *b, const pid_t pids[2], int status[2])
 		for (int i = 0; i < 2; i++)
 			if (status[i] < 0 && waitpid(pids[i], &status[i], WNOHANG) == pids[i])
 				left--;
-		usleep(2000);
+		for (int i = 0; jolts && left == 2 && i < 4; i++)
+			jolt(pids, jolts);
+		usleep(jolts ? 0 : 2000);
 		/* One end gave up: the other one need not wait for it. */
 		if (b->failed && left == 1)
 			quiet_ms += 500;
@@ -406,8 +431,9 @@ static void print_board(uint64_t seed, const struct board *b, const int status[2
 	fflush(stdout);
 }
 
-int ends_run(const char *what, uint64_t seed, int amount, const char *const preload[2])
+int ends_run(const char *what, uint64_t seed, int amount, int jolts, const char *const preload[2])
 {
+	struct rng stops = { mix64(seed * 5) };
 	int fd = memfd_create("board", MFD_CLOEXEC), status[2] = { -1, -1 }, left;
 	struct board *b;
 	pid_t pids[2];
@@ -416,8 +442,8 @@ int ends_run(const char *what, uint64_t seed, int amount, const char *const prel
 		return 1;
 	b = mmap(NULL, sizeof(*b), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	for (int i = 0; i < 2; i++)
-		pids[i] = start_end(what, i, seed, amount, fd, preload[i]);
-	left = watch(b, pids, status);
+		pids[i] = end_start(what, i, seed, amount, fd, preload[i]);
+	left = watch(b, pids, status, jolts ? &stops : NULL);
 	if (left || status[0] || status[1])
 		print_board(seed, b, status, left);
 	/* A stuck end is left as it stands where someone asked to look at it. */

@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define BOARD_CONNS 4
 #define BOARD_FD 300
@@ -25,10 +26,14 @@ struct board {
 struct board *board_open(void);
 int board_listen(struct board *b);
 int board_connect(struct board *b, int small);
+/* Busy, as a program that computes is: a nap would always be longer than a spin. */
+void stay_busy(long ns);
 
-/* Starts this program as `what role seed amount` for both roles. 0 if all went well, else 1 and a
- * message on stdout. */
-int ends_run(const char *what, uint64_t seed, int amount, const char *const preload[2]);
+/* Starts this program as `what role seed amount` for both roles, with `jolts` stopping and continuing
+ * them all the time. 0 if all went well, else 1 and a message on stdout. */
+int ends_run(const char *what, uint64_t seed, int amount, int jolts, const char *const preload[2]);
+/* One of them, with the board as descriptor BOARD_FD. */
+pid_t end_start(const char *what, int role, uint64_t seed, int amount, int board_fd, const char *preload);
 
 /* In the environment of an end about to start: sizes and times of the library that make its rarer
  * paths common, the same for both ends. What the caller has set stays. */
@@ -36,5 +41,10 @@ void vary_settings(uint64_t seed);
 
 int stream_end(int argc, char **argv);
 int race_end(int argc, char **argv);
+int burst_end(int argc, char **argv);
+
+/* walk.c: up to `most` instructions, `stride` apart. */
+int walk_run(uint64_t seed, int most, int stride, const char *const preload[2]);
+int walk_end(int argc, char **argv);
 
 #endif

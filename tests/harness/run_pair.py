@@ -149,7 +149,7 @@ class Run:
             env[key] = value
         preload = list(filter(None, [self.args.beside]))
         if role in self.preloaded:
-            preload.insert(0, self.args.lib)
+            preload.insert(0, self.args.client_lib if role == "client" else self.args.lib)
             env["DLACCEL_DIR"] = stats_dir
             env.setdefault("DLACCEL_NET_THRESHOLD", "1")
         if preload:
@@ -295,6 +295,7 @@ def parse():
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--lib", help="libdlaccel.so")
+    p.add_argument("--client-lib", help="another one for the client")
     p.add_argument("--beside", help="another library preloaded in all runs, after ours")
     p.add_argument("--variants", default="both,server,client")
     p.add_argument("--solo", action="store_true", help="both ends are one process")
@@ -318,6 +319,7 @@ def parse():
     args.program = [os.path.abspath(a) if os.path.exists(a) else a for a in args.program]
     if args.lib:
         args.lib = os.path.abspath(args.lib)
+    args.client_lib = os.path.abspath(args.client_lib) if args.client_lib else args.lib
     return args
 
 
