@@ -20,6 +20,14 @@
 	CALL(cuModuleGetFunction, (CUfunction * ret_f, void *module, const char *name))            \
 	CALL(cuMemFree_v2, (CUdeviceptr p))                                                        \
 	CALL(cuMemFreeHost, (void *p))                                                             \
+	CALL(cuMemFreeAsync, (CUdeviceptr p, CUstream s))                                          \
+	CALL(cuMemAddressReserve, (CUdeviceptr * ret_p, size_t n, size_t align, CUdeviceptr hint,  \
+					  uint64_t flags))                                         \
+	CALL(cuMemMap, (CUdeviceptr p, size_t n, size_t offset, uint64_t handle, uint64_t flags))  \
+	CALL(cuMemSetAccess, (CUdeviceptr p, size_t n, const void *desc, size_t count))            \
+	CALL(cuMemUnmap, (CUdeviceptr p, size_t n))                                                \
+	CALL(cuMemRelease, (uint64_t handle))                                                      \
+	CALL(cuMemAddressFree, (CUdeviceptr p, size_t n))                                          \
 	CALL(cuMemcpyDtoH_v2, (void *to, CUdeviceptr from, size_t n))                              \
 	CALL(cuMemcpyHtoD_v2, (CUdeviceptr to, const void *from, size_t n))                        \
 	CALL(cuStreamCreate, (CUstream * ret_s, unsigned flags))                                   \

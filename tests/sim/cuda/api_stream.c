@@ -5,6 +5,29 @@
 #include "api.h"
 #include "printf.h"
 
+static pthread_key_t thread_end;
+static pthread_once_t thread_end_once = PTHREAD_ONCE_INIT;
+
+/* A thread's own streams go with it; what is queued in them still runs. */
+static void thread_ends(void *own)
+{
+	struct tls *t = own;
+
+	lock();
+	for (int i = 0; i < t->nown; i++) {
+		if (!handle_is(t->own[i].s, H_STREAM))
+			continue;
+		handle_remove(t->own[i].s);
+		stream_destroy(t->own[i].s);
+	}
+	unlock();
+}
+
+static void make_thread_end(void)
+{
+	pthread_key_create(&thread_end, thread_ends);
+}
+
 static struct stream *per_thread_stream(struct ctx *ctx)
 {
 	struct stream *s;
@@ -15,6 +38,8 @@ static struct stream *per_thread_stream(struct ctx *ctx)
 	s = stream_create(ctx, 0, 0);
 	s->per_thread = true;
 	handle_add(s, H_STREAM);
+	pthread_once(&thread_end_once, make_thread_end);
+	pthread_setspecific(thread_end, &tls);
 	tls.own[tls.nown % 16].ctx = ctx;
 	tls.own[tls.nown % 16].s = s;
 	if (tls.nown < 15)

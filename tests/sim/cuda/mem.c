@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #define ARENA_SIZE (UINT64_C(1) << 40)
+#define ARENA_LEAST (UINT64_C(1) << 34)
 #define GRAIN UINT64_C(512)
 
 struct hole {
@@ -37,20 +38,32 @@ static void *grow(void *p, size_t n, size_t *cap, size_t elem)
 	return p;
 }
 
+/* Address space alone. A sanitizer leaves little of it, elsewhere each time. */
+static void *reserve(uint64_t *size)
+{
+	void *p = MAP_FAILED;
+
+	for (; p == MAP_FAILED && *size >= ARENA_LEAST; *size /= 2)
+		p = mmap(NULL, *size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	*size *= 2;
+	return p;
+}
+
 int mem_init(uint64_t capacity)
 {
+	uint64_t size = ARENA_SIZE;
 	void *p;
 
 	if (mem.arena)
 		return 0;
-	p = mmap(NULL, ARENA_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	p = reserve(&size);
 	if (p == MAP_FAILED)
 		return -errno;
 	/* As the driver does, hand out addresses on 2 MiB boundaries first. */
 	mem.arena = ((uint64_t)(uintptr_t)p + (2 << 20) - 1) & ~(uint64_t)((2 << 20) - 1);
 	mem.capacity = capacity;
 	mem.holes = grow(NULL, 0, &mem.capholes, sizeof(*mem.holes));
-	mem.holes[mem.nholes++] = (struct hole){mem.arena, ARENA_SIZE - (4 << 20)};
+	mem.holes[mem.nholes++] = (struct hole){mem.arena, size - (4 << 20)};
 	return 0;
 }
 
