@@ -18,6 +18,7 @@
 #include <pthread.h>
 
 struct ibv_qp;
+struct ibv_context;
 struct rdma_cm_id;
 struct meeting;
 struct device;
@@ -47,7 +48,7 @@ struct link {
 	uint32_t peer_rkey;
 
 	alignas(64) _Atomic int sq_lock;
-	uint64_t posted, unsignalled, writes; /* work requests */
+	uint64_t posted, unsignalled; /* work requests */
 	_Atomic uint64_t acked;       /* of these, known to be done */
 	_Atomic uint64_t completed;   /* or known to have failed */
 
@@ -60,9 +61,8 @@ struct link {
 	_Atomic uint64_t done_at;      /* CONTROL_DONE */
 	_Atomic uint32_t done_id;
 
-	/* receiving: side->c; `arrived` by completions and frames */
+	/* receiving: side->c; records from `arrived` on are not there, whatever lies in the memory */
 	alignas(64) _Atomic uint64_t arrived;
-	uint64_t immediates; /* under cq_lock */
 	uint64_t ring_r, told;
 	_Atomic uint32_t withdrawn;    /* block id that the peer takes back */
 	_Atomic bool broken;           /* the peer said what cannot be */
@@ -119,7 +119,8 @@ bool verbs_is_ours(void);
 /* A fork's child: the parent takes the link down before anything goes on. */
 void link_leave_to_parent(struct link *l);
 int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, struct link **ret_link);
-/* Thread only; the id is the caller's to destroy. */
+/* Thread only; the id is the caller's to destroy.  let_go: the device's part, the memory stays. */
+void link_let_go(struct link *l);
 void link_destroy(struct link *l);
 /* What a process that has no device may do. */
 void link_unmap(struct link *l);
@@ -128,10 +129,10 @@ void link_arrived(struct link *l, uint64_t ring);
 /* From here on neither end's device touches the other's memory over it. */
 void link_fail(struct link *l, enum stat_id why);
 /*
- * A range of the ring, of bytes that lie at the same place in `staging`; `covers`: by how much the ring's
- * end moves; `last` of a row: its completion will be waited for.  -errno.
+ * A range of the ring, of bytes that lie at the same place in `staging`; `last` of a
+ * row: its completion will be waited for.  -errno.
  */
-int link_write(struct link *l, uint64_t pos, size_t n, uint32_t covers, bool last, uint64_t *ret_seq);
+int link_write(struct link *l, uint64_t pos, size_t n, bool last, uint64_t *ret_seq);
 int link_read(struct link *l, void *to, uint32_t lkey, uint64_t from, uint32_t rkey, size_t n, uint64_t *ret_seq);
 int link_control(struct link *l, const struct control *c);
 int link_introduce(struct link *l, const struct intro *i);
@@ -144,6 +145,7 @@ void link_poll(struct link *l);
 /* ---- devices (thread only, but for device_poll) */
 struct device *device_of(struct rdma_cm_id *id);
 struct device *device_next(struct device *d); /* NULL: the first */
+void device_close(struct ibv_context *context);
 int device_completion_fd(struct device *d);
 int device_async_fd(struct device *d);
 void device_completions(struct device *d);

@@ -10,7 +10,6 @@
 #include "verbs.h"
 #include "verbs_api.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -19,7 +18,6 @@
 
 enum {
 	SQ_DEPTH = 256, SIGNAL_EVERY = 16,
-	SOLICIT_EVERY = 16, /* writes: the peer's thread empties its completion queue if nobody else does */
 	SRQ_DEPTH = 1024, SLOT = 128,
 	CQ_DEPTH = 8192,
 	INLINE_MOST = 128,
@@ -174,6 +172,29 @@ struct device *device_next(struct device *d)
 	return d;
 }
 
+/* Everything of ours on it; the library's own part goes with its last id. */
+void device_close(struct ibv_context *context)
+{
+	struct device *d = devices;
+
+	while (d && (d->context != context || d->gone))
+		d = d->next;
+	if (!d)
+		return;
+	log_info("RDMA device %s is given back", verbs.ibv_get_device_name(context->device));
+	d->gone = true;
+	lock(&d->cq_lock);
+	memreg_destroy(d->memreg);
+	verbs.ibv_destroy_srq(d->srq);
+	verbs.ibv_destroy_cq(d->cq);
+	verbs.ibv_dereg_mr(d->slots_mr);
+	verbs.ibv_dealloc_pd(d->pd);
+	d->cq = NULL;
+	d->memreg = NULL;
+	unlock(&d->cq_lock);
+	verbs.ibv_destroy_comp_channel(d->channel);
+}
+
 int device_completion_fd(struct device *d)
 {
 	return d->channel->fd;
@@ -214,8 +235,6 @@ void device_async(struct device *d)
 	log_info("RDMA device %s: %s", verbs.ibv_get_device_name(d->context->device), verbs.ibv_event_type_str(type));
 	if (type == IBV_EVENT_PORT_ERR || type == IBV_EVENT_DEVICE_FATAL)
 		device_each_link(d, port_failed);
-	if (type == IBV_EVENT_DEVICE_FATAL)
-		d->gone = true;
 }
 
 /* ---- what completions tell */
@@ -275,14 +294,8 @@ static void note_received(struct device *d, struct link *l, const struct ibv_wc 
 {
 	uint64_t i = wc->wr_id & ~RECEIVE;
 
-	if (l && wc->status == IBV_WC_SUCCESS) {
-		if (wc->opcode == IBV_WC_RECV_RDMA_WITH_IMM) {
-			l->immediates += ntohl(wc->imm_data);
-			link_arrived(l, l->immediates);
-		} else {
-			note_message(l, d->slots[i], wc->byte_len);
-		}
-	}
+	if (l && wc->status == IBV_WC_SUCCESS)
+		note_message(l, d->slots[i], wc->byte_len);
 	give_slot(d, i);
 }
 
@@ -329,7 +342,7 @@ void device_poll(struct device *d)
 
 	section_enter();
 	if (!atomic_exchange_explicit(&d->cq_lock, 1, memory_order_acquire)) {
-		while ((n = ibv_poll_cq(d->cq, 32, wc)) > 0)
+		while (d->cq && (n = ibv_poll_cq(d->cq, 32, wc)) > 0)
 			for (int i = 0; i < n; i++)
 				news |= note(d, &wc[i]);
 		atomic_store_explicit(&d->cq_lock, 0, memory_order_release);
@@ -444,12 +457,24 @@ int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, stru
 	return 0;
 }
 
-/* The caller destroys the id. */
-void link_destroy(struct link *l)
+void link_let_go(struct link *l)
 {
+	link_fail(l, FALLBACK_RDMA_REMOVED);
+	device_poll(l->device); /* what has arrived is there to be read without it */
 	delist(l->device, l);
+	lock(&l->sq_lock);
+	struct ibv_qp *qp = l->qp;
+	l->qp = NULL;
+	unlock(&l->sq_lock);
+	if (!qp)
+		return;
 	verbs.rdma_destroy_qp(l->id);
 	verbs.ibv_dereg_mr(l->memory);
+}
+
+void link_destroy(struct link *l)
+{
+	link_let_go(l);
 	link_unmap(l);
 }
 
@@ -462,7 +487,10 @@ void link_fail(struct link *l, enum stat_id why)
 		return;
 	if (why)
 		fallback(why);
-	verbs.ibv_modify_qp(l->qp, &attr, IBV_QP_STATE);
+	lock(&l->sq_lock);
+	if (l->qp)
+		verbs.ibv_modify_qp(l->qp, &attr, IBV_QP_STATE);
+	unlock(&l->sq_lock);
 }
 
 void link_leave_to_parent(struct link *l)
@@ -486,7 +514,7 @@ static int post(struct link *l, struct ibv_send_wr *wr, bool signalled, uint64_t
 	if (!verbs_is_ours() || load_acq(l->state) == LINK_DOWN)
 		return -ENOTCONN;
 	lock(&l->sq_lock);
-	if (l->posted - load_acq(l->acked) < SQ_DEPTH - 1) {
+	if (l->qp && l->posted - load_acq(l->acked) < SQ_DEPTH - 1) {
 		wr->wr_id = l->posted + 1;
 		if (signalled || l->unsignalled + 1 >= SIGNAL_EVERY)
 			wr->send_flags |= IBV_SEND_SIGNALED;
@@ -515,12 +543,11 @@ static int post_patiently(struct link *l, struct ibv_send_wr *wr, bool signalled
 	return r;
 }
 
-int link_write(struct link *l, uint64_t pos, size_t n, uint32_t covers, bool last, uint64_t *ret_seq)
+int link_write(struct link *l, uint64_t pos, size_t n, bool last, uint64_t *ret_seq)
 {
 	struct ibv_sge sge = { (uintptr_t)l->staging + pos % l->ring_bytes, (uint32_t)n, l->lkey };
 	struct ibv_send_wr wr = {
-		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE_WITH_IMM, .imm_data = htonl(covers),
-		.send_flags = ++l->writes % SOLICIT_EVERY ? 0 : IBV_SEND_SOLICITED,
+		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE,
 		.wr.rdma = { l->peer_ring + pos % l->ring_bytes, l->peer_rkey },
 	};
 

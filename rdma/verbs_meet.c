@@ -35,7 +35,9 @@ struct meeting {
 };
 
 static _Atomic(struct meeting *) fresh;
-static struct meeting *meetings; /* thread only */
+/* Thread only. */
+static struct meeting *meetings;
+static struct ibv_context *removed; /* the kernel waits for us to let go of this device */
 
 /* ---- the program's part */
 
@@ -438,6 +440,7 @@ void meeting_event(const struct rdma_cm_event *e, struct rdma_cm_id *id)
 		break;
 	case RDMA_CM_EVENT_DEVICE_REMOVAL:
 		disconnected(m, FALLBACK_RDMA_REMOVED);
+		removed = id->verbs;
 		break;
 	default:
 		break;
@@ -455,12 +458,37 @@ static void drop(struct meeting *m)
 {
 	if (m->link) {
 		link_fail(m->link, 0);
-		verbs.rdma_disconnect(m->id);
+		if (m->id)
+			verbs.rdma_disconnect(m->id);
 		link_destroy(m->link);
 	}
 	drop_id(&m->id);
 	drop_id(&m->listener);
 	free(m);
+}
+
+static bool is_on(const struct rdma_cm_id *id, const struct ibv_context *device)
+{
+	return id && id->verbs == device;
+}
+
+static void let_go(struct meeting *m)
+{
+	if (m->link)
+		link_let_go(m->link);
+	drop_id(&m->id);
+	drop_id(&m->listener);
+	if (load_rlx(m->state) == MEET_BUSY)
+		come_to(m, MEET_NEVER);
+}
+
+static void leave_device(void)
+{
+	for (struct meeting *m = meetings; m; m = m->next)
+		if (is_on(m->id, removed) || is_on(m->listener, removed))
+			let_go(m);
+	device_close(removed);
+	removed = NULL;
 }
 
 /* False: the meeting is over. */
@@ -486,6 +514,8 @@ void meeting_steps(void)
 		m->next = meetings;
 		meetings = m;
 	}
+	if (removed)
+		leave_device();
 	for (struct meeting **p = &meetings; (m = *p);) {
 		if (step(m)) {
 			p = &m->next;

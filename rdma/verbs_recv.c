@@ -202,10 +202,14 @@ static long receive_into(struct receiving *w, size_t limit)
 	return k;
 }
 
+/* What has been looked at is there to be taken. */
 static void discard(struct receiving *w, size_t n)
 {
-	if (n)
-		sys_call(SYS_recvfrom, w->fd, 0, n, MSG_TRUNC | MSG_DONTWAIT, 0, 0);
+	for (long k; n; n -= (size_t)k) {
+		k = sys_call(SYS_recvfrom, w->fd, 0, n, MSG_TRUNC | MSG_DONTWAIT, 0, 0);
+		if (k <= 0)
+			return;
+	}
 }
 
 void verbs_propose(struct verbs_stream *vs, uint64_t at)
@@ -362,7 +366,7 @@ static size_t parse_window(struct receiving *w, const uint8_t *p, size_t n)
 		uint8_t head[sizeof(v->in.head)];
 		bool whole;
 		if (v->in.left) {
-			if (v->in.left > n - used && w->c.left > n - used)
+			if (v->in.at == load_rlx(v->rx_at) && v->in.left > n - used && w->c.left > n - used)
 				break;
 			size_t k = take_window(w, (const char *)p + used, n - used);
 			used += k;
@@ -626,7 +630,6 @@ static bool sleep_in_kernel(struct receiving *w, struct signal_mark mark, ssize_
 	w->fd = stream_fd(&w->vs->base, w->fd);
 	if (k > 0)
 		return false;
-	link_poll(w->vs->link); /* what was acknowledged before the end lies there */
 	*ret = k;
 	return !verbs_ring_has(w->vs);
 }
@@ -645,7 +648,6 @@ static ssize_t receive(struct receiving *w, struct signal_mark mark)
 		if (load_rlx(w->v->side.broken))
 			return answer(w, -ECONNRESET);
 		if (w->eof) {
-			link_poll(w->vs->link);
 			if (!verbs_ring_has(w->vs))
 				return answer(w, 0);
 			w->eof = false;

@@ -261,12 +261,11 @@ static size_t put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *po
 	return n;
 }
 
-/* What a record covers of the ring is the immediate of its write, the skipped end included. */
 static int write_record(struct link *l, uint64_t from, uint64_t to, bool last, uint64_t *ret_seq)
 {
 	uint64_t start = from + skip_to_start(l, from);
 
-	return link_write(l, start, to - start, (uint32_t)(to - from), last, ret_seq);
+	return link_write(l, start, to - start, last, ret_seq);
 }
 
 /* The peer sleeps in the kernel, or may: the ring holds the stream up to where we are. */

@@ -37,8 +37,7 @@ static_assert(sizeof(struct frame_block) == 24, "frame block");
 enum { MARK_BYTES = 16 };
 
 /*
- * ---- the ring, written by RDMA WRITE WITH IMMEDIATE; the immediate is how many ring bytes it covers.
- * A record is a head, its payload, and zeroes up to a multiple of 16.  It never wraps: where fewer than
+ * ---- the ring, written by RDMA WRITE.  What lies there counts once a head on TCP has said so.  A record is a head, its payload, and zeroes up to a multiple of 16.  It never wraps: where fewer than
  * RING_TAIL bytes are left before the ring's end, the next record lies at its start.
  */
 struct ring_head {

@@ -17,9 +17,9 @@ FEW = 'plain,writev,epoll_edge,peek,fionread,sendfile,fork,two_threads,both_ways
 WARM = ['large'] * 8    # meanwhile the library opens rdma-core, which takes seconds in emulation
 
 
-def counters(host, tool):
+def counters(host, tool, folder=COUNTERS):
     """One dictionary of the library's counters for each process that has left any."""
-    out = host.run(f'for f in {COUNTERS}/*.stats; do {tool} stats $f; done').out
+    out = host.run(f'for f in {folder}/*.stats; do {tool} stats $f; done').out
     found = []
     for line in out.splitlines():
         if line.startswith('pid '):
@@ -54,10 +54,11 @@ def body(args):
         print(f'ok {len(styles)} styles, {moved} bytes by RDMA in {packets} packets')
 
 
-parser = argparse.ArgumentParser()
-parser.add_argument('--preload', required=True)
-parser.add_argument('--tool', required=True)
-parser.add_argument('--styles', default=FEW)
-parser.add_argument('--bytes', type=int, default=1500000)
-arguments = parser.parse_args()
-vhost.main(lambda: body(arguments))
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--preload', required=True)
+    parser.add_argument('--tool', required=True)
+    parser.add_argument('--styles', default=FEW)
+    parser.add_argument('--bytes', type=int, default=1500000)
+    arguments = parser.parse_args()
+    vhost.main(lambda: body(arguments))
