@@ -43,7 +43,7 @@ struct link {
 	void *memory;                 /* struct ibv_mr of both rings */
 	uint32_t lkey, rkey;
 	uint64_t ring_bytes;          /* of each */
-	char *staging, *ring;         /* ours to send from; the peer's to write */
+	char *staging, *ring, *bounce; /* ours to send from; the peer's to write; ours to read blocks into */
 	uint64_t peer_ring;
 	uint32_t peer_rkey;
 
@@ -58,14 +58,17 @@ struct link {
 	_Atomic uint64_t peer_at;      /* stream offset */
 	_Atomic uint64_t peer_counted; /* 1 + CONTROL_COUNTED's offset; 0: not said */
 	_Atomic bool peer_inline;
-	_Atomic uint64_t done_at;      /* CONTROL_DONE */
+	_Atomic uint64_t done_bytes;   /* CONTROL_DONE */
 	_Atomic uint32_t done_id;
+	uint32_t block_id;             /* of the last block offered */
 
 	/* receiving: side->c; records from `arrived` on are not there, whatever lies in the memory */
 	alignas(64) _Atomic uint64_t arrived;
 	uint64_t ring_r, told;
 	_Atomic uint32_t withdrawn;    /* block id that the peer takes back */
 	_Atomic bool broken;           /* the peer said what cannot be */
+	_Atomic int reader_lock;       /* the thread and the stream's end: `reader` */
+	struct verbs_stream *reader;   /* who answers a withdrawal; NULL: nobody any more */
 	struct intro intro;            /* the peer's, once intro_here */
 	_Atomic bool intro_here;
 };
@@ -89,6 +92,14 @@ struct verbs_side {
 	uint32_t mark_seen;    /* bytes of it that have been taken out of TCP */
 	uint32_t spare_at, spare_end; /* these turned out to be payload: of mark[] */
 	_Atomic bool framed, peer_left;
+	struct {               /* the offered block whose head stands next in TCP; length 0: none */
+		uint64_t at, address, length, taken;
+		uint32_t rkey, id;
+		bool over;     /* taken back */
+	} block;
+	uint32_t finished;     /* the last block that was read to its end */
+	uint32_t answered;     /* the last block whose taking back was answered */
+	uint32_t bounce_at, bounce_end; /* bytes read from it that the program has not had */
 	uint8_t mark_in[MARK_BYTES], mark_out[MARK_BYTES];
 	_Atomic bool edge;
 };
@@ -124,6 +135,8 @@ void link_let_go(struct link *l);
 void link_destroy(struct link *l);
 /* What a process that has no device may do. */
 void link_unmap(struct link *l);
+enum { BOUNCE_BYTES = 65536 };
+
 /* The peer's records lie in the ring up to here. */
 void link_arrived(struct link *l, uint64_t ring);
 /* From here on neither end's device touches the other's memory over it. */
@@ -139,6 +152,8 @@ int link_introduce(struct link *l, const struct intro *i);
 int link_ping(struct link *l, uint64_t *ret_seq);
 /* Until it is acknowledged; false: the link is down. */
 bool link_wait(struct link *l, uint64_t seq);
+/* The same for a READ, which takes as long as its length takes. */
+bool link_wait_long(struct link *l, uint64_t seq);
 /* Takes in what has completed; whoever else is at it does it for us. */
 void link_poll(struct link *l);
 
@@ -152,7 +167,9 @@ void device_completions(struct device *d);
 void device_async(struct device *d);
 void device_poll(struct device *d);
 void device_each_link(struct device *d, void (*call)(struct link *l));
-struct memreg *device_memreg(struct device *d);
+/* A registration of the program's memory, for as long as the device stays; NULL: none to be had. */
+struct memreg_hold *device_register(struct device *d, const void *p, size_t n);
+void device_unregister(struct device *d, struct memreg_hold *h);
 
 /* ---- thread */
 int thread_start(void);

@@ -2,6 +2,7 @@
 #include "clock.h"
 #include "fdtable.h"
 #include "log.h"
+#include "memwatch.h"
 #include "process.h"
 #include "settings.h"
 #include "stats.h"
@@ -22,6 +23,7 @@ enum {
 	CQ_DEPTH = 8192,
 	INLINE_MOST = 128,
 	RING_BYTES = 262144,
+	LINK_BYTES = 2 * RING_BYTES + BOUNCE_BYTES,
 	HASH = 1024,
 	POLITE_US = 20, /* of polling; then the core is offered to others between looks */
 };
@@ -38,6 +40,7 @@ struct device {
 	char (*slots)[SLOT];
 	struct memreg *memreg;
 	bool gone;
+	_Atomic int users; /* of registrations */
 	_Atomic int cq_lock;
 	struct link *links[HASH]; /* by queue pair number; under cq_lock */
 };
@@ -147,6 +150,8 @@ static struct device *device_open(struct rdma_cm_id *id)
 		return d;
 	}
 	ibv_req_notify_cq(d->cq, 1);
+	if (memwatch_start())
+		log_info("RDMA: this kernel does not say when memory changes: each block is registered anew");
 	log_info("RDMA device %s is used", name);
 	return d;
 }
@@ -183,6 +188,9 @@ void device_close(struct ibv_context *context)
 		return;
 	log_info("RDMA device %s is given back", verbs.ibv_get_device_name(context->device));
 	d->gone = true;
+	full_fence();
+	while (atomic_load(&d->users)) /* their link is down already */
+		sched_yield();
 	lock(&d->cq_lock);
 	memreg_destroy(d->memreg);
 	verbs.ibv_destroy_srq(d->srq);
@@ -205,9 +213,21 @@ int device_async_fd(struct device *d)
 	return d->context->async_fd;
 }
 
-struct memreg *device_memreg(struct device *d)
+struct memreg_hold *device_register(struct device *d, const void *p, size_t n)
 {
-	return d->memreg;
+	struct memreg_hold *h;
+
+	atomic_fetch_add(&d->users, 1); /* device_close sets `gone`, then waits for these */
+	if (!signal_in_handler() && !d->gone && !memreg_get(d->memreg, p, n, &h))
+		return h;
+	atomic_fetch_sub(&d->users, 1);
+	return NULL;
+}
+
+void device_unregister(struct device *d, struct memreg_hold *h)
+{
+	memreg_put(d->memreg, h);
+	atomic_fetch_sub(&d->users, 1);
 }
 
 void device_each_link(struct device *d, void (*call)(struct link *l))
@@ -264,7 +284,7 @@ static void note_control(struct link *l, const struct control *c)
 		store_rel(l->peer_counted, c->at + 1);
 		break;
 	case CONTROL_DONE:
-		store_rlx(l->done_at, c->at);
+		store_rlx(l->done_bytes, c->ring);
 		store_rel(l->done_id, c->id);
 		break;
 	case CONTROL_WITHDRAW:
@@ -380,22 +400,23 @@ static size_t header_bytes(void)
 static int map_link(struct link **ret_link)
 {
 	size_t head = header_bytes();
-	struct link *l = mmap(NULL, head + 2 * RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct link *l = mmap(NULL, head + LINK_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (l == MAP_FAILED)
 		return -ENOMEM;
 	l->ring_bytes = RING_BYTES;
 	l->staging = (char *)l + head;
 	l->ring = l->staging + RING_BYTES;
-	stat_add(STAT_net_ring_pages, 2 * RING_BYTES);
+	l->bounce = l->ring + RING_BYTES;
+	stat_add(STAT_net_ring_pages, LINK_BYTES);
 	*ret_link = l;
 	return 0;
 }
 
 void link_unmap(struct link *l)
 {
-	stat_add(STAT_net_ring_pages, -(uint64_t)(2 * RING_BYTES));
-	munmap(l, header_bytes() + 2 * RING_BYTES);
+	stat_add(STAT_net_ring_pages, -(uint64_t)LINK_BYTES);
+	munmap(l, header_bytes() + LINK_BYTES);
 }
 
 static int make_qp(struct device *d, struct link *l, struct rdma_cm_id *id)
@@ -438,7 +459,7 @@ int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, stru
 
 	if (r)
 		return r;
-	struct ibv_mr *mr = verbs.ibv_reg_mr(d->pd, l->staging, 2 * RING_BYTES, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+	struct ibv_mr *mr = verbs.ibv_reg_mr(d->pd, l->staging, LINK_BYTES, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
 	r = mr ? make_qp(d, l, id) : -errno;
 	if (r) {
 		if (mr)
@@ -595,9 +616,9 @@ int link_ping(struct link *l, uint64_t *ret_seq)
 }
 
 
-bool link_wait(struct link *l, uint64_t seq)
+static bool wait_within(struct link *l, uint64_t seq, uint64_t limit)
 {
-	uint64_t start = clock_ticks(), limit = us_to_ticks(settings.rdma_dead);
+	uint64_t start = clock_ticks();
 
 	while ((int64_t)(seq - load_acq(l->acked)) > 0) {
 		link_poll(l);
@@ -614,4 +635,15 @@ bool link_wait(struct link *l, uint64_t seq)
 			cpu_relax();
 	}
 	return true;
+}
+
+bool link_wait(struct link *l, uint64_t seq)
+{
+	return wait_within(l, seq, us_to_ticks(settings.rdma_dead));
+}
+
+/* Retries end it if the peer's device is gone: no time-out of ours may, or a slow one would. */
+bool link_wait_long(struct link *l, uint64_t seq)
+{
+	return wait_within(l, seq, UINT64_MAX);
 }

@@ -50,7 +50,7 @@ enum { RING_ALIGN = 16, RING_TAIL = 64 };
 enum control_type {
 	CONTROL_STATE = 1,     /* the receiver has taken the ring up to `ring`, the stream up to `at` */
 	CONTROL_COUNTED = 2,   /* the receiver reads plain TCP up to `at` and looks for the mark there */
-	CONTROL_DONE = 3,      /* the receiver has read block `id` up to stream offset `at`, and will read no more */
+	CONTROL_DONE = 3,      /* the receiver has read `ring` bytes of block `id`, and will read no more of it */
 	CONTROL_WITHDRAW = 4,  /* the sender takes block `id` back: answer DONE at once */
 };
 

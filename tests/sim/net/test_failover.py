@@ -14,7 +14,7 @@ import vhost
 from test_rdma import counters
 
 COUNTERS = '/tmp/counters'
-SIZE = 20000000
+SIZE = 8000000
 STYLES = ('large', 'epoll_edge', 'both_ways', 'two_threads', 'dontwait')
 
 
@@ -56,7 +56,7 @@ def whole(a, b, seed, lib, tool):
     """The stream goes on and is the bare one's, byte for byte."""
     dice = random.Random(seed)
     fault, style = FAULTS[seed % len(FAULTS)], dice.choice(STYLES)
-    seconds, packets = dice.choice((1, 2)), dice.randrange(20, 600)
+    seconds, packets = dice.choice((1, 2)), dice.randrange(20, 300)
     bare = Talk(a, b, style, seed).results()
     talk = Talk(a, b, style, seed, lib)
     job = talk.after(packets, fault.format(seconds=seconds))

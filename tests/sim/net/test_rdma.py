@@ -49,6 +49,8 @@ def body(args):
             assert one['net.bytes_verbs'] == other['net.recv_verbs'] > 100000, ends
             assert one['net.upgraded.verbs'] >= len(styles) - 2, ends    # exec and the like stay plain
             assert 'net.violations' not in one and 'rdma.failovers' not in one, ends
+            assert one['rdma.bytes_direct'] > 100000, ends    # buffers of 1 MiB: read where they lie
+            assert one['rdma.registrations'] <= 2 * len(WARM + styles), ends
         moved = sum(c['net.bytes_verbs'] for c in ends)
         assert sum(packets) > moved / 9000, (packets, moved)    # a packet carries no more than the MTU
         print(f'ok {len(styles)} styles, {moved} bytes by RDMA in {packets} packets')
