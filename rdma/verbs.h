@@ -51,6 +51,7 @@ struct link {
 	uint64_t posted, unsignalled; /* work requests */
 	_Atomic uint64_t acked;       /* of these, known to be done */
 	_Atomic uint64_t completed;   /* or known to have failed */
+	_Atomic uint64_t ack_ticks;   /* how long an acknowledgement has taken lately */
 
 	/* sending: side->p; what completions tell */
 	alignas(64) uint64_t ring_w;

@@ -639,7 +639,11 @@ static bool wait_within(struct link *l, uint64_t seq, uint64_t limit)
 
 bool link_wait(struct link *l, uint64_t seq)
 {
-	return wait_within(l, seq, us_to_ticks(settings.rdma_dead));
+	uint64_t start = clock_ticks();
+	bool ok = wait_within(l, seq, us_to_ticks(settings.rdma_dead));
+
+	store_rlx(l->ack_ticks, (7 * load_rlx(l->ack_ticks) + clock_ticks() - start) / 8);
+	return ok;
 }
 
 /* Retries end it if the peer's device is gone: no time-out of ours may, or a slow one would. */

@@ -26,8 +26,9 @@ enum {
 	FRAME_MOST = 1 << 18, /* what a frame owes is filled by whatever the program sends next */
 	INLINE_IOV = 64,
 	BLOCK_LEAST = 65536, BLOCK_MOST = 1 << 30,
-	CLAIM_US = 4000,      /* a peer that reads has begun by then */
-	TIE_US = 300,
+	CLAIM_US = 4000, CLAIM_ACKS = 64, /* a peer that reads has begun by then: so long, and so many acknowledgements */
+	TIE_US = 300, TIE_ACKS = 16,
+	BACKOFF_MOST = 8,
 	ANSWER_BYTES_PER_US = 5,
 };
 
@@ -359,8 +360,8 @@ static void withdrawn(struct stream *s)
 {
 	stat_inc(STAT_net_withdrawn);
 	s->offer_backoff = s->offer_backoff ? s->offer_backoff * 2 : 1;
-	if (s->offer_backoff > 64)
-		s->offer_backoff = 64;
+	if (s->offer_backoff > BACKOFF_MOST)
+		s->offer_backoff = BACKOFF_MOST;
 	s->offer_skip = s->offer_backoff;
 }
 
@@ -385,7 +386,7 @@ static bool tie(struct sending *w)
 }
 
 /* False: the link is down.  The peer's device lives, since it acknowledges what we ask it now and then. */
-static bool wait_done(struct sending *w, uint32_t id, uint64_t limit_us, uint64_t tie_us)
+static bool wait_done(struct sending *w, uint32_t id, uint64_t limit, uint64_t tie_limit)
 {
 	struct link *l = w->vs->link;
 	uint64_t start = clock_ticks(), asked = start, seq = 0;
@@ -394,7 +395,7 @@ static bool wait_done(struct sending *w, uint32_t id, uint64_t limit_us, uint64_
 		uint64_t now = clock_ticks();
 		if (load_acq(l->state) == LINK_DOWN)
 			return false;
-		if (now - start > us_to_ticks(limit_us) || (now - start > us_to_ticks(tie_us) && tie(w)))
+		if (now - start > limit || (now - start > tie_limit && tie(w)))
 			return true;
 		if (now - asked > us_to_ticks(settings.rdma_dead / 2)) {
 			if (seq && !link_wait(l, seq))
@@ -413,11 +414,12 @@ static ssize_t block_outcome(struct sending *w, uint32_t id, size_t n)
 {
 	struct link *l = w->vs->link;
 	struct control c = { .type = CONTROL_WITHDRAW, .id = id };
+	uint64_t acks = load_rlx(l->ack_ticks);
 
-	if (wait_done(w, id, CLAIM_US, TIE_US) && load_acq(l->done_id) != id) {
+	if (wait_done(w, id, us_to_ticks(CLAIM_US) + CLAIM_ACKS * acks, us_to_ticks(TIE_US) + TIE_ACKS * acks) && load_acq(l->done_id) != id) {
 		while (link_control(l, &c) == -EAGAIN)
 			link_poll(l);
-		wait_done(w, id, 2 * settings.rdma_dead + n / ANSWER_BYTES_PER_US, UINT64_MAX >> 20);
+		wait_done(w, id, us_to_ticks(2 * settings.rdma_dead + n / ANSWER_BYTES_PER_US), UINT64_MAX);
 		if (load_acq(l->done_id) == id && load_rlx(l->done_bytes) < n)
 			withdrawn(&w->vs->base);
 	}

@@ -35,6 +35,8 @@ def body(args):
         styles = streams.all_styles(a) if styles == ['all'] else styles
         bare = streams.talk(a, b, styles, size=args.bytes, limit=200)
         assert not streams.complaint(*bare), streams.complaint(*bare)
+        said = a.run([args.tool, 'doctor', '--peer', b.addr], check=False).out
+        assert re.search(rf'^ok +peer +{b.addr} from {a.addr} by {a.netdev}: {a.rdma};', said, re.M), said
         a.run(f'mkdir -m 700 {COUNTERS}')
         before = a.counter('sent_pkts'), b.counter('sent_pkts')
         got = streams.talk(a, b, WARM + styles, size=args.bytes, limit=300, preload=(args.preload,) * 2,
