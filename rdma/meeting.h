@@ -13,5 +13,7 @@ bool verbs_may_meet(const struct tuple *t);
 int verbs_meet_open(const struct tuple *t, int role, struct meeting **ret_meeting);
 /* 0: *ret_stream, and the meeting is the stream's; -EAGAIN: not yet; -ENOENT: nobody there; -EPERM: never. */
 int verbs_meet_take(struct meeting *m, int role, struct stream **ret_stream);
+/* In the child of a fork: the device and all that watches for it are the parent's. */
+void verbs_after_fork(void);
 /* Gives up one that no stream has taken. */
 void verbs_meet_close(struct meeting *m);

@@ -18,6 +18,7 @@
 #include <pthread.h>
 
 struct ibv_qp;
+struct ibv_context;
 struct rdma_cm_id;
 struct meeting;
 struct device;
@@ -42,14 +43,15 @@ struct link {
 	void *memory;                 /* struct ibv_mr of both rings */
 	uint32_t lkey, rkey;
 	uint64_t ring_bytes;          /* of each */
-	char *staging, *ring;         /* ours to send from; the peer's to write */
+	char *staging, *ring, *bounce; /* ours to send from; the peer's to write; ours to read blocks into */
 	uint64_t peer_ring;
 	uint32_t peer_rkey;
 
 	alignas(64) _Atomic int sq_lock;
-	uint64_t posted, unsignalled, writes; /* work requests */
+	uint64_t posted, unsignalled; /* work requests */
 	_Atomic uint64_t acked;       /* of these, known to be done */
 	_Atomic uint64_t completed;   /* or known to have failed */
+	_Atomic uint64_t ack_ticks;   /* how long an acknowledgement has taken lately */
 
 	/* sending: side->p; what completions tell */
 	alignas(64) uint64_t ring_w;
@@ -57,15 +59,17 @@ struct link {
 	_Atomic uint64_t peer_at;      /* stream offset */
 	_Atomic uint64_t peer_counted; /* 1 + CONTROL_COUNTED's offset; 0: not said */
 	_Atomic bool peer_inline;
-	_Atomic uint64_t done_at;      /* CONTROL_DONE */
+	_Atomic uint64_t done_bytes;   /* CONTROL_DONE */
 	_Atomic uint32_t done_id;
+	uint32_t block_id;             /* of the last block offered */
 
-	/* receiving: side->c; `arrived` by completions and frames */
+	/* receiving: side->c; records from `arrived` on are not there, whatever lies in the memory */
 	alignas(64) _Atomic uint64_t arrived;
-	uint64_t immediates; /* under cq_lock */
 	uint64_t ring_r, told;
 	_Atomic uint32_t withdrawn;    /* block id that the peer takes back */
 	_Atomic bool broken;           /* the peer said what cannot be */
+	_Atomic int reader_lock;       /* the thread and the stream's end: `reader` */
+	struct verbs_stream *reader;   /* who answers a withdrawal; NULL: nobody any more */
 	struct intro intro;            /* the peer's, once intro_here */
 	_Atomic bool intro_here;
 };
@@ -89,6 +93,14 @@ struct verbs_side {
 	uint32_t mark_seen;    /* bytes of it that have been taken out of TCP */
 	uint32_t spare_at, spare_end; /* these turned out to be payload: of mark[] */
 	_Atomic bool framed, peer_left;
+	struct {               /* the offered block whose head stands next in TCP; length 0: none */
+		uint64_t at, address, length, taken;
+		uint32_t rkey, id;
+		bool over;     /* taken back */
+	} block;
+	uint32_t finished;     /* the last block that was read to its end */
+	uint32_t answered;     /* the last block whose taking back was answered */
+	uint32_t bounce_at, bounce_end; /* bytes read from it that the program has not had */
 	uint8_t mark_in[MARK_BYTES], mark_out[MARK_BYTES];
 	_Atomic bool edge;
 };
@@ -119,38 +131,46 @@ bool verbs_is_ours(void);
 /* A fork's child: the parent takes the link down before anything goes on. */
 void link_leave_to_parent(struct link *l);
 int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, struct link **ret_link);
-/* Thread only; the id is the caller's to destroy. */
+/* Thread only; the id is the caller's to destroy.  let_go: the device's part, the memory stays. */
+void link_let_go(struct link *l);
 void link_destroy(struct link *l);
 /* What a process that has no device may do. */
 void link_unmap(struct link *l);
+enum { BOUNCE_BYTES = 65536 };
+
 /* The peer's records lie in the ring up to here. */
 void link_arrived(struct link *l, uint64_t ring);
 /* From here on neither end's device touches the other's memory over it. */
 void link_fail(struct link *l, enum stat_id why);
 /*
- * A range of the ring, of bytes that lie at the same place in `staging`; `covers`: by how much the ring's
- * end moves; `last` of a row: its completion will be waited for.  -errno.
+ * A range of the ring, of bytes that lie at the same place in `staging`; `last` of a
+ * row: its completion will be waited for.  -errno.
  */
-int link_write(struct link *l, uint64_t pos, size_t n, uint32_t covers, bool last, uint64_t *ret_seq);
+int link_write(struct link *l, uint64_t pos, size_t n, bool last, uint64_t *ret_seq);
 int link_read(struct link *l, void *to, uint32_t lkey, uint64_t from, uint32_t rkey, size_t n, uint64_t *ret_seq);
 int link_control(struct link *l, const struct control *c);
 int link_introduce(struct link *l, const struct intro *i);
 int link_ping(struct link *l, uint64_t *ret_seq);
 /* Until it is acknowledged; false: the link is down. */
 bool link_wait(struct link *l, uint64_t seq);
+/* The same for a READ, which takes as long as its length takes. */
+bool link_wait_long(struct link *l, uint64_t seq);
 /* Takes in what has completed; whoever else is at it does it for us. */
 void link_poll(struct link *l);
 
 /* ---- devices (thread only, but for device_poll) */
 struct device *device_of(struct rdma_cm_id *id);
 struct device *device_next(struct device *d); /* NULL: the first */
+void device_close(struct ibv_context *context);
 int device_completion_fd(struct device *d);
 int device_async_fd(struct device *d);
 void device_completions(struct device *d);
 void device_async(struct device *d);
 void device_poll(struct device *d);
 void device_each_link(struct device *d, void (*call)(struct link *l));
-struct memreg *device_memreg(struct device *d);
+/* A registration of the program's memory, for as long as the device stays; NULL: none to be had. */
+struct memreg_hold *device_register(struct device *d, const void *p, size_t n);
+void device_unregister(struct device *d, struct memreg_hold *h);
 
 /* ---- thread */
 int thread_start(void);

@@ -1,5 +1,6 @@
 #include "verbs_api.h"
 #include "log.h"
+#include "stats.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -78,6 +79,7 @@ static int reg(void *pd, uintptr_t start, size_t len, int access, struct memreg_
 
 	if (!mr)
 		return -errno;
+	stat_inc(STAT_rdma_registrations);
 	*ret_key = (struct memreg_key){mr, mr->lkey, mr->rkey};
 	return 0;
 }

@@ -2,6 +2,7 @@
 #include "clock.h"
 #include "fdtable.h"
 #include "log.h"
+#include "memwatch.h"
 #include "process.h"
 #include "settings.h"
 #include "stats.h"
@@ -10,7 +11,6 @@
 #include "verbs.h"
 #include "verbs_api.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -19,11 +19,11 @@
 
 enum {
 	SQ_DEPTH = 256, SIGNAL_EVERY = 16,
-	SOLICIT_EVERY = 16, /* writes: the peer's thread empties its completion queue if nobody else does */
 	SRQ_DEPTH = 1024, SLOT = 128,
 	CQ_DEPTH = 8192,
 	INLINE_MOST = 128,
 	RING_BYTES = 262144,
+	LINK_BYTES = 2 * RING_BYTES + BOUNCE_BYTES,
 	HASH = 1024,
 	POLITE_US = 20, /* of polling; then the core is offered to others between looks */
 };
@@ -40,6 +40,7 @@ struct device {
 	char (*slots)[SLOT];
 	struct memreg *memreg;
 	bool gone;
+	_Atomic int users; /* of registrations */
 	_Atomic int cq_lock;
 	struct link *links[HASH]; /* by queue pair number; under cq_lock */
 };
@@ -149,6 +150,8 @@ static struct device *device_open(struct rdma_cm_id *id)
 		return d;
 	}
 	ibv_req_notify_cq(d->cq, 1);
+	if (memwatch_start())
+		log_info("RDMA: this kernel does not say when memory changes: each block is registered anew");
 	log_info("RDMA device %s is used", name);
 	return d;
 }
@@ -174,6 +177,32 @@ struct device *device_next(struct device *d)
 	return d;
 }
 
+/* Everything of ours on it; the library's own part goes with its last id. */
+void device_close(struct ibv_context *context)
+{
+	struct device *d = devices;
+
+	while (d && (d->context != context || d->gone))
+		d = d->next;
+	if (!d)
+		return;
+	log_info("RDMA device %s is given back", verbs.ibv_get_device_name(context->device));
+	d->gone = true;
+	full_fence();
+	while (atomic_load(&d->users)) /* their link is down already */
+		sched_yield();
+	lock(&d->cq_lock);
+	memreg_destroy(d->memreg);
+	verbs.ibv_destroy_srq(d->srq);
+	verbs.ibv_destroy_cq(d->cq);
+	verbs.ibv_dereg_mr(d->slots_mr);
+	verbs.ibv_dealloc_pd(d->pd);
+	d->cq = NULL;
+	d->memreg = NULL;
+	unlock(&d->cq_lock);
+	verbs.ibv_destroy_comp_channel(d->channel);
+}
+
 int device_completion_fd(struct device *d)
 {
 	return d->channel->fd;
@@ -184,9 +213,21 @@ int device_async_fd(struct device *d)
 	return d->context->async_fd;
 }
 
-struct memreg *device_memreg(struct device *d)
+struct memreg_hold *device_register(struct device *d, const void *p, size_t n)
 {
-	return d->memreg;
+	struct memreg_hold *h;
+
+	atomic_fetch_add(&d->users, 1); /* device_close sets `gone`, then waits for these */
+	if (!signal_in_handler() && !d->gone && !memreg_get(d->memreg, p, n, &h))
+		return h;
+	atomic_fetch_sub(&d->users, 1);
+	return NULL;
+}
+
+void device_unregister(struct device *d, struct memreg_hold *h)
+{
+	memreg_put(d->memreg, h);
+	atomic_fetch_sub(&d->users, 1);
 }
 
 void device_each_link(struct device *d, void (*call)(struct link *l))
@@ -214,8 +255,6 @@ void device_async(struct device *d)
 	log_info("RDMA device %s: %s", verbs.ibv_get_device_name(d->context->device), verbs.ibv_event_type_str(type));
 	if (type == IBV_EVENT_PORT_ERR || type == IBV_EVENT_DEVICE_FATAL)
 		device_each_link(d, port_failed);
-	if (type == IBV_EVENT_DEVICE_FATAL)
-		d->gone = true;
 }
 
 /* ---- what completions tell */
@@ -245,7 +284,7 @@ static void note_control(struct link *l, const struct control *c)
 		store_rel(l->peer_counted, c->at + 1);
 		break;
 	case CONTROL_DONE:
-		store_rlx(l->done_at, c->at);
+		store_rlx(l->done_bytes, c->ring);
 		store_rel(l->done_id, c->id);
 		break;
 	case CONTROL_WITHDRAW:
@@ -275,14 +314,8 @@ static void note_received(struct device *d, struct link *l, const struct ibv_wc 
 {
 	uint64_t i = wc->wr_id & ~RECEIVE;
 
-	if (l && wc->status == IBV_WC_SUCCESS) {
-		if (wc->opcode == IBV_WC_RECV_RDMA_WITH_IMM) {
-			l->immediates += ntohl(wc->imm_data);
-			link_arrived(l, l->immediates);
-		} else {
-			note_message(l, d->slots[i], wc->byte_len);
-		}
-	}
+	if (l && wc->status == IBV_WC_SUCCESS)
+		note_message(l, d->slots[i], wc->byte_len);
 	give_slot(d, i);
 }
 
@@ -329,7 +362,7 @@ void device_poll(struct device *d)
 
 	section_enter();
 	if (!atomic_exchange_explicit(&d->cq_lock, 1, memory_order_acquire)) {
-		while ((n = ibv_poll_cq(d->cq, 32, wc)) > 0)
+		while (d->cq && (n = ibv_poll_cq(d->cq, 32, wc)) > 0)
 			for (int i = 0; i < n; i++)
 				news |= note(d, &wc[i]);
 		atomic_store_explicit(&d->cq_lock, 0, memory_order_release);
@@ -367,22 +400,23 @@ static size_t header_bytes(void)
 static int map_link(struct link **ret_link)
 {
 	size_t head = header_bytes();
-	struct link *l = mmap(NULL, head + 2 * RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct link *l = mmap(NULL, head + LINK_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (l == MAP_FAILED)
 		return -ENOMEM;
 	l->ring_bytes = RING_BYTES;
 	l->staging = (char *)l + head;
 	l->ring = l->staging + RING_BYTES;
-	stat_add(STAT_net_ring_pages, 2 * RING_BYTES);
+	l->bounce = l->ring + RING_BYTES;
+	stat_add(STAT_net_ring_pages, LINK_BYTES);
 	*ret_link = l;
 	return 0;
 }
 
 void link_unmap(struct link *l)
 {
-	stat_add(STAT_net_ring_pages, -(uint64_t)(2 * RING_BYTES));
-	munmap(l, header_bytes() + 2 * RING_BYTES);
+	stat_add(STAT_net_ring_pages, -(uint64_t)LINK_BYTES);
+	munmap(l, header_bytes() + LINK_BYTES);
 }
 
 static int make_qp(struct device *d, struct link *l, struct rdma_cm_id *id)
@@ -425,7 +459,7 @@ int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, stru
 
 	if (r)
 		return r;
-	struct ibv_mr *mr = verbs.ibv_reg_mr(d->pd, l->staging, 2 * RING_BYTES, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+	struct ibv_mr *mr = verbs.ibv_reg_mr(d->pd, l->staging, LINK_BYTES, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
 	r = mr ? make_qp(d, l, id) : -errno;
 	if (r) {
 		if (mr)
@@ -444,12 +478,24 @@ int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, stru
 	return 0;
 }
 
-/* The caller destroys the id. */
-void link_destroy(struct link *l)
+void link_let_go(struct link *l)
 {
+	link_fail(l, FALLBACK_RDMA_REMOVED);
+	device_poll(l->device); /* what has arrived is there to be read without it */
 	delist(l->device, l);
+	lock(&l->sq_lock);
+	struct ibv_qp *qp = l->qp;
+	l->qp = NULL;
+	unlock(&l->sq_lock);
+	if (!qp)
+		return;
 	verbs.rdma_destroy_qp(l->id);
 	verbs.ibv_dereg_mr(l->memory);
+}
+
+void link_destroy(struct link *l)
+{
+	link_let_go(l);
 	link_unmap(l);
 }
 
@@ -462,7 +508,10 @@ void link_fail(struct link *l, enum stat_id why)
 		return;
 	if (why)
 		fallback(why);
-	verbs.ibv_modify_qp(l->qp, &attr, IBV_QP_STATE);
+	lock(&l->sq_lock);
+	if (l->qp)
+		verbs.ibv_modify_qp(l->qp, &attr, IBV_QP_STATE);
+	unlock(&l->sq_lock);
 }
 
 void link_leave_to_parent(struct link *l)
@@ -486,7 +535,7 @@ static int post(struct link *l, struct ibv_send_wr *wr, bool signalled, uint64_t
 	if (!verbs_is_ours() || load_acq(l->state) == LINK_DOWN)
 		return -ENOTCONN;
 	lock(&l->sq_lock);
-	if (l->posted - load_acq(l->acked) < SQ_DEPTH - 1) {
+	if (l->qp && l->posted - load_acq(l->acked) < SQ_DEPTH - 1) {
 		wr->wr_id = l->posted + 1;
 		if (signalled || l->unsignalled + 1 >= SIGNAL_EVERY)
 			wr->send_flags |= IBV_SEND_SIGNALED;
@@ -515,12 +564,11 @@ static int post_patiently(struct link *l, struct ibv_send_wr *wr, bool signalled
 	return r;
 }
 
-int link_write(struct link *l, uint64_t pos, size_t n, uint32_t covers, bool last, uint64_t *ret_seq)
+int link_write(struct link *l, uint64_t pos, size_t n, bool last, uint64_t *ret_seq)
 {
 	struct ibv_sge sge = { (uintptr_t)l->staging + pos % l->ring_bytes, (uint32_t)n, l->lkey };
 	struct ibv_send_wr wr = {
-		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE_WITH_IMM, .imm_data = htonl(covers),
-		.send_flags = ++l->writes % SOLICIT_EVERY ? 0 : IBV_SEND_SOLICITED,
+		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE,
 		.wr.rdma = { l->peer_ring + pos % l->ring_bytes, l->peer_rkey },
 	};
 
@@ -568,9 +616,9 @@ int link_ping(struct link *l, uint64_t *ret_seq)
 }
 
 
-bool link_wait(struct link *l, uint64_t seq)
+static bool wait_within(struct link *l, uint64_t seq, uint64_t limit)
 {
-	uint64_t start = clock_ticks(), limit = us_to_ticks(settings.rdma_dead);
+	uint64_t start = clock_ticks();
 
 	while ((int64_t)(seq - load_acq(l->acked)) > 0) {
 		link_poll(l);
@@ -587,4 +635,19 @@ bool link_wait(struct link *l, uint64_t seq)
 			cpu_relax();
 	}
 	return true;
+}
+
+bool link_wait(struct link *l, uint64_t seq)
+{
+	uint64_t start = clock_ticks();
+	bool ok = wait_within(l, seq, us_to_ticks(settings.rdma_dead));
+
+	store_rlx(l->ack_ticks, (7 * load_rlx(l->ack_ticks) + clock_ticks() - start) / 8);
+	return ok;
+}
+
+/* Retries end it if the peer's device is gone: no time-out of ours may, or a slow one would. */
+bool link_wait_long(struct link *l, uint64_t seq)
+{
+	return wait_within(l, seq, UINT64_MAX);
 }

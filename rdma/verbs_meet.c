@@ -35,14 +35,23 @@ struct meeting {
 };
 
 static _Atomic(struct meeting *) fresh;
-static struct meeting *meetings; /* thread only */
+/* Thread only. */
+static struct meeting *meetings;
+static struct ibv_context *removed; /* the kernel waits for us to let go of this device */
 
 /* ---- the program's part */
 
+/* A machine without one costs a look a second, however many connections ask. */
 static bool any_device(void)
 {
+	static _Atomic uint64_t not_before;
 	char room[1024];
 	bool any = false;
+	uint64_t now = clock_ticks();
+
+	if (now < load_rlx(not_before))
+		return false;
+	store_rlx(not_before, now + us_to_ticks(1000000));
 	long fd = sys_call(SYS_openat, AT_FDCWD, "/sys/class/infiniband", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0)
@@ -51,6 +60,8 @@ static bool any_device(void)
 	for (long at = 0; at + 19 < n; at += *(uint16_t *)(room + at + 16))
 		any |= room[at + 19] != '.';
 	sys_call(SYS_close, fd);
+	if (any)
+		store_rlx(not_before, 0);
 	return any;
 }
 
@@ -438,6 +449,7 @@ void meeting_event(const struct rdma_cm_event *e, struct rdma_cm_id *id)
 		break;
 	case RDMA_CM_EVENT_DEVICE_REMOVAL:
 		disconnected(m, FALLBACK_RDMA_REMOVED);
+		removed = id->verbs;
 		break;
 	default:
 		break;
@@ -455,12 +467,37 @@ static void drop(struct meeting *m)
 {
 	if (m->link) {
 		link_fail(m->link, 0);
-		verbs.rdma_disconnect(m->id);
+		if (m->id)
+			verbs.rdma_disconnect(m->id);
 		link_destroy(m->link);
 	}
 	drop_id(&m->id);
 	drop_id(&m->listener);
 	free(m);
+}
+
+static bool is_on(const struct rdma_cm_id *id, const struct ibv_context *device)
+{
+	return id && id->verbs == device;
+}
+
+static void let_go(struct meeting *m)
+{
+	if (m->link)
+		link_let_go(m->link);
+	drop_id(&m->id);
+	drop_id(&m->listener);
+	if (load_rlx(m->state) == MEET_BUSY)
+		come_to(m, MEET_NEVER);
+}
+
+static void leave_device(void)
+{
+	for (struct meeting *m = meetings; m; m = m->next)
+		if (is_on(m->id, removed) || is_on(m->listener, removed))
+			let_go(m);
+	device_close(removed);
+	removed = NULL;
 }
 
 /* False: the meeting is over. */
@@ -486,6 +523,8 @@ void meeting_steps(void)
 		m->next = meetings;
 		meetings = m;
 	}
+	if (removed)
+		leave_device();
 	for (struct meeting **p = &meetings; (m = *p);) {
 		if (step(m)) {
 			p = &m->next;

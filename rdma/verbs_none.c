@@ -19,3 +19,7 @@ int verbs_meet_take(struct meeting *m, int role, struct stream **ret_stream)
 void verbs_meet_close(struct meeting *m)
 {
 }
+
+void verbs_after_fork(void)
+{
+}

@@ -18,7 +18,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-enum { WINDOW = 8192, INLINE_IOV = 64, GAP_FIRST = 65536, GAP_MOST = 1 << 28 };
+/* MARK_SURE: a connection that ends behind so much of the mark ended there; less of it is payload. */
+enum { MARK_SURE = 4, DIRECT_LEAST = 32768, READ_MOST = 1 << 24, WINDOW = 8192, INLINE_IOV = 64, GAP_FIRST = 65536, GAP_MOST = 1 << 28 };
 
 struct receiving {
 	struct verbs_stream *vs;
@@ -202,10 +203,14 @@ static long receive_into(struct receiving *w, size_t limit)
 	return k;
 }
 
+/* What has been looked at is there to be taken. */
 static void discard(struct receiving *w, size_t n)
 {
-	if (n)
-		sys_call(SYS_recvfrom, w->fd, 0, n, MSG_TRUNC | MSG_DONTWAIT, 0, 0);
+	for (long k; n; n -= (size_t)k) {
+		k = sys_call(SYS_recvfrom, w->fd, 0, n, MSG_TRUNC | MSG_DONTWAIT, 0, 0);
+		if (k <= 0)
+			return;
+	}
 }
 
 void verbs_propose(struct verbs_stream *vs, uint64_t at)
@@ -241,12 +246,11 @@ static bool look_for_mark(struct receiving *w)
 
 	if (n <= 0) {
 		kernel_answer(w, n);
-		if (w->eof && v->mark_seen) {
-			w->eof = false;
-			no_mark(w);
-			return true;
-		}
-		return false;
+		if (!w->eof || !v->mark_seen || v->mark_seen >= MARK_SURE)
+			return false;
+		w->eof = false;
+		no_mark(w);
+		return true;
 	}
 	if (memcmp(room, v->mark_in + v->mark_seen, (size_t)n)) {
 		no_mark(w);
@@ -297,6 +301,146 @@ static bool believe_ring(struct receiving *w, uint32_t ring)
 
 enum action { TAKEN, HELD, WRONG };
 
+/* ---- blocks: read from inside the program's own receive, from the sender's buffer into the program's */
+
+static void block_is_done(struct verbs_stream *vs, uint32_t id, uint64_t bytes)
+{
+	struct control c = { .type = CONTROL_DONE, .id = id, .ring = bytes };
+
+	while (link_control(vs->link, &c) == -EAGAIN)
+		link_poll(vs->link);
+}
+
+void verbs_answer_withdrawal(struct verbs_stream *vs)
+{
+	struct verbs_side *v = vs->v;
+	uint32_t id = load_acq(vs->link->withdrawn);
+
+	if (!id || (int32_t)(id - v->answered) <= 0)
+		return;
+	v->answered = id;
+	bool known = v->block.length && v->block.id == id;
+	if ((int32_t)(id - v->finished) <= 0) /* its DONE is under way */
+		return;
+	if (known)
+		v->block.over = true;
+	block_is_done(vs, id, known ? v->block.taken : 0);
+}
+
+static bool bounce_has(const struct verbs_side *v)
+{
+	return v->bounce_at != v->bounce_end;
+}
+
+/* The head stays in TCP for as long as something of the block is to come. */
+static enum action block_came(struct receiving *w, const struct frame_head *h, const uint8_t *head)
+{
+	struct verbs_side *v = w->v;
+	struct frame_block b;
+	uint64_t at = load_rlx(v->rx_at);
+
+	memcpy(&b, head + sizeof(*h), sizeof(b));
+	if (h->len || !b.length || b.length > (uint64_t)1 << 40)
+		return WRONG;
+	if ((int64_t)(h->at - at) > 0)
+		return verbs_ring_has(w->vs) ? HELD : WRONG;
+	if (!v->block.length || v->block.id != b.id) {
+		if (h->at != at)
+			return WRONG;
+		v->block = (__typeof__(v->block)){
+			.at = at, .address = b.address, .length = b.length, .rkey = b.rkey, .id = b.id,
+			.over = (int32_t)(v->answered - b.id) >= 0,
+		};
+	}
+	bool ends = v->block.over || v->block.taken == v->block.length || !link_is_up(w->vs->link);
+	if (bounce_has(v) || !ends)
+		return HELD;
+	v->block.length = 0;
+	v->in.have = 0;
+	return TAKEN;
+}
+
+static bool read_block(struct receiving *w, void *to, uint32_t lkey, size_t n)
+{
+	struct verbs_side *v = w->v;
+	uint64_t seq;
+
+	if (link_read(w->vs->link, to, lkey, v->block.address + v->block.taken, v->block.rkey, n, &seq) ||
+	    !link_wait_long(w->vs->link, seq))
+		return false;
+	v->block.taken += n;
+	if (v->block.taken == v->block.length) {
+		stat_inc(STAT_net_blocks);
+		v->finished = v->block.id;
+		block_is_done(w->vs, v->block.id, v->block.length);
+	}
+	return true;
+}
+
+/* For a small receive, a peek, FIONREAD, or memory that cannot be registered. */
+static bool read_bounce(struct receiving *w)
+{
+	struct verbs_side *v = w->v;
+	size_t n = least(v->block.length - v->block.taken, BOUNCE_BYTES);
+
+	if (!read_block(w, w->vs->link->bounce, w->vs->link->lkey, n))
+		return false;
+	v->bounce_at = 0;
+	v->bounce_end = (uint32_t)n;
+	stat_add(STAT_rdma_bounced, n);
+	return true;
+}
+
+static bool block_waits(struct receiving *w)
+{
+	struct verbs_side *v = w->v;
+
+	return v->block.length > v->block.taken && !v->block.over && !bounce_has(v) && link_is_up(w->vs->link) &&
+	       verbs_is_ours() && v->block.at + v->block.taken == load_rlx(v->rx_at);
+}
+
+/* One READ; true: bytes came. */
+static bool read_direct(struct receiving *w, size_t n)
+{
+	struct device *d = w->vs->link->device;
+	struct memreg_hold *h = device_register(d, cursor_ptr(&w->c), n);
+
+	if (!h)
+		return false;
+	bool ok = read_block(w, cursor_ptr(&w->c), h->key.lkey, n);
+	device_unregister(d, h);
+	if (!ok)
+		return false;
+	w->got += n;
+	cursor_advance(&w->c, n);
+	store_rlx(w->v->rx_at, load_rlx(w->v->rx_at) + n);
+	stat_add(STAT_net_recv_verbs, n);
+	stat_add(STAT_rdma_direct, n);
+	return true;
+}
+
+static bool take_bounce(struct receiving *w)
+{
+	struct verbs_side *v = w->v;
+	size_t n = least(v->bounce_end - v->bounce_at, w->c.left);
+
+	copy_out(w, w->vs->link->bounce + v->bounce_at, n);
+	v->bounce_at += (uint32_t)n;
+	store_rlx(v->rx_at, load_rlx(v->rx_at) + n);
+	stat_add(STAT_net_recv_verbs, n);
+	w->rang = true;
+	return n > 0;
+}
+
+static bool take_block(struct receiving *w)
+{
+	if (!block_waits(w))
+		return false;
+	w->rang = true;
+	size_t n = least(w->v->block.length - w->v->block.taken, cursor_run(&w->c));
+	return (n >= DIRECT_LEAST && read_direct(w, least(n, READ_MOST))) || (link_is_up(w->vs->link) && read_bounce(w));
+}
+
 static enum action head_came(struct receiving *w, const uint8_t *head)
 {
 	struct verbs_side *v = w->v;
@@ -316,6 +460,8 @@ static enum action head_came(struct receiving *w, const uint8_t *head)
 			return verbs_ring_has(w->vs) ? HELD : WRONG;
 		stat_inc(STAT_net_swallowed);
 		break;
+	case FRAME_BLOCK:
+		return block_came(w, &h, head);
 	case FRAME_FAILOVER:
 		link_fail(w->vs->link, FALLBACK_RDMA_FAILED);
 		break;
@@ -362,7 +508,7 @@ static size_t parse_window(struct receiving *w, const uint8_t *p, size_t n)
 		uint8_t head[sizeof(v->in.head)];
 		bool whole;
 		if (v->in.left) {
-			if (v->in.left > n - used && w->c.left > n - used)
+			if (v->in.at == load_rlx(v->rx_at) && v->in.left > n - used && w->c.left > n - used)
 				break;
 			size_t k = take_window(w, (const char *)p + used, n - used);
 			used += k;
@@ -422,7 +568,7 @@ static void check_order(struct receiving *w)
 
 	if (record_at(w->vs->link, w->vs->link->ring_r, &r) == NONSENSE)
 		violation(w, "impossible record in the ring");
-	else if (v->in.left && (int64_t)(v->in.at - load_rlx(v->rx_at)) > 0 && !verbs_ring_has(w->vs))
+	else if (v->in.left && !bounce_has(v) && (int64_t)(v->in.at - load_rlx(v->rx_at)) > 0 && !verbs_ring_has(w->vs))
 		violation(w, "gap before a frame");
 }
 
@@ -430,7 +576,7 @@ static void check_order(struct receiving *w)
 static void take(struct receiving *w)
 {
 	while (w->c.left && !w->eof && !w->err && !load_rlx(w->v->side.broken))
-		if (!take_ring(w) && !take_tcp(w) && !verbs_ring_has(w->vs)) {
+		if (!take_bounce(w) && !take_ring(w) && !take_tcp(w) && !verbs_ring_has(w->vs) && !take_block(w) && !bounce_has(w->v)) {
 			check_order(w);
 			return;
 		}
@@ -441,7 +587,7 @@ static void settle(struct receiving *w)
 	struct cursor c = w->c;
 
 	w->c.left = 0;
-	while (load_rlx(w->v->framed) && !w->v->in.left && !verbs_ring_has(w->vs) && !load_rlx(w->v->side.broken) && take_frames(w))
+	while (load_rlx(w->v->framed) && !w->v->in.left && !bounce_has(w->v) && !verbs_ring_has(w->vs) && !load_rlx(w->v->side.broken) && take_frames(w))
 		;
 	check_order(w);
 	w->c = c;
@@ -538,6 +684,10 @@ static size_t walk(struct receiving *w, bool count_only)
 
 	if (load_rlx(w->v->mark_at) == k.at)
 		look_for_mark(w);
+	if (block_waits(w) && !read_bounce(w))
+		settle(w);
+	if (bounce_has(w->v) && !walk_out(&k, w->vs->link->bounce + w->v->bounce_at, w->v->bounce_end - w->v->bounce_at))
+		return k.sum;
 	n = sys_call(SYS_recvfrom, w->fd, k.window, sizeof(k.window), MSG_PEEK | MSG_DONTWAIT, 0, 0);
 	k.n = n > 0 ? (size_t)n : 0;
 	sys_call(SYS_ioctl, w->fd, FIONREAD, &queued);
@@ -574,6 +724,7 @@ static void take_locked(struct receiving *w)
 		if (w->rang && !w->err)
 			settle(w);
 	}
+	verbs_answer_withdrawal(w->vs);
 	side_unlock(&me->c);
 }
 
@@ -626,7 +777,6 @@ static bool sleep_in_kernel(struct receiving *w, struct signal_mark mark, ssize_
 	w->fd = stream_fd(&w->vs->base, w->fd);
 	if (k > 0)
 		return false;
-	link_poll(w->vs->link); /* what was acknowledged before the end lies there */
 	*ret = k;
 	return !verbs_ring_has(w->vs);
 }
@@ -645,7 +795,6 @@ static ssize_t receive(struct receiving *w, struct signal_mark mark)
 		if (load_rlx(w->v->side.broken))
 			return answer(w, -ECONNRESET);
 		if (w->eof) {
-			link_poll(w->vs->link);
 			if (!verbs_ring_has(w->vs))
 				return answer(w, 0);
 			w->eof = false;
@@ -710,7 +859,7 @@ bool verbs_really_readable(struct stream *s, int fd)
 	struct verbs_stream *vs = verbs_of(s);
 	char byte;
 
-	if (verbs_ring_has(vs) || load_rlx(s->side->err) || load_rlx(s->side->broken))
+	if (verbs_ring_has(vs) || bounce_has(vs->v) || load_rlx(s->side->err) || load_rlx(s->side->broken))
 		return true;
 	side_lock(&s->side->c);
 	struct receiving w = { .vs = vs, .v = vs->v, .fd = fd };
@@ -730,5 +879,5 @@ enum readiness verbs_wait_ready(struct stream *s)
 
 	if (load_rlx(s->lowat) > 1 || load_rlx(s->side->broken))
 		return READY_KERNEL;
-	return verbs_ring_has(vs) || vs->v->spare_at != vs->v->spare_end ? READY_YES : READY_KERNEL;
+	return verbs_ring_has(vs) || bounce_has(vs->v) || vs->v->spare_at != vs->v->spare_end ? READY_YES : READY_KERNEL;
 }

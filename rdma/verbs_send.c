@@ -16,6 +16,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/time.h>
 
@@ -24,7 +25,11 @@ enum {
 	PIECE = 65536,        /* of the ring, written at a time */
 	FRAME_MOST = 1 << 18, /* what a frame owes is filled by whatever the program sends next */
 	INLINE_IOV = 64,
-	LOOK_US = 100,
+	BLOCK_LEAST = 65536, BLOCK_MOST = 1 << 30,
+	CLAIM_US = 4000, CLAIM_ACKS = 64, /* a peer that reads has begun by then: so long, and so many acknowledgements */
+	TIE_US = 300, TIE_ACKS = 16,
+	BACKOFF_MOST = 8,
+	ANSWER_BYTES_PER_US = 5,
 };
 
 struct sending {
@@ -34,6 +39,8 @@ struct sending {
 	struct cursor c;
 	size_t done;
 	struct signal_mark mark;
+	size_t limit; /* of the next piece through TCP */
+	size_t must;  /* so much of the call cannot be left unsent */
 	bool waited;
 };
 
@@ -86,7 +93,7 @@ static void announce_failover(struct verbs_stream *vs)
 static size_t open_frame(struct sending *w, bool *ret_opened)
 {
 	struct verbs_side *v = w->v;
-	size_t n = w->c.left;
+	size_t n = w->c.left < w->limit ? w->c.left : w->limit;
 
 	*ret_opened = false;
 	if (load_rlx(v->left))
@@ -181,10 +188,10 @@ static int send_inline(struct sending *w, size_t upto)
 		ssize_t k = push(w);
 		if (k >= 0)
 			continue;
-		if (k != -EAGAIN || !may_sleep(w))
+		if (k != -EAGAIN || (!may_sleep(w) && w->done >= w->must))
 			return (int)k;
 		int r = wait_for_room(w, &deadline);
-		if (r)
+		if (r && w->done >= w->must)
 			return r;
 	} while (w->c.left && w->done < target);
 	return 0;
@@ -261,12 +268,11 @@ static size_t put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *po
 	return n;
 }
 
-/* What a record covers of the ring is the immediate of its write, the skipped end included. */
 static int write_record(struct link *l, uint64_t from, uint64_t to, bool last, uint64_t *ret_seq)
 {
 	uint64_t start = from + skip_to_start(l, from);
 
-	return link_write(l, start, to - start, (uint32_t)(to - from), last, ret_seq);
+	return link_write(l, start, to - start, last, ret_seq);
 }
 
 /* The peer sleeps in the kernel, or may: the ring holds the stream up to where we are. */
@@ -323,6 +329,138 @@ static size_t send_ring(struct sending *w)
 	return sent;
 }
 
+/* ---- blocks: the peer reads them out of the program's buffer, from inside its own receive */
+
+static bool block_pays(struct sending *w)
+{
+	struct stream *s = &w->vs->base;
+
+	if (cursor_run(&w->c) < BLOCK_LEAST || !may_use_ring(w->vs) || signal_in_handler())
+		return false;
+	if (!s->offer_skip)
+		return true;
+	s->offer_skip--;
+	return false;
+}
+
+/* A small piece before a block goes by itself, so that the block can go straight (a preamble and its tensor). */
+static size_t lead(const struct sending *w)
+{
+	struct cursor c = w->c;
+	size_t n = cursor_run(&c);
+
+	if (n > SMALL || n == c.left || !may_use_ring(w->vs) || w->vs->base.offer_skip)
+		return SIZE_MAX;
+	cursor_advance(&c, n);
+	return cursor_run(&c) >= BLOCK_LEAST ? n : SIZE_MAX;
+}
+
+/* Whoever does not read does not block us: after a while the block is taken back, more and more rarely offered. */
+static void withdrawn(struct stream *s)
+{
+	stat_inc(STAT_net_withdrawn);
+	s->offer_backoff = s->offer_backoff ? s->offer_backoff * 2 : 1;
+	if (s->offer_backoff > BACKOFF_MOST)
+		s->offer_backoff = BACKOFF_MOST;
+	s->offer_skip = s->offer_backoff;
+}
+
+static bool offer(struct sending *w, const struct memreg_hold *h, uint32_t id, size_t n)
+{
+	struct frame_out *o = &w->v->out;
+	struct frame_block b = { .address = (uintptr_t)cursor_ptr(&w->c), .length = n, .rkey = h->key.rkey, .id = id };
+
+	return frame_out_head(o, FRAME_BLOCK, load_rlx(w->v->tx_at), w->vs->link->ring_w, 0) &&
+	       frame_out_put(o, &b, sizeof(b)) && flush_tail(w->vs, w->fd);
+}
+
+/* Both ends offer, and neither reads: the accepting side steps back. */
+static bool tie(struct sending *w)
+{
+	struct pollfd p = { .fd = w->fd, .events = POLLIN };
+
+	if (!w->vs->base.role || sys_call(SYS_poll, &p, 1, 0) != 1)
+		return false;
+	stat_inc(STAT_net_ties);
+	return true;
+}
+
+/* False: the link is down.  The peer's device lives, since it acknowledges what we ask it now and then. */
+static bool wait_done(struct sending *w, uint32_t id, uint64_t limit, uint64_t tie_limit)
+{
+	struct link *l = w->vs->link;
+	uint64_t start = clock_ticks(), asked = start, seq = 0;
+
+	while (load_acq(l->done_id) != id) {
+		uint64_t now = clock_ticks();
+		if (load_acq(l->state) == LINK_DOWN)
+			return false;
+		if (now - start > limit || (now - start > tie_limit && tie(w)))
+			return true;
+		if (now - asked > us_to_ticks(settings.rdma_dead / 2)) {
+			if (seq && !link_wait(l, seq))
+				return false;
+			link_ping(l, &seq);
+			asked = now;
+		}
+		link_poll(l);
+		sched_yield();
+	}
+	return true;
+}
+
+/* What has become of it: bytes that the peer has read; -1: nobody knows. */
+static ssize_t block_outcome(struct sending *w, uint32_t id, size_t n)
+{
+	struct link *l = w->vs->link;
+	struct control c = { .type = CONTROL_WITHDRAW, .id = id };
+	uint64_t acks = load_rlx(l->ack_ticks);
+
+	if (wait_done(w, id, us_to_ticks(CLAIM_US) + CLAIM_ACKS * acks, us_to_ticks(TIE_US) + TIE_ACKS * acks) && load_acq(l->done_id) != id) {
+		while (link_control(l, &c) == -EAGAIN)
+			link_poll(l);
+		wait_done(w, id, us_to_ticks(2 * settings.rdma_dead + n / ANSWER_BYTES_PER_US), UINT64_MAX);
+		if (load_acq(l->done_id) == id && load_rlx(l->done_bytes) < n)
+			withdrawn(&w->vs->base);
+	}
+	if (load_acq(l->done_id) == id)
+		return load_rlx(l->done_bytes) <= n ? (ssize_t)load_rlx(l->done_bytes) : 0;
+	link_fail(l, FALLBACK_RDMA_SILENT);
+	return -1;
+}
+
+/*
+ * Bytes that have gone this way, 0: none.  Where the link failed in between, the peer may have read some
+ * or all: these bytes must go now, whatever the call's kind, since the program may never send them again.
+ */
+static size_t send_block(struct sending *w)
+{
+	struct link *l = w->vs->link;
+	size_t n = cursor_run(&w->c) < BLOCK_MOST ? cursor_run(&w->c) : BLOCK_MOST;
+	struct device *d = l->device;
+	struct memreg_hold *h = tcp_is_clear(w->vs, w->fd) ? device_register(d, cursor_ptr(&w->c), n) : NULL;
+
+	if (!h)
+		return 0;
+	uint32_t id = ++l->block_id;
+	stat_inc(STAT_net_offers);
+	if (!offer(w, h, id, n))
+		link_fail(l, FALLBACK_RDMA_FAILED);
+	ssize_t k = block_outcome(w, id, n);
+	device_unregister(d, h);
+	if (k < 0) {
+		w->must = w->done + n;
+		return 0;
+	}
+	if (k)
+		w->vs->base.offer_backoff = 0;
+	store_rlx(w->v->tx_at, load_rlx(w->v->tx_at) + (uint64_t)k);
+	cursor_advance(&w->c, (size_t)k);
+	w->done += (size_t)k;
+	stat_add(STAT_net_bytes_verbs, (uint64_t)k);
+	return (size_t)k;
+}
+
 static bool ring_pays(struct sending *w)
 {
 	struct verbs_stream *vs = w->vs;
@@ -371,11 +509,14 @@ static int send_all(struct sending *w)
 	while (w->c.left && !r) {
 		agree(w->vs);
 		push_tail(w);
-		if (ring_pays(w) && send_ring(w))
+		if (block_pays(w) && send_block(w))
 			continue;
-		if (!ring_pays(w) && room_comes(w))
+		w->limit = lead(w);
+		if (w->limit == SIZE_MAX && ring_pays(w) && send_ring(w))
 			continue;
-		r = send_inline(w, w->c.left < PIECE ? w->c.left : PIECE);
+		if (w->limit == SIZE_MAX && !ring_pays(w) && room_comes(w))
+			continue;
+		r = send_inline(w, w->limit < PIECE ? w->limit : PIECE);
 	}
 	return r;
 }

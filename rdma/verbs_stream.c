@@ -7,6 +7,7 @@
 #include "verbs.h"
 #include "verbs_io.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -25,6 +26,7 @@ int verbs_stream_create(struct link *l, int role, const uint8_t mark[2][MARK_BYT
 	}
 	vs->v = v;
 	vs->link = l;
+	l->reader = vs;
 	vs->base.ops = &transport_verbs;
 	vs->base.side = &v->side;
 	vs->base.role = role;
@@ -46,12 +48,38 @@ static void destroy(struct stream *s)
 	struct verbs_stream *vs = verbs_of(s);
 
 	stat_add(STAT_net_open, (uint64_t)-1);
+	while (atomic_exchange(&vs->link->reader_lock, 1))
+		sched_yield();
+	if (verbs_is_ours())
+		vs->link->reader = NULL;
+	atomic_store(&vs->link->reader_lock, 0);
 	if (verbs_is_ours())
 		verbs_meet_end(vs->link->meeting);
 	else
 		link_unmap(vs->link);
 	munmap(vs->v, sizeof(*vs->v));
 	free(vs);
+}
+
+/* A receive that is under way answers itself when it is done with what it reads. */
+static bool answered(struct verbs_stream *vs)
+{
+	if (!side_trylock(&vs->v->side.c))
+		return false;
+	verbs_answer_withdrawal(vs);
+	side_unlock(&vs->v->side.c);
+	return true;
+}
+
+void verbs_withdrawal(struct link *l)
+{
+	struct timespec nap = { .tv_nsec = 100000 };
+
+	while (atomic_exchange(&l->reader_lock, 1))
+		sched_yield();
+	while (l->reader && link_is_up(l) && !answered(l->reader))
+		sys_call(SYS_nanosleep, &nap, 0);
+	atomic_store(&l->reader_lock, 0);
 }
 
 void verbs_enter(struct verbs_stream *vs)

@@ -6,11 +6,13 @@
 #include "clock.h"
 #include "fdtable.h"
 #include "log.h"
+#include "memwatch.h"
 #include "settings.h"
 #include "stats.h"
 #include "sys.h"
 #include "verbs.h"
 #include "verbs_api.h"
+#include "verbs_io.h"
 
 #include <poll.h>
 #include <string.h>
@@ -82,8 +84,10 @@ static void beat(struct link *l)
 		l->pinged = seq;
 }
 
-static void obey_children(struct link *l)
+static void obey(struct link *l)
 {
+	if (atomic_exchange(&l->news, false) && load_acq(l->withdrawn))
+		verbs_withdrawal(l);
 	if (load_rlx(l->wanted_down))
 		link_fail(l, FALLBACK_RDMA_FORKED);
 }
@@ -136,7 +140,7 @@ static void turn(void)
 	}
 	connection_events();
 	for (struct device *d = device_next(NULL); d; d = device_next(d))
-		device_each_link(d, obey_children);
+		device_each_link(d, obey);
 	meeting_steps();
 	any_link |= device_next(NULL) != NULL;
 	heartbeat(&next_beat);
@@ -181,6 +185,12 @@ static int create(void)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
 	return -r;
+}
+
+void verbs_after_fork(void)
+{
+	if (load_rlx(thread.state))
+		memwatch_after_fork_child();
 }
 
 int thread_start(void)

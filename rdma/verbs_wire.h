@@ -37,8 +37,7 @@ static_assert(sizeof(struct frame_block) == 24, "frame block");
 enum { MARK_BYTES = 16 };
 
 /*
- * ---- the ring, written by RDMA WRITE WITH IMMEDIATE; the immediate is how many ring bytes it covers.
- * A record is a head, its payload, and zeroes up to a multiple of 16.  It never wraps: where fewer than
+ * ---- the ring, written by RDMA WRITE.  What lies there counts once a head on TCP has said so.  A record is a head, its payload, and zeroes up to a multiple of 16.  It never wraps: where fewer than
  * RING_TAIL bytes are left before the ring's end, the next record lies at its start.
  */
 struct ring_head {
@@ -51,7 +50,7 @@ enum { RING_ALIGN = 16, RING_TAIL = 64 };
 enum control_type {
 	CONTROL_STATE = 1,     /* the receiver has taken the ring up to `ring`, the stream up to `at` */
 	CONTROL_COUNTED = 2,   /* the receiver reads plain TCP up to `at` and looks for the mark there */
-	CONTROL_DONE = 3,      /* the receiver has read block `id` up to stream offset `at`, and will read no more */
+	CONTROL_DONE = 3,      /* the receiver has read `ring` bytes of block `id`, and will read no more of it */
 	CONTROL_WITHDRAW = 4,  /* the sender takes block `id` back: answer DONE at once */
 };
 

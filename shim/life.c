@@ -442,6 +442,7 @@ static void in_child(void)
 	side_lock_after_fork();
 	stats_after_fork();
 	sock_after_fork();
+	verbs_after_fork();
 	profile_after_fork();
 	if (!tracks_anything())
 		return;

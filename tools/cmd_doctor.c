@@ -4,6 +4,7 @@
  */
 #include "dlaccel.h"
 #include "machine.h"
+#include "peer.h"
 #include "program.h"
 #include "setting_text.h"
 #include "trial.h"
@@ -20,10 +21,10 @@
 #include <unistd.h>
 
 static const char usage[] =
-	"usage: dlaccel doctor [--json] [PROGRAM]\n"
+	"usage: dlaccel doctor [--json] [--peer HOST] [PROGRAM]\n"
 	"\n"
 	"Looks at this machine, and at a program if one is named, and says what would be accelerated and\n"
-	"what not, and why. Nothing is changed and none of the program's code is run.\n"
+	"what not, and why; with --peer also whether connections to that host would use RDMA. Nothing is changed and none of the program's code is run.\n"
 	"Exit status 1: something stands in the way.\n";
 
 /* NOTE: slower, or worth knowing.  NO: not accelerated. */
@@ -31,6 +32,7 @@ enum verdict { OK, NOTE, NO, SKIP };
 
 struct doctor {
 	const char *asked; /* NULL: only the machine */
+	const char *peer;  /* NULL: none named */
 	int found;	   /* of program_find */
 	struct program program;
 	int located; /* of library_find */
@@ -358,6 +360,15 @@ static enum verdict check_rdma(struct doctor *d)
 	return answer(d, OK, "%s", names);
 }
 
+static enum verdict check_peer(struct doctor *d)
+{
+	char text[512];
+
+	if (!d->peer)
+		return SKIP;
+	return answer(d, peer_has_rdma(d->peer, text, sizeof(text)) ? OK : NOTE, "%s", text);
+}
+
 static enum verdict check_cuda(struct doctor *d)
 {
 	char driver[64];
@@ -382,7 +393,7 @@ static const struct check {
 	{ "counting", check_counters }, { "copies", check_copy },	  { "pidfd", check_pidfd },
 	{ "cores", check_cores },	{ "ptrace", check_ptrace },	  { "seccomp", check_seccomp },
 	{ "spaces", check_namespaces }, { "limits", check_limits },	  { "rdma", check_rdma },
-	{ "cuda", check_cuda },
+	{ "peer", check_peer },	{ "cuda", check_cuda },
 };
 
 static const char *const words[] = { [OK] = "ok", [NOTE] = "note", [NO] = "NO" };
@@ -435,17 +446,18 @@ static int examine(struct doctor *d, bool json)
 int cmd_doctor(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { 0 } };
+		{ "json", no_argument, NULL, 'j' }, { "peer", required_argument, NULL, 'p' }, { "help", no_argument, NULL, 'h' }, { 0 } };
 	static struct doctor d;
 	bool json = false;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "+jh", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "+jp:h", options, NULL)) != -1) {
 		if (c == 'h')
 			return usage_shown(usage);
-		if (c != 'j')
+		if (c != 'j' && c != 'p')
 			return usage_wrong(usage);
-		json = true;
+		json |= c == 'j';
+		d.peer = c == 'p' ? optarg : d.peer;
 	}
 	d.asked = argv[optind];
 	return examine(&d, json);

@@ -263,8 +263,6 @@ static void produce(struct hand *h)
 	size_t n = 1 + roll(LONGEST);
 
 	if (!h->over && roll(2) && put_record(h, n)) {
-		if (roll(2)) /* its completion is seen before its doorbell, or only that */
-			link_arrived(h->p.link[1], h->ring_w);
 		put_head(h, FRAME_BELL, h->at, 0);
 	} else {
 		put_data(h, h->at, n);
@@ -279,9 +277,10 @@ static void fail_over(struct hand *h)
 	uint64_t from = h->at;
 	size_t n = 1 + roll(LONGEST);
 
+	uint64_t ring = h->ring_w;
 	if (put_record(h, n)) {
-		link_arrived(h->p.link[1], h->ring_w);
 		h->at = from;
+		h->ring_w = ring;
 	}
 	put_head(h, FRAME_FAILOVER, from, 0);
 	put_data(h, from, n);

@@ -17,9 +17,9 @@ FEW = 'plain,writev,epoll_edge,peek,fionread,sendfile,fork,two_threads,both_ways
 WARM = ['large'] * 8    # meanwhile the library opens rdma-core, which takes seconds in emulation
 
 
-def counters(host, tool):
+def counters(host, tool, folder=COUNTERS):
     """One dictionary of the library's counters for each process that has left any."""
-    out = host.run(f'for f in {COUNTERS}/*.stats; do {tool} stats $f; done').out
+    out = host.run(f'for f in {folder}/*.stats; do {tool} stats $f; done').out
     found = []
     for line in out.splitlines():
         if line.startswith('pid '):
@@ -35,6 +35,8 @@ def body(args):
         styles = streams.all_styles(a) if styles == ['all'] else styles
         bare = streams.talk(a, b, styles, size=args.bytes, limit=200)
         assert not streams.complaint(*bare), streams.complaint(*bare)
+        said = a.run([args.tool, 'doctor', '--peer', b.addr], check=False).out
+        assert re.search(rf'^ok +peer +{b.addr} from {a.addr} by {a.netdev}: {a.rdma};', said, re.M), said
         a.run(f'mkdir -m 700 {COUNTERS}')
         before = a.counter('sent_pkts'), b.counter('sent_pkts')
         got = streams.talk(a, b, WARM + styles, size=args.bytes, limit=300, preload=(args.preload,) * 2,
@@ -49,15 +51,18 @@ def body(args):
             assert one['net.bytes_verbs'] == other['net.recv_verbs'] > 100000, ends
             assert one['net.upgraded.verbs'] >= len(styles) - 2, ends    # exec and the like stay plain
             assert 'net.violations' not in one and 'rdma.failovers' not in one, ends
+            assert one['rdma.bytes_direct'] > 100000, ends    # buffers of 1 MiB: read where they lie
+            assert one['rdma.registrations'] <= 2 * len(WARM + styles), ends
         moved = sum(c['net.bytes_verbs'] for c in ends)
         assert sum(packets) > moved / 9000, (packets, moved)    # a packet carries no more than the MTU
         print(f'ok {len(styles)} styles, {moved} bytes by RDMA in {packets} packets')
 
 
-parser = argparse.ArgumentParser()
-parser.add_argument('--preload', required=True)
-parser.add_argument('--tool', required=True)
-parser.add_argument('--styles', default=FEW)
-parser.add_argument('--bytes', type=int, default=1500000)
-arguments = parser.parse_args()
-vhost.main(lambda: body(arguments))
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--preload', required=True)
+    parser.add_argument('--tool', required=True)
+    parser.add_argument('--styles', default=FEW)
+    parser.add_argument('--bytes', type=int, default=1500000)
+    arguments = parser.parse_args()
+    vhost.main(lambda: body(arguments))
