@@ -28,6 +28,8 @@ class Round:
 
     def start(self, name, *argv, preload=True):
         env = dict(os.environ, DLACCEL_NET_THRESHOLD="1", DLACCEL_NET_RING="256K")
+        if self.kind == "freeze":
+            env["DLACCEL_BLOCK_ALWAYS"] = "1"
         if preload:
             env.update(LD_PRELOAD=self.lib, DLACCEL_DIR=self.stats)
         child = subprocess.Popen([self.program, *argv], env=env, stdin=subprocess.PIPE,
