@@ -224,11 +224,6 @@ static size_t skip_to_start(const struct link *l, uint64_t pos)
 	return rest < RING_TAIL ? rest : 0;
 }
 
-static size_t padded(size_t n)
-{
-	return (n + RING_ALIGN - 1) & ~(size_t)(RING_ALIGN - 1);
-}
-
 static size_t room_at(struct verbs_stream *vs, uint64_t pos)
 {
 	struct link *l = vs->link;
@@ -263,8 +258,8 @@ static size_t put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *po
 		to += k;
 		left -= k;
 	}
-	memset(to, 0, padded(n) - n);
-	*pos = p + sizeof(struct ring_head) + padded(n);
+	memset(to, 0, ring_padded(n) - n);
+	*pos = p + sizeof(struct ring_head) + ring_padded(n);
 	return n;
 }
 
