@@ -16,6 +16,7 @@
 #include "verbs_wire.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 struct ibv_qp;
 struct ibv_context;
@@ -120,7 +121,23 @@ static inline struct verbs_stream *verbs_of(struct stream *s)
 extern const struct transport_ops transport_verbs;
 int verbs_stream_create(struct link *l, int role, const uint8_t mark[2][MARK_BYTES], struct stream **ret_stream);
 
+/* For a few instructions only; no handler of the program runs meanwhile. */
+static inline void verbs_lock(_Atomic int *l)
+{
+	section_enter();
+	while (atomic_exchange_explicit(l, 1, memory_order_acquire))
+		sched_yield();
+}
+
+static inline void verbs_unlock(_Atomic int *l)
+{
+	atomic_store_explicit(l, 0, memory_order_release);
+	section_leave();
+}
+
 /* ---- link */
+enum { LINK_SENDS = 256, LINK_INLINE = 128 }; /* sends under way; bytes that go with the request itself */
+
 static inline bool link_is_up(struct link *l)
 {
 	return load_acq(l->state) == LINK_UP;

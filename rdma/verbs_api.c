@@ -72,10 +72,11 @@ int verbs_load(void)
 
 /* ---- registrar ---- */
 
+/* Peers read what is sent; nobody but our own device writes into the program's memory. */
 static int reg(void *pd, uintptr_t start, size_t len, int access, struct memreg_key *ret_key)
 {
 	struct ibv_mr *mr = verbs.ibv_reg_mr(pd, (void *)start, len,
-		IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | access);
+		IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ | access);
 
 	if (!mr)
 		return -errno;
@@ -104,7 +105,7 @@ const struct memreg_ops verbs_registrar_on_demand = {reg_on_demand, dereg, true}
 
 const struct memreg_ops *verbs_registrar_for(struct ibv_context *context)
 {
-	uint32_t need = IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ;
+	uint32_t need = IBV_ODP_SUPPORT_READ;
 	struct verbs_context *ext = verbs_get_ctx_op(context, query_device_ex);
 	struct ibv_device_attr_ex attr = {0};
 

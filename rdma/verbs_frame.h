@@ -9,6 +9,11 @@
 #include <stddef.h>
 #include <string.h>
 
+static inline size_t ring_padded(size_t n)
+{
+	return (n + RING_ALIGN - 1) & ~(size_t)(RING_ALIGN - 1);
+}
+
 /* ---- sending: `tail` goes before anything else, then `owed` bytes of payload close the open frame */
 struct frame_out {
 	uint8_t tail[128];

@@ -18,14 +18,11 @@
 #include <sys/mman.h>
 
 enum {
-	SQ_DEPTH = 256, SIGNAL_EVERY = 16,
 	SRQ_DEPTH = 1024, SLOT = 128,
 	CQ_DEPTH = 8192,
-	INLINE_MOST = 128,
 	RING_BYTES = 262144,
 	LINK_BYTES = 2 * RING_BYTES + BOUNCE_BYTES,
 	HASH = 1024,
-	POLITE_US = 20, /* of polling; then the core is offered to others between looks */
 };
 static const uint64_t RECEIVE = UINT64_C(1) << 63; /* in wr_id: a slot, not a sequence number */
 
@@ -54,19 +51,6 @@ bool verbs_is_ours(void)
 	if (!pid)
 		pid = process_id;
 	return pid == process_id;
-}
-
-static void lock(_Atomic int *l)
-{
-	section_enter();
-	while (atomic_exchange_explicit(l, 1, memory_order_acquire))
-		sched_yield();
-}
-
-static void unlock(_Atomic int *l)
-{
-	atomic_store_explicit(l, 0, memory_order_release);
-	section_leave();
 }
 
 /* ---- devices */
@@ -191,7 +175,7 @@ void device_close(struct ibv_context *context)
 	full_fence();
 	while (atomic_load(&d->users)) /* their link is down already */
 		sched_yield();
-	lock(&d->cq_lock);
+	verbs_lock(&d->cq_lock);
 	memreg_destroy(d->memreg);
 	verbs.ibv_destroy_srq(d->srq);
 	verbs.ibv_destroy_cq(d->cq);
@@ -199,7 +183,7 @@ void device_close(struct ibv_context *context)
 	verbs.ibv_dealloc_pd(d->pd);
 	d->cq = NULL;
 	d->memreg = NULL;
-	unlock(&d->cq_lock);
+	verbs_unlock(&d->cq_lock);
 	verbs.ibv_destroy_comp_channel(d->channel);
 }
 
@@ -423,7 +407,7 @@ static int make_qp(struct device *d, struct link *l, struct rdma_cm_id *id)
 {
 	struct ibv_qp_init_attr attr = {
 		.qp_type = IBV_QPT_RC, .send_cq = d->cq, .recv_cq = d->cq, .srq = d->srq,
-		.cap = { .max_send_wr = SQ_DEPTH, .max_send_sge = 1, .max_inline_data = INLINE_MOST },
+		.cap = { .max_send_wr = LINK_SENDS, .max_send_sge = 1, .max_inline_data = LINK_INLINE },
 	};
 
 	if (verbs.rdma_create_qp(id, d->pd, &attr))
@@ -435,21 +419,21 @@ static int make_qp(struct device *d, struct link *l, struct rdma_cm_id *id)
 
 static void enlist(struct device *d, struct link *l)
 {
-	lock(&d->cq_lock);
+	verbs_lock(&d->cq_lock);
 	l->next = d->links[l->qpn % HASH];
 	d->links[l->qpn % HASH] = l;
-	unlock(&d->cq_lock);
+	verbs_unlock(&d->cq_lock);
 }
 
 static void delist(struct device *d, struct link *l)
 {
-	lock(&d->cq_lock);
+	verbs_lock(&d->cq_lock);
 	for (struct link **p = &d->links[l->qpn % HASH]; *p; p = &(*p)->next)
 		if (*p == l) {
 			*p = l->next;
 			break;
 		}
-	unlock(&d->cq_lock);
+	verbs_unlock(&d->cq_lock);
 }
 
 int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, struct link **ret_link)
@@ -483,10 +467,10 @@ void link_let_go(struct link *l)
 	link_fail(l, FALLBACK_RDMA_REMOVED);
 	device_poll(l->device); /* what has arrived is there to be read without it */
 	delist(l->device, l);
-	lock(&l->sq_lock);
+	verbs_lock(&l->sq_lock);
 	struct ibv_qp *qp = l->qp;
 	l->qp = NULL;
-	unlock(&l->sq_lock);
+	verbs_unlock(&l->sq_lock);
 	if (!qp)
 		return;
 	verbs.rdma_destroy_qp(l->id);
@@ -508,10 +492,10 @@ void link_fail(struct link *l, enum stat_id why)
 		return;
 	if (why)
 		fallback(why);
-	lock(&l->sq_lock);
+	verbs_lock(&l->sq_lock);
 	if (l->qp)
 		verbs.ibv_modify_qp(l->qp, &attr, IBV_QP_STATE);
-	unlock(&l->sq_lock);
+	verbs_unlock(&l->sq_lock);
 }
 
 void link_leave_to_parent(struct link *l)
@@ -523,131 +507,4 @@ void link_leave_to_parent(struct link *l)
 	while (link_is_up(l) && clock_ticks() - start < us_to_ticks(settings.rdma_dead))
 		sched_yield();
 	store_rel(l->state, LINK_DOWN);
-}
-
-/* ---- posting */
-
-static int post(struct link *l, struct ibv_send_wr *wr, bool signalled, uint64_t *ret_seq)
-{
-	struct ibv_send_wr *bad;
-	int r = -EAGAIN;
-
-	if (!verbs_is_ours() || load_acq(l->state) == LINK_DOWN)
-		return -ENOTCONN;
-	lock(&l->sq_lock);
-	if (l->qp && l->posted - load_acq(l->acked) < SQ_DEPTH - 1) {
-		wr->wr_id = l->posted + 1;
-		if (signalled || l->unsignalled + 1 >= SIGNAL_EVERY)
-			wr->send_flags |= IBV_SEND_SIGNALED;
-		r = -ibv_post_send(l->qp, wr, &bad);
-	}
-	if (!r) {
-		*ret_seq = ++l->posted;
-		l->unsignalled = wr->send_flags & IBV_SEND_SIGNALED ? 0 : l->unsignalled + 1;
-	}
-	unlock(&l->sq_lock);
-	return r;
-}
-
-/* The queue of sends is full for as long as the peer's device acknowledges nothing. */
-static int post_patiently(struct link *l, struct ibv_send_wr *wr, bool signalled, uint64_t *ret_seq)
-{
-	uint64_t start = clock_ticks();
-	int r;
-
-	while ((r = post(l, wr, signalled, ret_seq)) == -EAGAIN) {
-		if (clock_ticks() - start > us_to_ticks(settings.rdma_dead))
-			return -ETIMEDOUT;
-		link_poll(l);
-		sched_yield();
-	}
-	return r;
-}
-
-int link_write(struct link *l, uint64_t pos, size_t n, bool last, uint64_t *ret_seq)
-{
-	struct ibv_sge sge = { (uintptr_t)l->staging + pos % l->ring_bytes, (uint32_t)n, l->lkey };
-	struct ibv_send_wr wr = {
-		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE,
-		.wr.rdma = { l->peer_ring + pos % l->ring_bytes, l->peer_rkey },
-	};
-
-	return post_patiently(l, &wr, last, ret_seq);
-}
-
-int link_read(struct link *l, void *to, uint32_t lkey, uint64_t from, uint32_t rkey, size_t n, uint64_t *ret_seq)
-{
-	struct ibv_sge sge = { (uintptr_t)to, (uint32_t)n, lkey };
-	struct ibv_send_wr wr = {
-		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_READ, .wr.rdma = { from, rkey },
-	};
-
-	return post_patiently(l, &wr, true, ret_seq);
-}
-
-static int send_message(struct link *l, const void *p, size_t n)
-{
-	struct ibv_sge sge = { (uintptr_t)p, (uint32_t)n, 0 };
-	struct ibv_send_wr wr = {
-		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND,
-		.send_flags = IBV_SEND_INLINE | IBV_SEND_SOLICITED,
-	};
-	uint64_t seq;
-
-	return post(l, &wr, false, &seq);
-}
-
-int link_control(struct link *l, const struct control *c)
-{
-	return send_message(l, c, sizeof(*c));
-}
-
-int link_introduce(struct link *l, const struct intro *i)
-{
-	return send_message(l, i, sizeof(*i));
-}
-
-/* Nothing, written to nowhere: that the peer's device acknowledges it is all. */
-int link_ping(struct link *l, uint64_t *ret_seq)
-{
-	struct ibv_send_wr wr = { .opcode = IBV_WR_RDMA_WRITE, .wr.rdma = { l->peer_ring, l->peer_rkey } };
-
-	return post(l, &wr, true, ret_seq);
-}
-
-
-static bool wait_within(struct link *l, uint64_t seq, uint64_t limit)
-{
-	uint64_t start = clock_ticks();
-
-	while ((int64_t)(seq - load_acq(l->acked)) > 0) {
-		link_poll(l);
-		if (load_acq(l->state) == LINK_DOWN)
-			return false;
-		uint64_t waited = clock_ticks() - start;
-		if (waited > limit) {
-			link_fail(l, FALLBACK_RDMA_SILENT);
-			return false;
-		}
-		if (waited > us_to_ticks(POLITE_US))
-			sched_yield();
-		else
-			cpu_relax();
-	}
-	return true;
-}
-
-bool link_wait(struct link *l, uint64_t seq)
-{
-	uint64_t start = clock_ticks();
-	bool ok = wait_within(l, seq, us_to_ticks(settings.rdma_dead));
-
-	store_rlx(l->ack_ticks, (7 * load_rlx(l->ack_ticks) + clock_ticks() - start) / 8);
-	return ok;
-}
-
-/* Retries end it if the peer's device is gone: no time-out of ours may, or a slow one would. */
-bool link_wait_long(struct link *l, uint64_t seq)
-{
-	return wait_within(l, seq, UINT64_MAX);
 }

@@ -224,11 +224,6 @@ static size_t skip_to_start(const struct link *l, uint64_t pos)
 	return rest < RING_TAIL ? rest : 0;
 }
 
-static size_t padded(size_t n)
-{
-	return (n + RING_ALIGN - 1) & ~(size_t)(RING_ALIGN - 1);
-}
-
 static size_t room_at(struct verbs_stream *vs, uint64_t pos)
 {
 	struct link *l = vs->link;
@@ -263,8 +258,8 @@ static size_t put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *po
 		to += k;
 		left -= k;
 	}
-	memset(to, 0, padded(n) - n);
-	*pos = p + sizeof(struct ring_head) + padded(n);
+	memset(to, 0, ring_padded(n) - n);
+	*pos = p + sizeof(struct ring_head) + ring_padded(n);
 	return n;
 }
 
@@ -331,11 +326,22 @@ static size_t send_ring(struct sending *w)
 
 /* ---- blocks: the peer reads them out of the program's buffer, from inside its own receive */
 
+/* The peer has sent what the program has not read, and may be waiting for that: the accepting side steps back. */
+static bool tie(struct sending *w)
+{
+	struct pollfd p = { .fd = w->fd, .events = POLLIN };
+
+	if (!w->vs->base.role || sys_call(SYS_poll, &p, 1, 0) != 1)
+		return false;
+	stat_inc(STAT_net_ties);
+	return true;
+}
+
 static bool block_pays(struct sending *w)
 {
 	struct stream *s = &w->vs->base;
 
-	if (cursor_run(&w->c) < BLOCK_LEAST || !may_use_ring(w->vs) || signal_in_handler())
+	if (cursor_run(&w->c) < BLOCK_LEAST || !may_use_ring(w->vs) || signal_in_handler() || tie(w))
 		return false;
 	if (!s->offer_skip)
 		return true;
@@ -372,17 +378,6 @@ static bool offer(struct sending *w, const struct memreg_hold *h, uint32_t id, s
 
 	return frame_out_head(o, FRAME_BLOCK, load_rlx(w->v->tx_at), w->vs->link->ring_w, 0) &&
 	       frame_out_put(o, &b, sizeof(b)) && flush_tail(w->vs, w->fd);
-}
-
-/* Both ends offer, and neither reads: the accepting side steps back. */
-static bool tie(struct sending *w)
-{
-	struct pollfd p = { .fd = w->fd, .events = POLLIN };
-
-	if (!w->vs->base.role || sys_call(SYS_poll, &p, 1, 0) != 1)
-		return false;
-	stat_inc(STAT_net_ties);
-	return true;
 }
 
 /* False: the link is down.  The peer's device lives, since it acknowledges what we ask it now and then. */

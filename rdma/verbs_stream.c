@@ -7,7 +7,6 @@
 #include "verbs.h"
 #include "verbs_io.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -48,11 +47,11 @@ static void destroy(struct stream *s)
 	struct verbs_stream *vs = verbs_of(s);
 
 	stat_add(STAT_net_open, (uint64_t)-1);
-	while (atomic_exchange(&vs->link->reader_lock, 1))
-		sched_yield();
-	if (verbs_is_ours())
+	if (verbs_is_ours()) {
+		verbs_lock(&vs->link->reader_lock);
 		vs->link->reader = NULL;
-	atomic_store(&vs->link->reader_lock, 0);
+		verbs_unlock(&vs->link->reader_lock);
+	}
 	if (verbs_is_ours())
 		verbs_meet_end(vs->link->meeting);
 	else
@@ -75,11 +74,10 @@ void verbs_withdrawal(struct link *l)
 {
 	struct timespec nap = { .tv_nsec = 100000 };
 
-	while (atomic_exchange(&l->reader_lock, 1))
-		sched_yield();
+	verbs_lock(&l->reader_lock);
 	while (l->reader && link_is_up(l) && !answered(l->reader))
 		sys_call(SYS_nanosleep, &nap, 0);
-	atomic_store(&l->reader_lock, 0);
+	verbs_unlock(&l->reader_lock);
 }
 
 void verbs_enter(struct verbs_stream *vs)

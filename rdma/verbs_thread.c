@@ -18,12 +18,14 @@
 #include <string.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 
-enum { DEVICES_MOST = 16 };
+enum { DEVICES_MOST = 16, EXIT_MS = 2000 };
 
 static struct {
 	_Atomic int state; /* 0: none, 1: runs, -1: cannot */
+	_Atomic bool stop, stopped;
 	int wake;
 	struct rdma_event_channel *channel;
 } thread = { .wake = -1 };
@@ -151,6 +153,7 @@ static void *run(void *unused)
 	if (!verbs_load())
 		thread.channel = verbs.rdma_create_event_channel();
 	if (!thread.channel) {
+		store_rel(thread.stopped, true);
 		log_info("RDMA is off: no connection manager: %s", strerror(errno));
 		atomic_store(&thread.state, -1);
 		return NULL;
@@ -161,9 +164,25 @@ static void *run(void *unused)
 		thread.channel->fd = high;
 	}
 	not_blocking(thread.channel->fd);
-	for (;;)
+	while (!load_acq(thread.stop))
 		turn();
+	store_rel(thread.stopped, true);
 	return NULL;
+}
+
+/*
+ * The libraries' destructors take away what the thread works on.  They run after the handlers of atexit.
+ */
+static void stop_at_exit(void)
+{
+	struct timespec nap = { .tv_nsec = 1000000 };
+
+	if (!verbs_is_ours() || load_acq(thread.state) != 1)
+		return;
+	store_rel(thread.stop, true);
+	thread_wake();
+	for (int i = 0; i < EXIT_MS && !load_acq(thread.stopped); i++)
+		sys_call(SYS_nanosleep, &nap, 0);
 }
 
 static int create(void)
@@ -184,6 +203,8 @@ static int create(void)
 	int r = pthread_create(&t, &attr, run, NULL);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
+	if (!r)
+		atexit(stop_at_exit);
 	return -r;
 }
 

@@ -38,6 +38,17 @@ static const char *const fallback_text[] = {
 
 enum { FIRST_FALLBACK = STAT_COUNT - sizeof(fallback_text) / sizeof(*fallback_text) };
 
+/* Mapped elsewhere first: a file system that cannot share (9p) would leave nothing mapped at all here. */
+static void move_onto(long fd)
+{
+	long p = sys_call(SYS_mmap, 0, STATS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (p < 0 && p > -4096)
+		return;
+	if (sys_call(SYS_mremap, p, STATS_BYTES, STATS_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED, &stats_room) != (long)&stats_room)
+		sys_call(SYS_munmap, p, STATS_BYTES);
+}
+
 static void map_onto_file(void)
 {
 	char path[512];
@@ -48,7 +59,7 @@ static void map_onto_file(void)
 	if (fd < 0)
 		return;
 	if (sys_call(SYS_pwrite64, fd, &stats_room, STATS_BYTES, 0) == STATS_BYTES)
-		sys_call(SYS_mmap, &stats_room, STATS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+		move_onto(fd);
 	sys_call(SYS_close, fd);
 }
 

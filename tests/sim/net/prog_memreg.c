@@ -87,11 +87,11 @@ static void connect_qp(int i, int gid_index)
 		die("ready to send");
 }
 
-static void write_rdma(int i, const void *from, uint32_t lkey, void *to, uint32_t rkey)
+static void read_rdma(int i, void *to, uint32_t lkey, const void *from, uint32_t rkey)
 {
-	struct ibv_sge sge = {(uintptr_t)from, SIZE, lkey};
-	struct ibv_send_wr wr = {.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE,
-		.wr.rdma = {(uintptr_t)to, rkey}}, *bad;
+	struct ibv_sge sge = {(uintptr_t)to, SIZE, lkey};
+	struct ibv_send_wr wr = {.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_READ, .send_flags = IBV_SEND_SIGNALED,
+		.wr.rdma = {(uintptr_t)from, rkey}}, *bad;
 	struct ibv_wc wc;
 	int n;
 
@@ -131,14 +131,14 @@ static void transfer(char *p, unsigned round)
 
 	fill(p, round * 2);
 	h = hold(p);
-	write_rdma(0, p, h->key.lkey, far, far_mr->rkey);
+	read_rdma(1, far, far_mr->lkey, p, h->key.rkey);
 	memreg_put(cache, h);
 	stale_out += !!memcmp(p, far, SIZE);
 
 	memset(p, 0, SIZE);
 	fill(far, round * 2 + 1);
 	h = hold(p);
-	write_rdma(1, far, far_mr->lkey, p, h->key.rkey);
+	read_rdma(0, p, h->key.lkey, far, far_mr->rkey);
 	memreg_put(cache, h);
 	stale_in += !!memcmp(p, far, SIZE);
 }
@@ -241,7 +241,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 2; i++)
 		connect_qp(i, atoi(argv[2]));
 	far = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	far_mr = ibv_reg_mr(pd, far, SIZE, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+	far_mr = ibv_reg_mr(pd, far, SIZE, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ);
 	if (!far_mr || memreg_create(&ops, pd, memreg_limit(1 << 30), &cache))
 		die("registration");
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)

@@ -1,9 +1,9 @@
 """Unmodified PyTorch, one rank on each host: gloo's all_reduce, every element checked.
 
-    test_pytorch.py [--preload LIBRARY] [VARIABLE=VALUE...]
+    test_pytorch.py [--preload LIBRARY [--tool DLACCEL]] [VARIABLE=VALUE...]
 
 The interpreter is VHOST_PYTHON, else the checkout's .venv; with a library the checksums must be
-those of the bare run.
+those of the bare run; with the tool its counters must show that tensors went by RDMA.
 """
 import argparse
 import os
@@ -11,6 +11,7 @@ import subprocess
 
 import vhost
 import hosts
+from test_rdma import COUNTERS, counters
 
 IMPORT = 600    # seconds; 25 to 33 of them on a machine with nothing else to do
 
@@ -45,13 +46,21 @@ def body(args):
         assert sent() - before > 10 * 262144 * 4, 'the tensors did not cross the wire'
         print('ok bare:', bare)
         if args.preload:
-            got = allreduce(a, b, interpreter(), '29501', preload=args.preload, env=env)
+            a.run(f'mkdir -m 700 {COUNTERS}')
+            got = allreduce(a, b, interpreter(), '29501', preload=args.preload,
+                            env={'DLACCEL_DIR': COUNTERS, **env})
             assert got == bare, (got, bare)
             print('ok preloaded')
+        if args.tool:
+            ends = [c for c in counters(a, args.tool) if c.get('net.upgraded.verbs')]
+            assert len(ends) == 2 and all(c['net.bytes_verbs'] > 1 << 20 for c in ends), ends
+            assert sum(c.get('rdma.bytes_direct', 0) for c in ends) > 1 << 20, ends
+            print('ok RDMA:', [(c['net.bytes_verbs'], c.get('rdma.bytes_direct', 0)) for c in ends])
 
 
 parser = argparse.ArgumentParser()
 parser.add_argument('--preload')
+parser.add_argument('--tool')
 parser.add_argument('variables', nargs='*')
 arguments = parser.parse_args()
 vhost.main(lambda: body(arguments))

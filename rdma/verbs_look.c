@@ -1,0 +1,113 @@
+/* Looking at the stream without taking from it: MSG_PEEK, FIONREAD. */
+#include "sys.h"
+#include "verbs_recv.h"
+
+#include <string.h>
+#include <sys/ioctl.h>
+
+struct walk {
+	struct receiving *w;
+	uint8_t window[16384];
+	size_t n, used, queued; /* queued: all that TCP holds */
+	uint64_t at, ring;
+	struct frame_in in;
+	bool count_only;
+	size_t sum;
+};
+
+static bool walk_out(struct walk *k, const void *p, size_t n)
+{
+	if (!k->count_only) {
+		n = least(n, k->w->c.left);
+		recv_copy_out(k->w, p, n);
+	}
+	k->at += n;
+	k->sum += n;
+	return k->count_only || k->w->c.left;
+}
+
+static bool walk_ring(struct walk *k)
+{
+	struct record r;
+
+	if (recv_next_record(k->w->vs->link, &k->ring, k->at, &r) != FOUND || !record_covers(&r, k->at))
+		return false;
+	size_t off = k->at - r.at;
+	return walk_out(k, r.payload + off, r.len - off);
+}
+
+static bool walk_payload(struct walk *k)
+{
+	size_t here = least(k->in.left, k->n - k->used), skip = k->at - k->in.at;
+
+	if (k->at < k->in.at)
+		return false;
+	if (k->count_only && k->in.left > here) /* behind the window nobody has looked */
+		here = least(k->in.left, k->queued - k->used);
+	if (skip > here)
+		skip = here;
+	bool more = walk_out(k, k->window + k->used + skip, here - skip);
+	k->used += here;
+	k->in.left -= (uint32_t)here;
+	k->in.at += here;
+	return more && k->used < k->n;
+}
+
+static bool walk_head(struct walk *k)
+{
+	uint8_t head[sizeof(k->in.head)];
+	struct frame_head h;
+	bool whole;
+
+	k->used += frame_in_look(&k->in, k->window + k->used, k->n - k->used, head, &whole);
+	if (!whole)
+		return false;
+	memcpy(&h, head, sizeof(h));
+	if (!recv_believe_ring(k->w, h.ring))
+		return false;
+	k->in.have = 0;
+	if (h.type == FRAME_DATA)
+		frame_in_open(&k->in, &h);
+	return h.type != FRAME_PLAIN && h.type != FRAME_BLOCK;
+}
+
+static void walk_plain(struct walk *k)
+{
+	struct verbs_side *v = k->w->v;
+	size_t spare = v->spare_end - v->spare_at;
+	uint64_t mark = load_rlx(v->mark_at);
+
+	if (spare && !walk_out(k, v->mark_in + v->spare_at, spare))
+		return;
+	size_t n = least(k->count_only ? k->queued : k->n, mark - k->at);
+	if (n)
+		walk_out(k, k->window, n);
+}
+
+size_t recv_walk(struct receiving *w, bool count_only)
+{
+	struct walk k = {
+		.w = w, .at = load_rlx(w->v->rx_at), .ring = w->vs->link->ring_r, .in = w->v->in, .count_only = count_only,
+	};
+	int queued = 0;
+	long n;
+
+	if (load_rlx(w->v->mark_at) == k.at)
+		recv_look_for_mark(w);
+	if (recv_block_waits(w) && !recv_read_bounce(w))
+		recv_settle(w);
+	if (recv_bounce_has(w->v) && !walk_out(&k, w->vs->link->bounce + w->v->bounce_at, w->v->bounce_end - w->v->bounce_at))
+		return k.sum;
+	n = sys_call(SYS_recvfrom, w->fd, k.window, sizeof(k.window), MSG_PEEK | MSG_DONTWAIT, 0, 0);
+	k.n = n > 0 ? (size_t)n : 0;
+	sys_call(SYS_ioctl, w->fd, FIONREAD, &queued);
+	k.queued = queued > (int)k.n ? (size_t)queued : k.n;
+	if (!load_rlx(w->v->framed)) {
+		walk_plain(&k);
+		return k.sum;
+	}
+	while (count_only || w->c.left)
+		if (!walk_ring(&k) && !(k.used < k.n && (k.in.left ? walk_payload(&k) : walk_head(&k))))
+			break;
+	return k.sum;
+}

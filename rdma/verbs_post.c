@@ -1,0 +1,138 @@
+/* Posting to a link, and waiting for what was posted. */
+#include "clock.h"
+#include "settings.h"
+#include "stats.h"
+#include "verbs.h"
+#include "verbs_api.h"
+
+#include <sched.h>
+
+enum {
+	SIGNAL_EVERY = 16,
+	POLITE_US = 20, /* of polling; then the core is offered to others between looks */
+};
+
+static int post(struct link *l, struct ibv_send_wr *wr, bool signalled, uint64_t *ret_seq)
+{
+	struct ibv_send_wr *bad;
+	int r = -EAGAIN;
+
+	if (!verbs_is_ours() || load_acq(l->state) == LINK_DOWN)
+		return -ENOTCONN;
+	verbs_lock(&l->sq_lock);
+	if (l->qp && l->posted - load_acq(l->acked) < LINK_SENDS - 1) {
+		wr->wr_id = l->posted + 1;
+		if (signalled || l->unsignalled + 1 >= SIGNAL_EVERY)
+			wr->send_flags |= IBV_SEND_SIGNALED;
+		r = -ibv_post_send(l->qp, wr, &bad);
+	}
+	if (!r) {
+		*ret_seq = ++l->posted;
+		l->unsignalled = wr->send_flags & IBV_SEND_SIGNALED ? 0 : l->unsignalled + 1;
+	}
+	verbs_unlock(&l->sq_lock);
+	return r;
+}
+
+/* The queue of sends is full for as long as the peer's device acknowledges nothing. */
+static int post_patiently(struct link *l, struct ibv_send_wr *wr, bool signalled, uint64_t *ret_seq)
+{
+	uint64_t start = clock_ticks();
+	int r;
+
+	while ((r = post(l, wr, signalled, ret_seq)) == -EAGAIN) {
+		if (clock_ticks() - start > us_to_ticks(settings.rdma_dead))
+			return -ETIMEDOUT;
+		link_poll(l);
+		sched_yield();
+	}
+	return r;
+}
+
+int link_write(struct link *l, uint64_t pos, size_t n, bool last, uint64_t *ret_seq)
+{
+	struct ibv_sge sge = { (uintptr_t)l->staging + pos % l->ring_bytes, (uint32_t)n, l->lkey };
+	struct ibv_send_wr wr = {
+		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE,
+		.wr.rdma = { l->peer_ring + pos % l->ring_bytes, l->peer_rkey },
+	};
+
+	return post_patiently(l, &wr, last, ret_seq);
+}
+
+int link_read(struct link *l, void *to, uint32_t lkey, uint64_t from, uint32_t rkey, size_t n, uint64_t *ret_seq)
+{
+	struct ibv_sge sge = { (uintptr_t)to, (uint32_t)n, lkey };
+	struct ibv_send_wr wr = {
+		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_READ, .wr.rdma = { from, rkey },
+	};
+
+	return post_patiently(l, &wr, true, ret_seq);
+}
+
+static int send_message(struct link *l, const void *p, size_t n)
+{
+	struct ibv_sge sge = { (uintptr_t)p, (uint32_t)n, 0 };
+	struct ibv_send_wr wr = {
+		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND,
+		.send_flags = IBV_SEND_INLINE | IBV_SEND_SOLICITED,
+	};
+	uint64_t seq;
+
+	return post(l, &wr, false, &seq);
+}
+
+int link_control(struct link *l, const struct control *c)
+{
+	return send_message(l, c, sizeof(*c));
+}
+
+int link_introduce(struct link *l, const struct intro *i)
+{
+	return send_message(l, i, sizeof(*i));
+}
+
+/* Nothing, written to nowhere: that the peer's device acknowledges it is all. */
+int link_ping(struct link *l, uint64_t *ret_seq)
+{
+	struct ibv_send_wr wr = { .opcode = IBV_WR_RDMA_WRITE, .wr.rdma = { l->peer_ring, l->peer_rkey } };
+
+	return post(l, &wr, true, ret_seq);
+}
+
+
+static bool wait_within(struct link *l, uint64_t seq, uint64_t limit)
+{
+	uint64_t start = clock_ticks();
+
+	while ((int64_t)(seq - load_acq(l->acked)) > 0) {
+		link_poll(l);
+		if (load_acq(l->state) == LINK_DOWN)
+			return false;
+		uint64_t waited = clock_ticks() - start;
+		if (waited > limit) {
+			link_fail(l, FALLBACK_RDMA_SILENT);
+			return false;
+		}
+		if (waited > us_to_ticks(POLITE_US))
+			sched_yield();
+		else
+			cpu_relax();
+	}
+	return true;
+}
+
+bool link_wait(struct link *l, uint64_t seq)
+{
+	uint64_t start = clock_ticks();
+	bool ok = wait_within(l, seq, us_to_ticks(settings.rdma_dead));
+
+	store_rlx(l->ack_ticks, (7 * load_rlx(l->ack_ticks) + clock_ticks() - start) / 8);
+	return ok;
+}
+
+/* Retries end it if the peer's device is gone: no time-out of ours may, or a slow one would. */
+bool link_wait_long(struct link *l, uint64_t seq)
+{
+	return wait_within(l, seq, UINT64_MAX);
+}

@@ -1,0 +1,548 @@
+/*
+ * The receiving half between hosts.  Every piece, in the ring or on TCP, says where in the stream it
+ * belongs: the next one is the one that covers rx_at, and what lies before that has been had already
+ * (a failover repeats).  Heads are taken out of TCP as they come, but for a doorbell, which stays for as
+ * long as what it rang for is unread: the kernel's receive queue says readable exactly while it is so.
+ */
+#include "stats.h"
+#include "sys.h"
+#include "verbs_recv.h"
+
+#include <string.h>
+#include <sys/ioctl.h>
+
+/* MARK_SURE: a connection that ends behind so much of the mark ended there; less of it is payload. */
+enum { MARK_SURE = 4, DIRECT_LEAST = 32768, READ_MOST = 1 << 24, WINDOW = 8192, INLINE_IOV = 64, GAP_FIRST = 65536, GAP_MOST = 1 << 28 };
+
+static void violation(struct receiving *w, const char *what)
+{
+	link_fail(w->vs->link, 0);
+	stream_violation(&w->vs->base, w->fd, what);
+}
+
+/* ---- the ring */
+
+/* The record at ring position `pos`; the head is read once, the peer may change it. */
+static enum found record_at(struct link *l, uint64_t pos, struct record *ret)
+{
+	uint64_t arrived = load_acq(l->arrived);
+
+	if (arrived == pos)
+		return NOTHING;
+	if (arrived - pos > l->ring_bytes)
+		return NONSENSE;
+	size_t off = pos % l->ring_bytes, rest = l->ring_bytes - off;
+	if (rest < RING_TAIL) {
+		pos += rest;
+		off = 0;
+		rest = l->ring_bytes;
+	}
+	struct ring_head h = *(volatile struct ring_head *)(l->ring + off);
+	size_t whole = sizeof(h) + ring_padded(h.len);
+	if (!h.len || h.len > l->ring_bytes || whole > rest || (int64_t)(arrived - pos - whole) < 0)
+		return NONSENSE;
+	*ret = (struct record){ .at = h.at, .len = h.len, .end = pos + whole, .payload = l->ring + off + sizeof(h) };
+	return FOUND;
+}
+
+static bool is_past(const struct record *r, uint64_t at)
+{
+	return (int64_t)(at - r->at - r->len) >= 0;
+}
+
+enum found recv_next_record(struct link *l, uint64_t *pos, uint64_t at, struct record *ret)
+{
+	enum found f;
+
+	while ((f = record_at(l, *pos, ret)) == FOUND && is_past(ret, at))
+		*pos = ret->end;
+	return f;
+}
+
+bool verbs_ring_has(struct verbs_stream *vs)
+{
+	uint64_t pos = vs->link->ring_r, at = load_rlx(vs->v->rx_at);
+	struct record r;
+
+	return recv_next_record(vs->link, &pos, at, &r) == FOUND && record_covers(&r, at);
+}
+
+void verbs_tell_state(struct verbs_stream *vs)
+{
+	struct link *l = vs->link;
+	struct control c = {
+		.type = CONTROL_STATE, .flags = load_rlx(vs->base.lowat) > 1 || load_rlx(vs->v->side.plain) ? STATE_INLINE : 0,
+		.ring = l->ring_r, .at = load_rlx(vs->v->rx_at),
+	};
+
+	if (!link_control(l, &c))
+		l->told = l->ring_r;
+}
+
+static void leave_records(struct verbs_stream *vs, uint64_t pos)
+{
+	struct link *l = vs->link;
+
+	if (pos == l->ring_r)
+		return;
+	l->ring_r = pos;
+	if (pos - l->told >= l->ring_bytes / 4)
+		verbs_tell_state(vs);
+}
+
+void recv_copy_out(struct receiving *w, const char *p, size_t n)
+{
+	w->got += n;
+	while (n) {
+		size_t k = n < cursor_run(&w->c) ? n : cursor_run(&w->c);
+		memcpy(cursor_ptr(&w->c), p, k);
+		cursor_advance(&w->c, k);
+		p += k;
+		n -= k;
+	}
+}
+
+/* True: bytes came out of the ring. */
+static bool take_ring(struct receiving *w)
+{
+	struct verbs_stream *vs = w->vs;
+	uint64_t pos = vs->link->ring_r, at = load_rlx(w->v->rx_at);
+	struct record r;
+	enum found f = recv_next_record(vs->link, &pos, at, &r);
+
+	leave_records(vs, pos);
+	if (f == NONSENSE)
+		violation(w, "impossible record in the ring");
+	if (f != FOUND || !record_covers(&r, at))
+		return false;
+	size_t off = at - r.at, n = least(r.len - off, w->c.left);
+	recv_copy_out(w, r.payload + off, n);
+	store_rlx(w->v->rx_at, at + n);
+	stat_add(STAT_net_recv_verbs, n);
+	if (off + n == r.len)
+		leave_records(vs, r.end);
+	w->rang = true;
+	return true;
+}
+
+/* ---- TCP */
+
+static void kernel_answer(struct receiving *w, long k)
+{
+	if (k == 0) {
+		w->eof = true;
+	} else if (k < 0 && k != -EAGAIN && k != -EINTR) {
+		w->err = (int)-k;
+		store_rlx(w->v->side.reset_told, true);
+	}
+}
+
+static void payload_taken(struct receiving *w, size_t n)
+{
+	store_rlx(w->v->rx_at, load_rlx(w->v->rx_at) + n);
+	stat_add(STAT_net_recv_inline, n);
+}
+
+/* Straight into the program's buffer. */
+static long receive_into(struct receiving *w, size_t limit)
+{
+	struct iovec iov[INLINE_IOV];
+	struct msghdr m = { .msg_iov = iov };
+	size_t asked;
+
+	m.msg_iovlen = (size_t)cursor_export(&w->c, iov, INLINE_IOV, limit, &asked);
+	long k = sys_call(SYS_recvmsg, w->fd, &m, MSG_DONTWAIT);
+	if (k <= 0) {
+		kernel_answer(w, k);
+		return 0;
+	}
+	w->got += (size_t)k;
+	cursor_advance(&w->c, (size_t)k);
+	payload_taken(w, (size_t)k);
+	return k;
+}
+
+/* What has been looked at is there to be taken. */
+static void discard(struct receiving *w, size_t n)
+{
+	for (long k; n; n -= (size_t)k) {
+		k = sys_call(SYS_recvfrom, w->fd, 0, n, MSG_TRUNC | MSG_DONTWAIT, 0, 0);
+		if (k <= 0)
+			return;
+	}
+}
+
+void verbs_propose(struct verbs_stream *vs, uint64_t at)
+{
+	struct control c = { .type = CONTROL_COUNTED, .at = at };
+
+	vs->v->mark_seen = 0;
+	store_rlx(vs->v->mark_at, link_control(vs->link, &c) ? UINT64_MAX : at);
+}
+
+/* The sender was past that place when it heard of it: what looked like the mark was payload. */
+static void no_mark(struct receiving *w)
+{
+	struct verbs_side *v = w->v;
+	int queued = 0;
+
+	v->spare_at = 0;
+	v->spare_end = v->mark_seen;
+	store_rlx(v->mark_at, UINT64_MAX);
+	v->mark_gap = v->mark_gap ? 2 * v->mark_gap : GAP_FIRST;
+	if (v->mark_gap > GAP_MOST)
+		return;
+	sys_call(SYS_ioctl, w->fd, FIONREAD, &queued);
+	uint64_t seen = v->mark_seen;
+	verbs_propose(w->vs, load_rlx(v->rx_at) + seen + (uint64_t)queued + v->mark_gap);
+}
+
+bool recv_look_for_mark(struct receiving *w)
+{
+	struct verbs_side *v = w->v;
+	uint8_t room[MARK_BYTES];
+	long n = sys_call(SYS_recvfrom, w->fd, room, MARK_BYTES - v->mark_seen, MSG_PEEK | MSG_DONTWAIT, 0, 0);
+
+	if (n <= 0) {
+		kernel_answer(w, n);
+		if (!w->eof || !v->mark_seen || v->mark_seen >= MARK_SURE)
+			return false;
+		w->eof = false;
+		no_mark(w);
+		return true;
+	}
+	if (memcmp(room, v->mark_in + v->mark_seen, (size_t)n)) {
+		no_mark(w);
+		return true;
+	}
+	discard(w, (size_t)n);
+	v->mark_seen += (uint32_t)n;
+	if (v->mark_seen == MARK_BYTES)
+		store_rel(v->framed, true);
+	return true;
+}
+
+static bool take_spare(struct receiving *w)
+{
+	struct verbs_side *v = w->v;
+	size_t n = least(v->spare_end - v->spare_at, w->c.left);
+
+	recv_copy_out(w, (char *)v->mark_in + v->spare_at, n);
+	v->spare_at += (uint32_t)n;
+	payload_taken(w, n);
+	return n > 0;
+}
+
+static bool take_plain(struct receiving *w)
+{
+	uint64_t at = load_rlx(w->v->rx_at), mark = load_rlx(w->v->mark_at);
+
+	if (w->v->spare_at != w->v->spare_end)
+		return take_spare(w);
+	if (at == mark)
+		return recv_look_for_mark(w);
+	size_t want = mark - at < w->c.left ? mark - at : w->c.left;
+	return want && receive_into(w, want) > 0;
+}
+
+/* The sender says how much of the ring it knows to have arrived. */
+bool recv_believe_ring(struct receiving *w, uint32_t ring)
+{
+	struct link *l = w->vs->link;
+	int32_t ahead = (int32_t)(ring - (uint32_t)l->ring_r);
+
+	if (ahead > 0 && (uint64_t)ahead > l->ring_bytes)
+		return false;
+	if (ahead > 0)
+		link_arrived(l, l->ring_r + (uint64_t)ahead);
+	return true;
+}
+
+enum action { TAKEN, HELD, WRONG };
+
+/* ---- blocks: read from inside the program's own receive, from the sender's buffer into the program's */
+
+static void block_is_done(struct verbs_stream *vs, uint32_t id, uint64_t bytes)
+{
+	struct control c = { .type = CONTROL_DONE, .id = id, .ring = bytes };
+
+	while (link_control(vs->link, &c) == -EAGAIN)
+		link_poll(vs->link);
+}
+
+void verbs_answer_withdrawal(struct verbs_stream *vs)
+{
+	struct verbs_side *v = vs->v;
+	uint32_t id = load_acq(vs->link->withdrawn);
+
+	if (!id || (int32_t)(id - v->answered) <= 0)
+		return;
+	v->answered = id;
+	bool known = v->block.length && v->block.id == id;
+	if ((int32_t)(id - v->finished) <= 0) /* its DONE is under way */
+		return;
+	if (known)
+		v->block.over = true;
+	block_is_done(vs, id, known ? v->block.taken : 0);
+}
+
+/* The head stays in TCP for as long as something of the block is to come. */
+static enum action block_came(struct receiving *w, const struct frame_head *h, const uint8_t *head)
+{
+	struct verbs_side *v = w->v;
+	struct frame_block b;
+	uint64_t at = load_rlx(v->rx_at);
+
+	memcpy(&b, head + sizeof(*h), sizeof(b));
+	if (h->len || !b.length || b.length > (uint64_t)1 << 40)
+		return WRONG;
+	if ((int64_t)(h->at - at) > 0)
+		return verbs_ring_has(w->vs) ? HELD : WRONG;
+	if (!v->block.length || v->block.id != b.id) {
+		if (h->at != at)
+			return WRONG;
+		v->block = (__typeof__(v->block)){
+			.at = at, .address = b.address, .length = b.length, .rkey = b.rkey, .id = b.id,
+			.over = (int32_t)(v->answered - b.id) >= 0,
+		};
+	}
+	bool ends = v->block.over || v->block.taken == v->block.length || !link_is_up(w->vs->link);
+	if (recv_bounce_has(v) || !ends)
+		return HELD;
+	v->block.length = 0;
+	v->in.have = 0;
+	return TAKEN;
+}
+
+static bool read_block(struct receiving *w, void *to, uint32_t lkey, size_t n)
+{
+	struct verbs_side *v = w->v;
+	uint64_t seq;
+
+	if (link_read(w->vs->link, to, lkey, v->block.address + v->block.taken, v->block.rkey, n, &seq) ||
+	    !link_wait_long(w->vs->link, seq))
+		return false;
+	v->block.taken += n;
+	if (v->block.taken == v->block.length) {
+		stat_inc(STAT_net_blocks);
+		v->finished = v->block.id;
+		block_is_done(w->vs, v->block.id, v->block.length);
+	}
+	return true;
+}
+
+/* For a small receive, a peek, FIONREAD, or memory that cannot be registered. */
+bool recv_read_bounce(struct receiving *w)
+{
+	struct verbs_side *v = w->v;
+	size_t n = least(v->block.length - v->block.taken, BOUNCE_BYTES);
+
+	if (!read_block(w, w->vs->link->bounce, w->vs->link->lkey, n))
+		return false;
+	v->bounce_at = 0;
+	v->bounce_end = (uint32_t)n;
+	stat_add(STAT_rdma_bounced, n);
+	return true;
+}
+
+bool recv_block_waits(struct receiving *w)
+{
+	struct verbs_side *v = w->v;
+
+	return v->block.length > v->block.taken && !v->block.over && !recv_bounce_has(v) && link_is_up(w->vs->link) &&
+	       verbs_is_ours() && v->block.at + v->block.taken == load_rlx(v->rx_at);
+}
+
+/* One READ; true: bytes came. */
+static bool read_direct(struct receiving *w, size_t n)
+{
+	struct device *d = w->vs->link->device;
+	struct memreg_hold *h = device_register(d, cursor_ptr(&w->c), n);
+
+	if (!h)
+		return false;
+	bool ok = read_block(w, cursor_ptr(&w->c), h->key.lkey, n);
+	device_unregister(d, h);
+	if (!ok)
+		return false;
+	w->got += n;
+	cursor_advance(&w->c, n);
+	store_rlx(w->v->rx_at, load_rlx(w->v->rx_at) + n);
+	stat_add(STAT_net_recv_verbs, n);
+	stat_add(STAT_rdma_direct, n);
+	return true;
+}
+
+static bool take_bounce(struct receiving *w)
+{
+	struct verbs_side *v = w->v;
+	size_t n = least(v->bounce_end - v->bounce_at, w->c.left);
+
+	recv_copy_out(w, w->vs->link->bounce + v->bounce_at, n);
+	v->bounce_at += (uint32_t)n;
+	store_rlx(v->rx_at, load_rlx(v->rx_at) + n);
+	stat_add(STAT_net_recv_verbs, n);
+	w->rang = true;
+	return n > 0;
+}
+
+static bool take_block(struct receiving *w)
+{
+	if (!recv_block_waits(w))
+		return false;
+	w->rang = true;
+	size_t n = least(w->v->block.length - w->v->block.taken, cursor_run(&w->c));
+	return (n >= DIRECT_LEAST && read_direct(w, least(n, READ_MOST))) || (link_is_up(w->vs->link) && recv_read_bounce(w));
+}
+
+static enum action head_came(struct receiving *w, const uint8_t *head)
+{
+	struct verbs_side *v = w->v;
+	struct frame_head h;
+
+	memcpy(&h, head, sizeof(h));
+	if (!recv_believe_ring(w, h.ring))
+		return WRONG;
+	switch (h.type) {
+	case FRAME_DATA:
+		if (!h.len)
+			return WRONG;
+		frame_in_open(&v->in, &h);
+		return TAKEN;
+	case FRAME_BELL:
+		if ((int64_t)(h.at - load_rlx(v->rx_at)) > 0)
+			return verbs_ring_has(w->vs) ? HELD : WRONG;
+		stat_inc(STAT_net_swallowed);
+		break;
+	case FRAME_BLOCK:
+		return block_came(w, &h, head);
+	case FRAME_FAILOVER:
+		link_fail(w->vs->link, FALLBACK_RDMA_FAILED);
+		break;
+	case FRAME_PLAIN:
+		store_rel(v->peer_left, true);
+		store_rel(v->framed, false);
+		store_rlx(v->mark_at, UINT64_MAX);
+		break;
+	default:
+		return WRONG;
+	}
+	v->in.have = 0;
+	return TAKEN;
+}
+
+/* Payload of the open frame out of the window; returns how much of the window is done with. */
+static size_t take_window(struct receiving *w, const char *p, size_t n)
+{
+	struct frame_in *f = &w->v->in;
+	uint64_t at = load_rlx(w->v->rx_at);
+	size_t k;
+
+	if ((int64_t)(at - f->at) > 0) {
+		k = least(least(f->left, n), at - f->at);
+	} else if (at == f->at) {
+		k = least(least(f->left, n), w->c.left);
+		recv_copy_out(w, p, k);
+		payload_taken(w, k);
+	} else {
+		return 0;
+	}
+	f->at += k;
+	f->left -= (uint32_t)k;
+	return k;
+}
+
+/* Heads, and payload that comes whole with them; what is longer goes straight into the program's buffer. */
+static size_t parse_window(struct receiving *w, const uint8_t *p, size_t n)
+{
+	struct verbs_side *v = w->v;
+	size_t used = 0;
+
+	while (used < n && load_rlx(v->framed)) {
+		uint8_t head[sizeof(v->in.head)];
+		bool whole;
+		if (v->in.left) {
+			if (v->in.at == load_rlx(v->rx_at) && v->in.left > n - used && w->c.left > n - used)
+				break;
+			size_t k = take_window(w, (const char *)p + used, n - used);
+			used += k;
+			if (!k)
+				break;
+			continue;
+		}
+		size_t k = frame_in_look(&v->in, p + used, n - used, head, &whole);
+		if (!whole) {
+			frame_in_keep(&v->in, p + used, k);
+			return used + k;
+		}
+		enum action a = head_came(w, head);
+		if (a == WRONG)
+			violation(w, "impossible frame");
+		if (a != TAKEN)
+			break;
+		used += k;
+	}
+	return used;
+}
+
+/* True: something moved. */
+static bool take_frames(struct receiving *w)
+{
+	struct frame_in *f = &w->v->in;
+	uint8_t window[WINDOW];
+
+	if (f->left && f->at == load_rlx(w->v->rx_at) && w->c.left) {
+		size_t want = least(f->left, w->c.left);
+		long k = receive_into(w, want);
+		f->left -= (uint32_t)k;
+		f->at += (uint64_t)k;
+		return k > 0 && (size_t)k == want;
+	}
+	long n = sys_call(SYS_recvfrom, w->fd, window, sizeof(window), MSG_PEEK | MSG_DONTWAIT, 0, 0);
+	if (n <= 0) {
+		kernel_answer(w, n);
+		return false;
+	}
+	uint32_t left = f->left;
+	size_t used = parse_window(w, window, (size_t)n);
+	discard(w, used);
+	return used || f->left != left;
+}
+
+static bool take_tcp(struct receiving *w)
+{
+	return load_rlx(w->v->framed) ? take_frames(w) : take_plain(w);
+}
+
+/* Inline bytes are sent only after the ring's before them have been acknowledged: there is no gap. */
+static void check_order(struct receiving *w)
+{
+	struct verbs_side *v = w->v;
+	struct record r;
+
+	if (record_at(w->vs->link, w->vs->link->ring_r, &r) == NONSENSE)
+		violation(w, "impossible record in the ring");
+	else if (v->in.left && !recv_bounce_has(v) && (int64_t)(v->in.at - load_rlx(v->rx_at)) > 0 && !verbs_ring_has(w->vs))
+		violation(w, "gap before a frame");
+}
+
+/* Everything that is there now. */
+void recv_take(struct receiving *w)
+{
+	while (w->c.left && !w->eof && !w->err && !load_rlx(w->v->side.broken))
+		if (!take_bounce(w) && !take_ring(w) && !take_tcp(w) && !verbs_ring_has(w->vs) && !take_block(w) && !recv_bounce_has(w->v)) {
+			check_order(w);
+			return;
+		}
+}
+
+void recv_settle(struct receiving *w)
+{
+	struct cursor c = w->c;
+
+	w->c.left = 0;
+	while (load_rlx(w->v->framed) && !w->v->in.left && !recv_bounce_has(w->v) && !verbs_ring_has(w->vs) && !load_rlx(w->v->side.broken) && take_frames(w))
+		;
+	check_order(w);
+	w->c = c;
+}
