@@ -258,7 +258,7 @@ void shm_quiesce(struct stream *s, int fd, bool for_good)
 {
 	if (for_good)
 		store_rlx(s->in->closing, 1);
-	full_fence();
+	full_fence(); /* MUTATE: fence_closing */
 	wait_for_ringing(s);
 	settle_late(s, fd);
 }

@@ -43,6 +43,8 @@ int wait_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev);
 void wait_epoll_created(int ep);
 /* Somebody waits on this epoll descriptor itself (nested, poll): its streams ring for everything. */
 void wait_epoll_unseen(int ep);
+/* A level-triggered stream of the set has data that its kernel does not know of, from before the set was unseen. */
+bool wait_epoll_holds_unrung(int ep);
 /* An epoll descriptor is closed; a connection leaves every set. */
 void wait_epoll_closed(void *set);
 void wait_sock_closed(struct sock *s, int fd);

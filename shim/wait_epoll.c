@@ -35,6 +35,7 @@ struct epset {
 	_Atomic int lock;
 	_Atomic int waiters;
 	_Atomic bool unseen;    /* nested, inherited, polled: waits that do not come here */
+	_Atomic bool unrung;    /* when it became so there were streams with data that nobody rang for */
 	_Atomic int forced;
 	_Atomic int others;     /* registrations that are none of ours */
 	_Atomic unsigned seen;  /* adoptions when `any` was found out */
@@ -105,6 +106,11 @@ static bool wants_edges(uint32_t events)
 	return events & (EPOLLET | EPOLLONESHOT);
 }
 
+static bool level_input(const struct reg *r)
+{
+	return (r->events & EPOLLIN) && !wants_edges(r->events);
+}
+
 static void index_data(struct epset *set, struct reg *r)
 {
 	if (find_data(set, r->data))
@@ -140,7 +146,14 @@ static void arm(struct epset *set, struct reg *r)
 	store_rlx(st->watched, true);
 	if (wants_edges(r->events) || atomic_load(&set->unseen) || load_rlx(r->sock->epolls) > 1)
 		stream_set_edge(st, true);
-	if (wants_edges(r->events))
+}
+
+/* The kernel reports what is there when a registration is made; what nobody rang for it does not know. */
+static void force_first(struct epset *set, struct reg *r)
+{
+	struct stream *st = load_acq(r->sock->stream);
+
+	if (st && wants_edges(r->events))
 		set_force(set, r, stream_wait_ready(st) == READY_YES);
 }
 
@@ -168,6 +181,7 @@ static void upsert(struct epset *set, struct sock *s, int fd, const struct epoll
 	r->data = ev->data.u64;
 	index_data(set, r);
 	arm(set, r);
+	force_first(set, r);
 }
 
 static void forget_hot(struct epset *set, int fd)
@@ -191,6 +205,18 @@ static void note_ctl(struct epset *set, struct sock *s, int op, int fd, const st
 	drop_lock(&set->lock);
 }
 
+static bool any_readable(struct epset *set)
+{
+	struct reg *r, *tmp;
+
+	HASH_ITER(by_fd, set->by_fd, r, tmp) {
+		struct stream *st = level_input(r) ? load_acq(r->sock->stream) : NULL;
+		if (st && stream_wait_ready(st) == READY_YES)
+			return true;
+	}
+	return false;
+}
+
 /* Somebody waits on this set in a way that does not come here. */
 static void go_unseen(struct epset *set)
 {
@@ -201,7 +227,21 @@ static void go_unseen(struct epset *set)
 	take_lock(&set->lock);
 	HASH_ITER(by_fd, set->by_fd, r, tmp)
 		arm(set, r);
+	atomic_store(&set->unrung, any_readable(set));
 	drop_lock(&set->lock);
+}
+
+bool wait_epoll_holds_unrung(int ep)
+{
+	struct epset *set = set_of(ep);
+
+	if (!set || !atomic_load(&set->unrung))
+		return false;
+	take_lock(&set->lock);
+	bool yes = any_readable(set);
+	atomic_store(&set->unrung, yes);
+	drop_lock(&set->lock);
+	return yes;
 }
 
 void wait_epoll_unseen(int ep)
@@ -267,11 +307,6 @@ struct epwait {
 	int watches;
 	bool alone, asleep;
 };
-
-static bool level_input(const struct reg *r)
-{
-	return (r->events & EPOLLIN) && !wants_edges(r->events);
-}
 
 static void watch_reg(struct epwait *w, struct reg *r)
 {

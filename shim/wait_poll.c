@@ -20,6 +20,7 @@ struct polling {
 	int helds;
 	struct watch watch[WATCH_MOST];
 	int watches;
+	bool sets; /* among the descriptors is an epoll set that is readable and does not show it */
 	bool asleep;
 };
 
@@ -57,6 +58,7 @@ static void collect(struct polling *p)
 		struct sock *s = sock_enter(p->fds[i].fd);
 		if (!s) {
 			wait_epoll_unseen(p->fds[i].fd);
+			p->sets |= wait_epoll_holds_unrung(p->fds[i].fd);
 			continue;
 		}
 		struct stream *st = sock_stream(s, RX);
@@ -113,6 +115,9 @@ static int merge(struct polling *p)
 			   !stream_really_readable(st, f->fd)) {
 			f->revents &= ~IN_EVENTS;
 			stat_inc(STAT_epoll_filtered);
+		} else if (!st && p->sets && wait_epoll_holds_unrung(f->fd)) {
+			f->revents |= f->events & (POLLIN | POLLRDNORM);
+			stat_inc(STAT_epoll_added);
 		}
 		count += f->revents != 0;
 	}
@@ -147,7 +152,7 @@ static int wait_streams(struct polling *p, const struct timespec *timeout, struc
 	bool over = deadline_left(&d, &left), spun = p->mask != NULL;
 
 	for (;; over = deadline_left(&d, &left)) {
-		if (!over && !spun && !watch_any_ready(p->watch, p->watches)) {
+		if (!over && !spun && !p->sets && !watch_any_ready(p->watch, p->watches)) {
 			spun = true;
 			enum watch_end e = watch_spin(p->watch, p->watches, p->n > (nfds_t)p->watches, kernel_poll, p, mark);
 			if (e == WATCH_READY && shortcut(p))
@@ -157,7 +162,7 @@ static int wait_streams(struct polling *p, const struct timespec *timeout, struc
 				return -1;
 			}
 		}
-		bool ready = over || watch_any_ready(p->watch, p->watches), sleeps = !ready;
+		bool ready = over || p->sets || watch_any_ready(p->watch, p->watches), sleeps = !ready;
 		int r;
 		if (sleeps) {
 			p->asleep = true;
@@ -179,6 +184,7 @@ static int wait_streams(struct polling *p, const struct timespec *timeout, struc
 		r = merge(p);
 		if (r || over)
 			return r;
+		p->sets = false; /* somebody has read it meanwhile */
 	}
 }
 
@@ -201,11 +207,11 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 	p.n = n;
 	p.mask = mask;
 	p.helds = p.watches = 0;
-	p.asleep = false;
+	p.asleep = p.sets = false;
 	collect(&p);
 	allow_eliding(&p);
 	pthread_cleanup_push(cancelled, &p);
-	r = p.watches ? wait_streams(&p, timeout, mark) : kernel_wait(&p, timeout);
+	r = p.watches || p.sets ? wait_streams(&p, timeout, mark) : kernel_wait(&p, timeout);
 	pthread_cleanup_pop(0);
 	int err = errno;
 	let_go(&p);

@@ -13,7 +13,7 @@ static const struct {
 	{ step_ep_ctl, 12 }, { step_ep_nest, 3 }, { step_ep_wait, 18 }, { step_ep_close, 1 },
 	{ step_blocked, 10 }, { step_waitall, 3 }, { step_signalled, 3 }, { step_bulk, 7 },
 	{ step_fill, 2 }, { step_oob, 3 }, { step_fork, 3 }, { step_child_ends, 2 },
-	{ step_pass, 3 }, { step_exec, 3 }, { step_uring, 3 }, { step_refused, 1 } };
+	{ step_pass, 3 }, { step_exec, 6 }, { step_uring, 3 }, { step_refused, 1 } };
 
 void step_random(struct run *r)
 {
@@ -37,9 +37,9 @@ static void pick_traits(struct run *r)
 
 	t->uring = chance(r, 10);
 	t->raw = chance(r, 15);
-	t->oob = chance(r, 10);
+	t->oob = chance(r, 15);
 	t->pass = chance(r, 10);
-	t->exec = chance(r, 15);
+	t->exec = chance(r, 25);
 	t->fork = chance(r, 35);
 	t->tight = chance(r, 15);
 	note(r, "seed %lu: uring %d raw %d oob %d pass %d exec %d fork %d tight %d\n",
@@ -53,6 +53,9 @@ void step_prologue(struct run *r)
 		r->side[SERVER].port[v6] = tell(r, SERVER, 0, CMD(listen, v6)).v[0];
 	step_connect(r);
 	step_connect(r);
+	/* Or most of what is done with sets would find none. */
+	for (int i = 0; i < 3; i++)
+		step_ep_create(r);
 }
 
 /* Sometimes a side is killed as it stands; else all is closed and nothing may be left. */

@@ -202,9 +202,12 @@ void count_moved(struct conn *c, int from, int64_t n)
 
 int pick_epoll(struct run *r, int side, int proc)
 {
-	int i = pick(r, MAX_EPOLLS);
+	int have[MAX_EPOLLS], n = 0;
 
-	return r->side[side].ep[proc][i] ? i : -1;
+	for (int i = 0; i < MAX_EPOLLS; i++)
+		if (r->side[side].ep[proc][i])
+			have[n++] = i;
+	return n ? have[pick(r, n)] : -1;
 }
 
 int free_handle(const struct end *e)

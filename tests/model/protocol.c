@@ -109,6 +109,7 @@ static const struct {
 	{ "first_doorbell", "ring" },
 	{ "tell_before_inline", "end" },
 	{ "fence_ringing", "close" },
+	{ "fence_closing", "close" },
 	{ "fence_settle", "two" },
 	{ "settle_recheck", "ring" },
 	{ "fence_late", "two-offer" },

@@ -557,7 +557,8 @@ static enum step close_socket(struct thread *t)
 {
 	BEGIN(F_QUIESCE)
 	store(t, CLOSING, 1);
-	FENCE();
+	if (!mutated("fence_closing"))
+		FENCE();
 	WHEN(!now->mem[RINGING] || now->killed, (void)0);
 	CALL(settle_late(t));
 	ATOMIC({

@@ -117,6 +117,18 @@ static ssize_t receive_some(struct pair *p, size_t n, int flags)
 	return k;
 }
 
+/* What is in TCP comes when the kernel gets round to it, on a busy machine after the next look. */
+static ssize_t receive_what_is_sent(struct pair *p, size_t n, int flags)
+{
+	ssize_t k = receive_some(p, n, flags);
+
+	for (int looks = 0; k == -EAGAIN && p->rx.bytes != p->tx.bytes && looks < 10000; looks++) {
+		usleep(1000);
+		k = receive_some(p, n, flags);
+	}
+	return k;
+}
+
 static size_t some_size(struct pair *p)
 {
 	return 1 + pick(p, pick(p, 3) ? 70000 : MOST - 1);
@@ -130,7 +142,7 @@ static void tide(struct pair *p)
 	for (int i = 0; i < 30; i++) {
 		if (pick(p, 10) < sends)
 			send_some(p, some_size(p));
-		else if (receive_some(p, some_size(p), pick(p, 5) ? 0 : MSG_PEEK) == -EAGAIN)
+		else if (receive_what_is_sent(p, some_size(p), pick(p, 5) ? 0 : MSG_PEEK) == -EAGAIN)
 			cr_assert_eq(p->rx.bytes, p->tx.bytes, "nothing to read, %llu bytes missing",
 				(unsigned long long)(p->tx.bytes - p->rx.bytes));
 	}
@@ -147,7 +159,7 @@ Test(ring, every_byte_through_every_area)
 		struct pair p = make_pair(seed);
 		for (int i = 0; i < 40; i++)
 			tide(&p);
-		while (receive_some(&p, MOST, 0) > 0)
+		while (receive_what_is_sent(&p, MOST, 0) > 0)
 			;
 		cr_assert_eq(p.rx.bytes, p.tx.bytes);
 		close(p.tx.fd);

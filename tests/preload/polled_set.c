@@ -1,0 +1,91 @@
+/* An epoll set in which a stream lies readable, found so by poll and select on the set itself; and a one-shot
+ * registration that has had its event, which a poll of the set does not give it again. */
+#include "pair.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+
+static int set_with(int fd, unsigned events)
+{
+	struct epoll_event ev = { .events = events };
+	int ep = epoll_create1(EPOLL_CLOEXEC);
+
+	check(ep >= 0 && !epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
+	return ep;
+}
+
+static int events_of(int ep, int ms)
+{
+	struct epoll_event ev = { 0 };
+	int n = epoll_wait(ep, &ev, 1, ms);
+
+	check(n >= 0);
+	return n ? (int)ev.events : 0;
+}
+
+static int readable_by(int by_select, int fd)
+{
+	struct pollfd p = { fd, POLLIN, 0 };
+	fd_set set;
+
+	if (!by_select)
+		return poll(&p, 1, -1);
+	FD_ZERO(&set);
+	FD_SET(fd, &set);
+	return select(fd + 1, &set, NULL, NULL, NULL);
+}
+
+/* Half of what comes is read while the wait still polls, so that nobody has rung for the rest. */
+static void level(struct end *e, int round)
+{
+	int ep = set_with(e->fd, EPOLLIN);
+
+	for (int i = 0; i < 50; i++) {
+		tell('g');
+		check(events_of(ep, -1) == EPOLLIN);
+		take(e, e->fd, 60);
+		if (i < 49)
+			take(e, e->fd, 60);
+	}
+	check(readable_by(round % 2, ep) == 1);
+	check(events_of(ep, 0) == EPOLLIN);
+	take(e, e->fd, 60);
+	check(!events_of(ep, 0));
+	close(ep);
+}
+
+static void one_shot(struct end *e)
+{
+	int ep = set_with(e->fd, EPOLLIN | EPOLLONESHOT);
+	struct pollfd p = { ep, POLLIN, 0 };
+
+	tell('g');
+	await_events(e->fd, POLLIN);
+	check(events_of(ep, -1) == EPOLLIN);
+	check(!poll(&p, 1, 0));
+	check(!events_of(ep, 0));
+	take(e, e->fd, 120);
+	close(ep);
+}
+
+static void client(struct end *e)
+{
+	for (int round = 0; round < 20; round++) {
+		level(e, round);
+		one_shot(e);
+	}
+	tell('e');
+	say("all of it readable, none of it twice");
+}
+
+static void server(struct end *e)
+{
+	char what;
+
+	while ((what = await_number()) == 'g')
+		put(e, e->fd, 120);
+	say("done");
+}
+
+const struct pair pair = { .client = client, .server = server };
