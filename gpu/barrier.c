@@ -78,8 +78,6 @@ static void before_handles(unsigned row, const uint64_t *args)
 		return;
 	case ROW_cuFuncSetCacheConfig:
 	case ROW_cuFuncSetSharedMemConfig:
-	case ROW_cuFuncSetSharedSize:
-	case ROW_cuFuncSetBlockShape:
 		queues_attribute(hash_mix(row, args[0]), args[1]);
 		return;
 	}

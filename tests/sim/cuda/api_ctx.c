@@ -152,6 +152,12 @@ CUresult cuCtxDestroy_v2(CUcontext c)
 	LEAVE(CUDA_SUCCESS);
 }
 
+/* cuCtxAttach does not exist here: whoever made the context is its only user. */
+CUresult cuCtxDetach(CUcontext c)
+{
+	return cuCtxDestroy_v2(c);
+}
+
 CUresult cuCtxPushCurrent_v2(CUcontext c)
 {
 	ENTER_INIT();

@@ -483,6 +483,27 @@ CUresult cuKernelSetAttribute(int attr, int value, CUkernel k, CUdevice dev)
 	return cuFuncSetAttribute(k, attr, value);
 }
 
+/* These two speak to cuLaunch and its like only, which are not here. */
+CUresult cuFuncSetBlockShape(CUfunction f, int x, int y, int z)
+{
+	struct ctx *ctx;
+
+	ENTER(ctx);
+	CALL();
+	FUNC(f);
+	LEAVE(x < 1 || y < 1 || z < 1 || (int64_t)x * y * z > 1024 ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS);
+}
+
+CUresult cuFuncSetSharedSize(CUfunction f, unsigned int n)
+{
+	struct ctx *ctx;
+
+	ENTER(ctx);
+	CALL();
+	FUNC(f);
+	LEAVE(n > 227u << 10 ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS);
+}
+
 CUresult cuFuncSetCacheConfig(CUfunction f, int config)
 {
 	struct ctx *ctx;

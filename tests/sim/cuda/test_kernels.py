@@ -202,6 +202,30 @@ SPIN: ld.volatile.global.u32 %r2, [%rd3]; setp.lt.u32 %p0, %r2, 8; @%p0 bra SPIN
     sim.check("grid barrier, cooperative", run(text, 8, 1, 8, cooperative=True), [1] * 8)
 
 
+def as_bf16(text):
+    """The same program with the other short type: small whole numbers are exact in both."""
+    for i in range(20, 24):
+        text = text.replace(f"cvt.rn.f16.u32 %h0, %r12; cvt.rn.f16.u32 %h1, %r13; mov.b32 %r{i}, {{%h0, %h1}};",
+                            f"cvt.rn.f32.u32 %f8, %r12; cvt.rn.f32.u32 %f9, %r13; cvt.rn.bf16x2.f32 %r{i}, %f9, %f8;")
+    text = text.replace("0x3c000000", "0x3f800000").replace("0x3c00,", "0x3f80,")
+    assert text.count("bf16x2") == 4 and text.count("0x3f80") == 4
+    return text.replace("f32.f16.f16.f32", "f32.bf16.bf16.f32")
+
+
+def tf32_text():
+    """K = 8. The low bits of A and B are noise that nobody may look at."""
+    def noisy(register, value):
+        return f"cvt.rn.f32.u32 %f8, {value}; mov.b32 {register}, %f8; or.b32 {register}, {register}, 0x1555;"
+    a = "".join(f"add.u32 %r10, %r1, {dr}; add.u32 %r11, %r2, {dk}; add.u32 %r12, %r10, %r11; {noisy(f'%r{20 + i}', '%r12')}"
+                for i, (dr, dk) in enumerate(((0, 0), (8, 0), (0, 4), (8, 4))))
+    b = "".join(f"add.u32 %r11, %r2, {dk}; setp.eq.u32 %p0, %r11, %r1; selp.u32 %r12, 1, 0, %p0; {noisy(f'%r{24 + i}', '%r12')}"
+                for i, dk in enumerate((0, 4)))
+    return K + "shr.u32 %r1, %r0, 2; and.b32 %r2, %r0, 3;" + a + b + """
+    mov.f32 %f0, 0f42c80000;
+    mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%f1, %f2, %f3, %f4}, {%r20, %r21, %r22, %r23}, {%r24, %r25}, {%f0, %f0, %f0, %f0};
+    mul.wide.u32 %rd3, %r0, 16; add.u64 %rd3, %rd0, %rd3; st.global.v4.f32 [%rd3], {%f1, %f2, %f3, %f4}; ret; }"""
+
+
 def matrices():
     # D = A * B + C with A[r][k] = r + k, B[k][n] = k == n, C = 100: every fragment's place shows in the result.
     half = lambda v: sim.bits16(float(v))
@@ -222,6 +246,8 @@ def matrices():
         for i in range(4):
             want.append(sim.bits32(100.0 + (l // 4 + 8 * (i // 2)) + (2 * (l % 4) + i % 2)))
     sim.check("mma m16n8k16 f16", run(text, 1, 32, 128), want)
+    sim.check("mma m16n8k16 bf16", run(as_bf16(text), 1, 32, 128), want)
+    sim.check("mma m16n8k8 tf32", run(tf32_text(), 1, 32, 128), want)
     text = ".shared .align 16 .b8 t[512];\n" + K + """
     mov.u32 %r1, t; mad.lo.u32 %r2, %r0, 16, %r1; mul.lo.u32 %r3, %r0, 8;
     """ + "".join(f"add.u32 %r4, %r3, {i}; cvt.u16.u32 %h0, %r4; st.shared.u16 [%r2+{2 * i}], %h0;\n" for i in range(8)) + """
