@@ -136,19 +136,18 @@ static void before_last_close(struct sock *s, int fd)
 {
 	struct stream *st = sock_stream(s, RX);
 	struct linger now = { .l_onoff = 1 };
+	bool forked = load_rlx(s->forked); /* another process may go on with it */
 
 	if (!st)
 		return;
-	if (load_rlx(s->forked)) { /* another process may go on with it */
-		stream_quiesce(st, fd, false);
-		return;
+	if (!forked) {
+		stream_reclaim();
+		keep_for_sleepers(st, fd);
+		if (load_rlx(st->moved_fd) >= 0)
+			return;
 	}
-	stream_reclaim();
-	keep_for_sleepers(st, fd);
-	if (load_rlx(st->moved_fd) >= 0)
-		return;
-	stream_quiesce(st, fd, true);
-	if (stream_close_means_reset(st, fd))
+	stream_quiesce(st, fd, !forked);
+	if (stream_close_means_reset(st, fd) && !(forked && family_holds_too(fd)))
 		sys_call(SYS_setsockopt, fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 }
 

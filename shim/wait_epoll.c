@@ -487,6 +487,24 @@ static int add_forced(struct epwait *w, int n)
 	return n;
 }
 
+/* What nobody rang for before others came to wait on the set: it is polled no more. */
+static int add_unrung(struct epwait *w, int n)
+{
+	struct reg *r, *tmp;
+
+	if (!atomic_load(&w->set->unrung))
+		return n;
+	take_lock(&w->set->lock);
+	HASH_ITER(by_fd, w->set->by_fd, r, tmp) {
+		struct stream *st = level_input(r) ? sock_stream(r->sock, RX) : NULL;
+		if (st && stream_wait_ready(st) == READY_YES && !told(w, n, r->data))
+			n = tell(w, n, r->data);
+	}
+	atomic_store(&w->set->unrung, any_readable(w->set));
+	drop_lock(&w->set->lock);
+	return n;
+}
+
 static int merge(struct epwait *w, int n)
 {
 	int kept = 0;
@@ -494,7 +512,7 @@ static int merge(struct epwait *w, int n)
 	for (int i = 0; i < n; i++)
 		if (correct(w, &w->evs[i]))
 			w->evs[kept++] = w->evs[i];
-	return add_forced(w, add_polled(w, kept));
+	return add_unrung(w, add_forced(w, add_polled(w, kept)));
 }
 
 static bool kernel_poll(void *arg)
@@ -540,7 +558,7 @@ static bool shortcut(struct epwait *w)
 
 static bool something_ready(struct epwait *w)
 {
-	return watch_any_ready(w->watch, w->watches) || atomic_load(&w->set->forced) > 0;
+	return watch_any_ready(w->watch, w->watches) || atomic_load(&w->set->forced) > 0 || atomic_load(&w->set->unrung);
 }
 
 static int wait_streams(struct epwait *w, const struct timespec *timeout, struct signal_mark mark)

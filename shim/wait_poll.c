@@ -270,7 +270,8 @@ static bool any_stream(int n, const fd_set *rd)
 	bool any = false;
 
 	for (int fd = 0; rd && fd < n && !any; fd++)
-		any = FD_ISSET(fd, rd) && fd_kind(fd_get(fd)) == FD_SOCK;
+		if (FD_ISSET(fd, rd))
+			any = fd_kind(fd_get(fd)) == FD_SOCK || fd_kind(fd_get(fd)) == FD_EPOLL;
 	return any;
 }
 

@@ -12,8 +12,8 @@ static const struct {
 	{ step_getopt, 4 }, { step_outq, 4 }, { step_rcvtimeo, 2 }, { step_ep_create, 4 },
 	{ step_ep_ctl, 12 }, { step_ep_nest, 3 }, { step_ep_wait, 18 }, { step_ep_close, 1 },
 	{ step_blocked, 10 }, { step_waitall, 3 }, { step_signalled, 3 }, { step_bulk, 7 },
-	{ step_fill, 2 }, { step_oob, 3 }, { step_fork, 3 }, { step_child_ends, 2 },
-	{ step_pass, 3 }, { step_exec, 6 }, { step_uring, 3 }, { step_refused, 1 } };
+	{ step_fill, 2 }, { step_oob, 5 }, { step_fork, 3 }, { step_child_ends, 2 },
+	{ step_pass, 3 }, { step_exec, 7 }, { step_uring, 3 }, { step_refused, 1 } };
 
 void step_random(struct run *r)
 {
@@ -36,10 +36,10 @@ static void pick_traits(struct run *r)
 	struct traits *t = &r->traits;
 
 	t->uring = chance(r, 10);
-	t->raw = chance(r, 15);
-	t->oob = chance(r, 15);
+	t->raw = chance(r, 25);
+	t->oob = chance(r, 20);
 	t->pass = chance(r, 10);
-	t->exec = chance(r, 25);
+	t->exec = chance(r, 35);
 	t->fork = chance(r, 35);
 	t->tight = chance(r, 15);
 	note(r, "seed %lu: uring %d raw %d oob %d pass %d exec %d fork %d tight %d\n",
@@ -58,15 +58,34 @@ void step_prologue(struct run *r)
 		step_ep_create(r);
 }
 
+static void close_handles(struct run *r, int side, int proc)
+{
+	for (int i = 0; i < MAX_CONNS; i++) {
+		struct conn *c = &r->conn[i];
+
+		for (int k = 0; k < HANDLES_PER_CONN; k++) {
+			if (!c->open || !c->has[side][proc][k])
+				continue;
+			tell(r, side, proc, CMD(close, i * HANDLES_PER_CONN + k, 0));
+			c->has[side][proc][k] = 0;
+			side_closed(r, i, side);
+		}
+	}
+}
+
 /* Sometimes a side is killed as it stands; else all is closed and nothing may be left. */
 void step_epilogue(struct run *r)
 {
 	int victim = chance(r, 25) ? (int)pick(r, 2) : -1;
 
+	if (victim >= 0 && holds_unread(r, victim, 0))
+		victim = -1;
 	for (int side = 0; side < 2; side++)
 		for (int p = MAX_PROCS - 1; p >= 0; p--) {
 			if (!r->side[side].alive[p] || (p == 0 && side != victim))
 				continue;
+			if (holds_unread(r, side, p))
+				close_handles(r, side, p);
 			tell(r, side, p, CMD(die, 0));
 			proc_gone(r, side, p);
 		}

@@ -140,7 +140,7 @@ void step_child_ends(struct run *r)
 {
 	int side = pick(r, 2), child = 1 + pick(r, MAX_PROCS - 1);
 
-	if (!r->side[side].alive[child] || !chance(r, 40))
+	if (!r->side[side].alive[child] || !chance(r, 40) || holds_unread(r, side, child))
 		return;
 	if (chance(r, 50))
 		tell(r, side, child, CMD(die, 0));

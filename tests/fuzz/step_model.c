@@ -107,6 +107,17 @@ void settle(struct run *r, int conn)
 		c->reset = TOLD;
 }
 
+/* Where nobody rang for what lies unread, the kernel of a process that dies knows nothing of it and ends the
+ * connection in order; the other side's recv knows better, its poll does not. */
+int holds_unread(const struct run *r, int side, int proc)
+{
+	for (int i = 0; i < MAX_CONNS; i++)
+		for (int k = 0; k < HANDLES_PER_CONN; k++)
+			if (r->conn[i].open && r->conn[i].has[side][proc][k] && unread(&r->conn[i], side))
+				return 1;
+	return 0;
+}
+
 /* A side has given up its last descriptor: FIN, or RST if something lies unread. */
 void side_closed(struct run *r, int conn, int side)
 {

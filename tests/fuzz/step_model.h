@@ -16,6 +16,7 @@ uint32_t pick(struct run *r, uint32_t n);
 int chance(struct run *r, int percent);
 uint64_t dir_key(const struct run *r, const struct end *e, int sender);
 uint64_t unread(const struct conn *c, int side);
+int holds_unread(const struct run *r, int side, int proc);
 int side_holds(const struct conn *c, int side);
 int pick_handle(struct run *r, int conn, int side, struct end *ret);
 int pick_end(struct run *r, struct end *ret);
