@@ -31,6 +31,7 @@ LEFT_OUT_OF_THREAD = {
     "iteration_rules": CRITERION,
     "recorder": CRITERION,
     "ring": CRITERION,
+    "verbs-stream": CRITERION,
     "pair-close_blocked": "the program itself closes a descriptor that another of its threads waits on",
     "pair-churn": "counts resident memory, and the run time's own grows",
     "pair-exec_children": "its children are programs without the run time",
