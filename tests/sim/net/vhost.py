@@ -222,7 +222,7 @@ class Guest:
         own.mkdir()
         shutil.copy(HERE / 'guest/boot.sh', own / 'boot.sh')
         env = {'PATH': os.environ['PATH'] + ':/usr/sbin:/sbin', 'HOME': '/root',
-               'LC_ALL': 'C.UTF-8', 'VHOST_NAME': self.name.replace('_', '-'),
+               'LC_ALL': 'C.UTF-8', 'DLACCEL_RDMA': '1', 'VHOST_NAME': self.name.replace('_', '-'),
                'VHOST_NET': str(HERE / 'guest/net.sh')}
         env_text = ''.join(f'export {k}={shlex.quote(v)}\n' for k, v in env.items())
         (own / 'env').write_text(env_text)
