@@ -18,7 +18,6 @@ enum {
 	INLINE_PIECE = 65536,   /* of an inline send: then the ring is looked at again */
 	INLINE_IOV = 64,
 	BACKLOG = 1 << 20,      /* more unread inline bytes than this: stay inline */
-	WINDOW = 32768,         /* an empty ring starts again at its first page beyond this */
 	HOT_US = 10,            /* a receiver in its loop has taken a piece within this */
 	DEFER_US = 5,           /* costs as much as a doorbell */
 	DEFER_FAILS_MOST = 7,
@@ -231,82 +230,6 @@ static bool enter_ring(struct stream *s, int fd)
 	return false;
 }
 
-/* An empty ring starts again at its first page: small messages touch little and stay in the cache. */
-static void rewind_if_empty(struct stream *s)
-{
-	uint64_t rw = load_rlx(s->side->rw);
-
-	if (load_acq(s->out->rr) != rw || !ring_back_to_hot(s) || rw - load_rlx(s->side->origin) < WINDOW)
-		return;
-	store_rlx(s->side->origin, rw);
-	store_rel(s->out->origin, rw);
-	stat_inc(STAT_net_rewinds);
-}
-
-/* The end of the area that is being written, as an offset in the ring, and where writing goes on. */
-struct area {
-	size_t at, end; /* `at` may be beyond the hot area's end: it is round */
-};
-
-static struct area writing_area(struct stream *s)
-{
-	struct side *me = s->side;
-	uint64_t rw = load_rlx(me->rw), rr = load_acq(s->out->rr), origin = load_rlx(me->origin);
-	size_t hot = ring_hot(s);
-
-	if (ring_is_cold(s))
-		return (struct area){ hot + (rw - load_rlx(me->cold_from)), s->ring_bytes };
-	uint64_t taken = (int64_t)(rr - origin) > 0 ? rr - origin : 0;
-	return (struct area){ rw - origin, taken + hot };
-}
-
-/* The receiver is late: from here on the cold area, if it is empty. */
-static bool go_cold(struct stream *s)
-{
-	struct side *me = s->side;
-	uint64_t rw = load_rlx(me->rw), end = load_rlx(me->cold_end);
-
-	if (s->ring_bytes == ring_hot(s) || ring_is_cold(s) ||
-	    (end != UINT64_MAX && (int64_t)(load_acq(s->out->rr) - end) < 0))
-		return false;
-	store_rlx(me->cold_from, rw);
-	store_rlx(me->cold_end, UINT64_MAX);
-	store_rel(s->out->cold_from, rw);
-	store_rel(s->out->cold_end, UINT64_MAX);
-	stat_inc(STAT_net_cold);
-	return true;
-}
-
-/* Ring bytes that may be written now, with their pages there. */
-static size_t room_in_ring(struct stream *s, size_t wanted)
-{
-	struct side *me = s->side;
-	uint64_t used = stream_unread(s), limit = load_rlx(me->limit);
-	size_t room = used < limit ? limit - used : 0;
-
-	if (room > wanted)
-		room = wanted;
-	ring_back_to_hot(s);
-	struct area a = writing_area(s);
-	if (room > a.end - a.at)
-		room = a.end - a.at;
-	size_t at = a.at, end = at + room, top = ring_is_cold(s) ? s->ring_bytes : ring_hot(s), touched = load_rlx(me->touched);
-	if (end > top)
-		end = top;
-	if (!room || end <= touched)
-		return room;
-	uint64_t upto = (end + WINDOW - 1) & ~(uint64_t)(WINDOW - 1);
-	if (upto < 2 * touched)
-		upto = 2 * touched;
-	if (upto > top)
-		upto = top;
-	if (ring_populate(s, s->ring_out, touched, upto)) {
-		store_rlx(me->touched, upto);
-		return room;
-	}
-	return at < touched ? touched - at : 0;
-}
-
 /* Not one small message for a peer that sleeps. */
 static bool is_bulk(struct stream *s, const struct cursor *c)
 {
@@ -403,7 +326,7 @@ static bool makes_room(struct sending *w)
 
 	if (!ring_is_cold(w->s) && !stream_shares_core(w->s) && progress_within(w, bound))
 		return true;
-	return go_cold(w->s) || peer_progresses(w);
+	return ring_go_cold(w->s) || peer_progresses(w);
 }
 
 static bool may_sleep(const struct sending *w)
@@ -459,15 +382,15 @@ static bool send_ring(struct sending *w)
 	struct stream *s = w->s;
 	size_t want = piece(w), k;
 
-	rewind_if_empty(s);
-	k = room_in_ring(s, want);
+	ring_rewind_if_empty(s);
+	k = ring_room(s, want);
 	while (!k) {
 		tell(w);
 		if (!makes_room(w)) {
 			stat_inc(STAT_net_overflow);
 			return false;
 		}
-		k = room_in_ring(s, want);
+		k = ring_room(s, want);
 	}
 	uint64_t rw = load_rlx(s->side->rw);
 	put_runs(w, rw, k);

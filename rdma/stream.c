@@ -1,7 +1,6 @@
-/* Creation and end of a stream, its rings, and what both directions share. */
+/* Creation and end of a stream, and what both directions share. */
 
 #include "clock.h"
-#include "headroom.h"
 #include "log.h"
 #include "settings.h"
 #include "shm.h"
@@ -12,10 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 
 static void set_up_side(struct side *side, uint64_t ring_bytes)
 {
@@ -76,107 +71,6 @@ void stream_violation(struct stream *s, int fd, const char *what)
 	fallback(FALLBACK_VIOLATION);
 	log_warn("protocol violation by pid %u: %s", s->peer_pid, what);
 	sys_call(SYS_shutdown, fd, SHUT_RDWR);
-}
-
-size_t ring_hot(const struct stream *s)
-{
-	return s->ring_bytes < WIRE_HOT ? s->ring_bytes : WIRE_HOT;
-}
-
-/* A run of the ring: where it lies and how long it is. */
-struct run {
-	size_t off, len;
-};
-
-static struct run run_at(const struct stream *s, uint64_t pos, uint64_t origin, uint64_t cold_from, uint64_t cold_end)
-{
-	size_t hot = ring_hot(s), off = (pos - origin) & (hot - 1);
-	struct run r = { off, hot - off };
-
-	if (pos < cold_from) {
-		if (cold_from - pos < r.len)
-			r.len = cold_from - pos;
-	} else if (pos < cold_end && pos - cold_from < s->ring_bytes - hot) { /* else the peer lies: any place will do */
-		r.off = hot + (pos - cold_from);
-		r.len = s->ring_bytes - r.off;
-		if (cold_end - pos < r.len)
-			r.len = cold_end - pos;
-	}
-	return r;
-}
-
-void ring_put(struct stream *s, uint64_t pos, const char *src, size_t n)
-{
-	struct side *me = s->side;
-
-	while (n) {
-		struct run r = run_at(s, pos, load_rlx(me->origin), load_rlx(me->cold_from), load_rlx(me->cold_end));
-		size_t k = r.len < n ? r.len : n;
-		memcpy(s->ring_out + r.off, src, k);
-		pos += k;
-		src += k;
-		n -= k;
-	}
-}
-
-/*
- * What is unread stands still, and so does the origin while hot bytes are unread.  cold_end before
- * cold_from: the sender writes them the other way round, and so no mixture of an old and a new pair makes
- * a hot position cold.
- */
-void ring_get(struct stream *s, char *dst, uint64_t pos, size_t n)
-{
-	struct wire_dir *d = s->in;
-
-	while (n) {
-		uint64_t cold_end = load_acq(d->cold_end), cold_from = load_acq(d->cold_from);
-		struct run r = run_at(s, pos, load_acq(d->origin), cold_from, cold_end);
-		size_t k = r.len < n ? r.len : n;
-		memcpy(dst, s->ring_in + r.off, k);
-		pos += k;
-		dst += k;
-		n -= k;
-	}
-}
-
-/* What is written next lies in the cold area. */
-bool ring_is_cold(struct stream *s)
-{
-	return load_rlx(s->side->cold_end) == UINT64_MAX && load_rlx(s->side->cold_from) != UINT64_MAX;
-}
-
-/* Once nothing in the hot area is unread any more.  False: it is not so yet. */
-bool ring_back_to_hot(struct stream *s)
-{
-	struct side *me = s->side;
-	uint64_t rw = load_rlx(me->rw);
-
-	if (!ring_is_cold(s))
-		return true;
-	if ((int64_t)(load_acq(s->out->rr) - load_rlx(me->cold_from)) < 0)
-		return false;
-	store_rlx(me->origin, rw);
-	store_rlx(me->cold_end, rw);
-	store_rel(s->out->origin, rw);
-	store_rel(s->out->cold_end, rw);
-	return true;
-}
-
-/* Pages are there before they are touched, so that a full memory is an answer and not a SIGBUS. */
-bool ring_populate(struct stream *s, char *ring, uint64_t from, uint64_t to)
-{
-	long r = -ENOMEM;
-
-	if (headroom_for(to - from))
-		do
-			r = sys_call(SYS_madvise, ring + from, to - from, MADV_POPULATE_WRITE);
-		while (r == -EINTR || r == -EAGAIN);
-	if (r == 0 || r == -EINVAL) {
-		stat_add(STAT_net_ring_pages, to - from);
-		return true;
-	}
-	fallback(FALLBACK_NO_MEMORY);
-	return false;
 }
 
 /* Bytes that the peer has not taken yet.  More than the ring holds: the peer lies; nothing fits then. */

@@ -1,0 +1,195 @@
+/*
+ * The ring of a direction: its hot area, used round and round, and its cold one for what a late receiver
+ * leaves unread (wire.h, README).  The sender's half is under side->p, the receiver's under side->c.
+ */
+#include "headroom.h"
+#include "log.h"
+#include "shm.h"
+#include "stats.h"
+#include "sys.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+enum { WINDOW = 32768 }; /* an empty ring starts again at its first page beyond this */
+
+size_t ring_hot(const struct stream *s)
+{
+	return s->ring_bytes < WIRE_HOT ? s->ring_bytes : WIRE_HOT;
+}
+
+/* A run of the ring: where it lies and how long it is. */
+struct run {
+	size_t off, len;
+};
+
+static struct run run_at(const struct stream *s, uint64_t pos, uint64_t origin, uint64_t cold_from, uint64_t cold_end)
+{
+	size_t hot = ring_hot(s), off = (pos - origin) & (hot - 1);
+	struct run r = { off, hot - off };
+
+	if (pos < cold_from) {
+		if (cold_from - pos < r.len)
+			r.len = cold_from - pos;
+	} else if (pos < cold_end && pos - cold_from < s->ring_bytes - hot) { /* else the peer lies: any place will do */
+		r.off = hot + (pos - cold_from);
+		r.len = s->ring_bytes - r.off;
+		if (cold_end - pos < r.len)
+			r.len = cold_end - pos;
+	}
+	return r;
+}
+
+void ring_put(struct stream *s, uint64_t pos, const char *src, size_t n)
+{
+	struct side *me = s->side;
+
+	while (n) {
+		struct run r = run_at(s, pos, load_rlx(me->origin), load_rlx(me->cold_from), load_rlx(me->cold_end));
+		size_t k = r.len < n ? r.len : n;
+		memcpy(s->ring_out + r.off, src, k);
+		pos += k;
+		src += k;
+		n -= k;
+	}
+}
+
+/*
+ * What is unread stands still, and so does the origin while hot bytes are unread.  cold_end before
+ * cold_from: the sender writes them the other way round, and so no mixture of an old and a new pair makes
+ * a hot position cold.
+ */
+void ring_get(struct stream *s, char *dst, uint64_t pos, size_t n)
+{
+	struct wire_dir *d = s->in;
+
+	while (n) {
+		uint64_t cold_end = load_acq(d->cold_end), cold_from = load_acq(d->cold_from);
+		struct run r = run_at(s, pos, load_acq(d->origin), cold_from, cold_end);
+		size_t k = r.len < n ? r.len : n;
+		memcpy(dst, s->ring_in + r.off, k);
+		pos += k;
+		dst += k;
+		n -= k;
+	}
+}
+
+/* What is written next lies in the cold area. */
+bool ring_is_cold(struct stream *s)
+{
+	return load_rlx(s->side->cold_end) == UINT64_MAX && load_rlx(s->side->cold_from) != UINT64_MAX;
+}
+
+/* Once nothing in the hot area is unread any more.  False: it is not so yet. */
+bool ring_back_to_hot(struct stream *s)
+{
+	struct side *me = s->side;
+	uint64_t rw = load_rlx(me->rw);
+
+	if (!ring_is_cold(s))
+		return true;
+	if ((int64_t)(load_acq(s->out->rr) - load_rlx(me->cold_from)) < 0)
+		return false;
+	store_rlx(me->origin, rw);
+	store_rlx(me->cold_end, rw);
+	store_rel(s->out->origin, rw);
+	store_rel(s->out->cold_end, rw);
+	return true;
+}
+
+/* Pages are there before they are touched, so that a full memory is an answer and not a SIGBUS. */
+bool ring_populate(struct stream *s, char *ring, uint64_t from, uint64_t to)
+{
+	long r = -ENOMEM;
+
+	if (headroom_for(to - from))
+		do
+			r = sys_call(SYS_madvise, ring + from, to - from, MADV_POPULATE_WRITE);
+		while (r == -EINTR || r == -EAGAIN);
+	if (r == 0 || r == -EINVAL) {
+		stat_add(STAT_net_ring_pages, to - from);
+		return true;
+	}
+	fallback(FALLBACK_NO_MEMORY);
+	return false;
+}
+
+/* An empty ring starts again at its first page: small messages touch little and stay in the cache. */
+void ring_rewind_if_empty(struct stream *s)
+{
+	uint64_t rw = load_rlx(s->side->rw);
+
+	if (load_acq(s->out->rr) != rw || !ring_back_to_hot(s) || rw - load_rlx(s->side->origin) < WINDOW)
+		return;
+	store_rlx(s->side->origin, rw);
+	store_rel(s->out->origin, rw);
+	stat_inc(STAT_net_rewinds);
+}
+
+/* The end of the area that is being written, as an offset in the ring, and where writing goes on. */
+struct area {
+	size_t at, end; /* `at` may be beyond the hot area's end: it is round */
+};
+
+static struct area writing_area(struct stream *s)
+{
+	struct side *me = s->side;
+	uint64_t rw = load_rlx(me->rw), rr = load_acq(s->out->rr), origin = load_rlx(me->origin);
+	size_t hot = ring_hot(s);
+
+	if (ring_is_cold(s))
+		return (struct area){ hot + (rw - load_rlx(me->cold_from)), s->ring_bytes };
+	uint64_t taken = (int64_t)(rr - origin) > 0 ? rr - origin : 0;
+	return (struct area){ rw - origin, taken + hot };
+}
+
+/* The receiver is late: from here on the cold area, if it is empty. */
+bool ring_go_cold(struct stream *s)
+{
+	struct side *me = s->side;
+	uint64_t rw = load_rlx(me->rw), end = load_rlx(me->cold_end);
+
+	if (s->ring_bytes == ring_hot(s) || ring_is_cold(s) ||
+	    (end != UINT64_MAX && (int64_t)(load_acq(s->out->rr) - end) < 0))
+		return false;
+	store_rlx(me->cold_from, rw);
+	store_rlx(me->cold_end, UINT64_MAX);
+	store_rel(s->out->cold_from, rw);
+	store_rel(s->out->cold_end, UINT64_MAX);
+	stat_inc(STAT_net_cold);
+	return true;
+}
+
+/* Ring bytes that may be written now, with their pages there. */
+size_t ring_room(struct stream *s, size_t wanted)
+{
+	struct side *me = s->side;
+	uint64_t used = stream_unread(s), limit = load_rlx(me->limit);
+	size_t room = used < limit ? limit - used : 0;
+
+	if (room > wanted)
+		room = wanted;
+	ring_back_to_hot(s);
+	struct area a = writing_area(s);
+	if (room > a.end - a.at)
+		room = a.end - a.at;
+	size_t at = a.at, end = at + room, top = ring_is_cold(s) ? s->ring_bytes : ring_hot(s), touched = load_rlx(me->touched);
+	if (end > top)
+		end = top;
+	if (!room || end <= touched)
+		return room;
+	uint64_t upto = (end + WINDOW - 1) & ~(uint64_t)(WINDOW - 1);
+	if (upto < 2 * touched)
+		upto = 2 * touched;
+	if (upto > top)
+		upto = top;
+	if (ring_populate(s, s->ring_out, touched, upto)) {
+		store_rlx(me->touched, upto);
+		return room;
+	}
+	return at < touched ? touched - at : 0;
+}
