@@ -2,14 +2,12 @@
 
 #include "clock.h"
 #include "log.h"
-#include "settings.h"
 #include "shm.h"
 #include "stats.h"
 #include "sys.h"
 
 #include <poll.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 
 static void set_up_side(struct side *side, uint64_t ring_bytes)
