@@ -1,301 +1,20 @@
 /*
- * epoll.  Sets mirror what the program registered, for connections only.  A wait asks the kernel and
- * corrects its answer; what it polls itself is a short list of streams that were ready lately, so
- * that a set of a thousand connections costs what it costs bare.  Only a stream that a wait polls can
- * have its doorbells elided, so no other stream of the set can be ready without the kernel's knowing.
- *
- * Lock order: epset.lock is a leaf; no stream lock is taken under it.
+ * Waiting on the sets that epset.h mirrors.  A wait asks the kernel and corrects its answer; what it
+ * polls itself is a short list of streams that were ready lately, so that a set of a thousand
+ * connections costs what it costs bare.  Only a stream that a wait polls can have its doorbells elided,
+ * so no other stream of the set can be ready without the kernel's knowing.
  */
-#include "wait.h"
+#include "epset.h"
 
-#include "clock.h"
 #include "real.h"
 #include "stats.h"
 #include "sys.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
-enum { HOT_MOST = 8, POLLED_MOST = 16 };
-
-struct reg {
-	int fd;
-	uint32_t events;
-	uint64_t data;
-	struct sock *sock;
-	bool force; /* edge-triggered, armed while data lay there unrung for: owes one event */
-	UT_hash_handle by_fd, by_data;
-};
-
-struct epset {
-	alignas(8) struct epset_head head;
-	_Atomic int lock;
-	_Atomic int waiters;
-	_Atomic bool unseen;    /* nested, inherited, polled: waits that do not come here */
-	_Atomic bool unrung;    /* when it became so there were streams with data that nobody rang for */
-	_Atomic int forced;
-	_Atomic int others;     /* registrations that are none of ours */
-	_Atomic unsigned seen;  /* adoptions when `any` was found out */
-	_Atomic bool any;       /* some connection of the set has a stream */
-	bool ambiguous;         /* two registrations share their data: events cannot be told apart */
-	struct reg *by_fd, *by_data;
-	int hot[HOT_MOST], hots; /* fds */
-	struct epset *next, *prev;
-};
-
-static struct epset *sets;
-static _Atomic int sets_lock;
-
-static void take_lock(_Atomic int *l)
-{
-	section_enter();
-	while (atomic_exchange_explicit(l, 1, memory_order_acquire))
-		cpu_relax();
-}
-
-static void drop_lock(_Atomic int *l)
-{
-	atomic_store_explicit(l, 0, memory_order_release);
-	section_leave();
-}
-
-static struct epset *set_of(int ep)
-{
-	uintptr_t e = fd_get(ep);
-
-	return fd_kind(e) == FD_EPOLL ? fd_object(e) : NULL;
-}
-
-static struct epset *set_create(int ep)
-{
-	struct epset *set = calloc(1, sizeof(*set));
-
-	if (!set)
-		return NULL;
-	take_lock(&sets_lock);
-	set->next = sets;
-	if (sets)
-		sets->prev = set;
-	sets = set;
-	drop_lock(&sets_lock);
-	fd_set_entry(ep, FD_EPOLL, set);
-	return set;
-}
-
-static struct reg *find_fd(struct epset *set, int fd)
-{
-	struct reg *r;
-
-	HASH_FIND(by_fd, set->by_fd, &fd, sizeof(fd), r);
-	return r;
-}
-
-static struct reg *find_data(struct epset *set, uint64_t data)
-{
-	struct reg *r;
-
-	HASH_FIND(by_data, set->by_data, &data, sizeof(data), r);
-	return r;
-}
-
-static bool wants_edges(uint32_t events)
-{
-	return events & (EPOLLET | EPOLLONESHOT);
-}
-
-static bool level_input(const struct reg *r)
-{
-	return (r->events & EPOLLIN) && !wants_edges(r->events);
-}
-
-static void index_data(struct epset *set, struct reg *r)
-{
-	if (find_data(set, r->data))
-		set->ambiguous = true;
-	HASH_ADD(by_data, set->by_data, data, sizeof(r->data), r);
-}
-
-static void set_force(struct epset *set, struct reg *r, bool yes)
-{
-	if (r->force != yes)
-		atomic_fetch_add(&set->forced, yes ? 1 : -1);
-	r->force = yes;
-}
-
-static void drop_reg(struct epset *set, struct reg *r)
-{
-	HASH_DELETE(by_fd, set->by_fd, r);
-	HASH_DELETE(by_data, set->by_data, r);
-	set_force(set, r, false);
-	atomic_fetch_sub(&r->sock->epolls, 1);
-	atomic_fetch_sub(&set->head.regs, 1);
-	free(r);
-}
-
-/* The stream of a connection that its waits see; must ring for everything unless it may be polled. */
-static void arm(struct epset *set, struct reg *r)
-{
-	struct stream *st = load_acq(r->sock->stream);
-
-	if (!st)
-		return;
-	store_rlx(set->any, true);
-	store_rlx(st->watched, true);
-	if (wants_edges(r->events) || atomic_load(&set->unseen) || load_rlx(r->sock->epolls) > 1)
-		stream_set_edge(st, true);
-}
-
-/* The kernel reports what is there when a registration is made; what nobody rang for it does not know. */
-static void force_first(struct epset *set, struct reg *r)
-{
-	struct stream *st = load_acq(r->sock->stream);
-
-	if (st && wants_edges(r->events))
-		set_force(set, r, stream_wait_ready(st) == READY_YES);
-}
-
-static void upsert(struct epset *set, struct sock *s, int fd, const struct epoll_event *ev)
-{
-	struct reg *r = find_fd(set, fd);
-
-	if (r && r->sock != s) { /* the number stands for another connection now */
-		drop_reg(set, r);
-		r = NULL;
-	}
-	if (r) {
-		HASH_DELETE(by_data, set->by_data, r);
-	} else {
-		r = calloc(1, sizeof(*r));
-		if (!r)
-			return;
-		r->fd = fd;
-		r->sock = s;
-		HASH_ADD(by_fd, set->by_fd, fd, sizeof(r->fd), r);
-		atomic_fetch_add(&s->epolls, 1);
-		atomic_fetch_add(&set->head.regs, 1);
-	}
-	r->events = ev->events;
-	r->data = ev->data.u64;
-	index_data(set, r);
-	arm(set, r);
-	force_first(set, r);
-}
-
-static void forget_hot(struct epset *set, int fd)
-{
-	for (int i = 0; i < set->hots; i++)
-		if (set->hot[i] == fd)
-			set->hot[i--] = set->hot[--set->hots];
-}
-
-static void note_ctl(struct epset *set, struct sock *s, int op, int fd, const struct epoll_event *ev)
-{
-	take_lock(&set->lock);
-	if (op == EPOLL_CTL_DEL) {
-		struct reg *r = find_fd(set, fd);
-		forget_hot(set, fd);
-		if (r)
-			drop_reg(set, r);
-	} else {
-		upsert(set, s, fd, ev);
-	}
-	drop_lock(&set->lock);
-}
-
-static bool any_readable(struct epset *set)
-{
-	struct reg *r, *tmp;
-
-	HASH_ITER(by_fd, set->by_fd, r, tmp) {
-		struct stream *st = level_input(r) ? load_acq(r->sock->stream) : NULL;
-		if (st && stream_wait_ready(st) == READY_YES)
-			return true;
-	}
-	return false;
-}
-
-/* Somebody waits on this set in a way that does not come here. */
-static void go_unseen(struct epset *set)
-{
-	struct reg *r, *tmp;
-
-	if (atomic_exchange(&set->unseen, true))
-		return;
-	take_lock(&set->lock);
-	HASH_ITER(by_fd, set->by_fd, r, tmp)
-		arm(set, r);
-	atomic_store(&set->unrung, any_readable(set));
-	drop_lock(&set->lock);
-}
-
-bool wait_epoll_holds_unrung(int ep)
-{
-	struct epset *set = set_of(ep);
-
-	if (!set || !atomic_load(&set->unrung))
-		return false;
-	take_lock(&set->lock);
-	bool yes = any_readable(set);
-	atomic_store(&set->unrung, yes);
-	drop_lock(&set->lock);
-	return yes;
-}
-
-void wait_epoll_unseen(int ep)
-{
-	struct epset *set = set_of(ep);
-
-	if (set)
-		go_unseen(set);
-}
-
-void wait_epoll_created(int ep)
-{
-	if (!set_of(ep))
-		set_create(ep);
-}
-
-void wait_epoll_note(int ep, int op, int fd, const struct epoll_event *ev)
-{
-	struct sock *s = sock_enter(fd);
-
-	if (!s)
-		return;
-	struct epset *set = set_of(ep);
-	if (!set)
-		set = set_create(ep);
-	if (set)
-		note_ctl(set, s, op, fd, ev);
-	sock_leave(s);
-}
-
-static void note_other(int ep, int op, int fd)
-{
-	struct epset *set = set_of(ep);
-
-	if (set && op != EPOLL_CTL_MOD)
-		atomic_fetch_add(&set->others, op == EPOLL_CTL_ADD ? 1 : -1);
-	if (op == EPOLL_CTL_ADD)
-		wait_epoll_unseen(fd);
-}
-
-int wait_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev)
-{
-	int r = real.epoll_ctl(ep, op, fd, ev);
-
-	if (r)
-		return r;
-	if (fd_kind(fd_get(fd)) == FD_SOCK)
-		wait_epoll_note(ep, op, fd, ev);
-	else
-		note_other(ep, op, fd);
-	return r;
-}
-
-/* ---- waiting */
+enum { POLLED_MOST = 16 };
 
 struct epwait {
 	struct epset *set;
@@ -329,7 +48,7 @@ static void watch_reg(struct epwait *w, struct reg *r)
 static void drop_all_hot(struct epset *set)
 {
 	for (int i = 0; i < set->hots; i++) {
-		struct reg *r = find_fd(set, set->hot[i]);
+		struct reg *r = epset_find_fd(set, set->hot[i]);
 		struct stream *st = r ? sock_stream(r->sock, RX) : NULL;
 		if (!st || stream_wait_ready(st) != READY_YES)
 			set->hot[i--] = set->hot[--set->hots];
@@ -344,15 +63,15 @@ static void collect(struct epwait *w)
 	w->watches = 0;
 	if (!set->hots || atomic_load(&set->unseen) || !w->alone)
 		return;
-	take_lock(&set->lock);
+	epset_take_lock(&set->lock);
 	if (HASH_CNT(by_fd, set->by_fd) > POLLED_MOST) /* a server of many clients: there is always work */
 		drop_all_hot(set);
 	for (int i = 0; i < set->hots; i++) {
-		struct reg *r = find_fd(set, set->hot[i]);
+		struct reg *r = epset_find_fd(set, set->hot[i]);
 		if (r)
 			watch_reg(w, r);
 	}
-	drop_lock(&set->lock);
+	epset_drop_lock(&set->lock);
 }
 
 static void let_go(struct epwait *w)
@@ -374,7 +93,7 @@ static void make_hot(struct epset *set, int fd)
 		return;
 	}
 	for (int i = 0; i < HOT_MOST; i++) {
-		struct reg *r = find_fd(set, set->hot[i]);
+		struct reg *r = epset_find_fd(set, set->hot[i]);
 		struct stream *st = r ? sock_stream(r->sock, RX) : NULL;
 		if (st && stream_wait_ready(st) == READY_YES)
 			continue;
@@ -390,8 +109,8 @@ static struct sock *who(struct epwait *w, const struct epoll_event *ev, struct r
 	struct epset *set = w->set;
 	struct sock *s = NULL;
 
-	take_lock(&set->lock);
-	struct reg *r = set->ambiguous ? NULL : find_data(set, ev->data.u64);
+	epset_take_lock(&set->lock);
+	struct reg *r = set->ambiguous ? NULL : epset_find_data(set, ev->data.u64);
 	if (r && (s = sock_enter(r->fd)) && (s != r->sock || !sock_stream(s, RX))) {
 		if (level_input(r) && HASH_CNT(by_fd, set->by_fd) <= FEW_WATCHED)
 			sock_is_worth(s);
@@ -400,11 +119,11 @@ static struct sock *who(struct epwait *w, const struct epoll_event *ev, struct r
 	}
 	if (s) {
 		*ret_reg = *r;
-		set_force(set, r, false);
+		epset_set_force(set, r, false);
 		if (level_input(r) && (ev->events & EPOLLIN) && !atomic_load(&set->unseen))
 			make_hot(set, r->fd);
 	}
-	drop_lock(&set->lock);
+	epset_drop_lock(&set->lock);
 	return s;
 }
 
@@ -474,16 +193,16 @@ static int add_forced(struct epwait *w, int n)
 
 	if (!atomic_load(&w->set->forced))
 		return n;
-	take_lock(&w->set->lock);
+	epset_take_lock(&w->set->lock);
 	HASH_ITER(by_fd, w->set->by_fd, r, tmp) {
 		struct stream *st = r->force ? sock_stream(r->sock, RX) : NULL;
 		if (!st || n >= w->max)
 			continue;
-		set_force(w->set, r, false);
+		epset_set_force(w->set, r, false);
 		if (stream_wait_ready(st) == READY_YES && (r->events & EPOLLIN) && !told(w, n, r->data))
 			n = tell(w, n, r->data);
 	}
-	drop_lock(&w->set->lock);
+	epset_drop_lock(&w->set->lock);
 	return n;
 }
 
@@ -494,14 +213,14 @@ static int add_unrung(struct epwait *w, int n)
 
 	if (!atomic_load(&w->set->unrung))
 		return n;
-	take_lock(&w->set->lock);
+	epset_take_lock(&w->set->lock);
 	HASH_ITER(by_fd, w->set->by_fd, r, tmp) {
 		struct stream *st = level_input(r) ? sock_stream(r->sock, RX) : NULL;
 		if (st && stream_wait_ready(st) == READY_YES && !told(w, n, r->data))
 			n = tell(w, n, r->data);
 	}
-	atomic_store(&w->set->unrung, any_readable(w->set));
-	drop_lock(&w->set->lock);
+	atomic_store(&w->set->unrung, epset_any_readable(w->set));
+	epset_drop_lock(&w->set->lock);
 	return n;
 }
 
@@ -549,10 +268,10 @@ static int kernel_wait(struct epwait *w, const struct timespec *left)
 /* Spun on the only thing in the set, which asks for input alone: there is no more to know. */
 static bool shortcut(struct epwait *w)
 {
-	take_lock(&w->set->lock);
-	struct reg *r = find_fd(w->set, w->watch[0].fd);
+	epset_take_lock(&w->set->lock);
+	struct reg *r = epset_find_fd(w->set, w->watch[0].fd);
 	bool only = w->watches == 1 && HASH_CNT(by_fd, w->set->by_fd) == 1 && r && r->events == EPOLLIN;
-	drop_lock(&w->set->lock);
+	epset_drop_lock(&w->set->lock);
 	return only;
 }
 
@@ -642,10 +361,10 @@ static bool is_plain(struct epset *set)
 	if (HASH_CNT(by_fd, set->by_fd) <= POLLED_MOST)
 		return false;
 	if (load_rlx(set->seen) != now) {
-		take_lock(&set->lock);
+		epset_take_lock(&set->lock);
 		store_rlx(set->any, has_stream(set));
 		store_rlx(set->seen, now);
-		drop_lock(&set->lock);
+		epset_drop_lock(&set->lock);
 	}
 	return !load_rlx(set->any);
 }
@@ -663,7 +382,7 @@ static void cancelled(void *arg)
 int wait_epoll(int ep, struct epoll_event *evs, int max, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct signal_mark mark = signal_mark();
-	struct epwait w = { .set = set_of(ep), .ep = ep, .max = max, .evs = evs, .mask = mask };
+	struct epwait w = { .set = epset_of(ep), .ep = ep, .max = max, .evs = evs, .mask = mask };
 
 	if (!w.set || !w.set->by_fd || max <= 0 || is_plain(w.set))
 		return kernel_wait(&w, timeout);
@@ -674,70 +393,4 @@ int wait_epoll(int ep, struct epoll_event *evs, int max, const struct timespec *
 	pthread_cleanup_pop(0);
 	atomic_fetch_sub(&w.set->waiters, 1);
 	return r;
-}
-
-/* ---- ends */
-
-static void forget_sock(struct epset *set, struct sock *s)
-{
-	struct reg *r, *tmp;
-
-	take_lock(&set->lock);
-	HASH_ITER(by_fd, set->by_fd, r, tmp) {
-		if (r->sock != s)
-			continue;
-		forget_hot(set, r->fd);
-		drop_reg(set, r);
-	}
-	drop_lock(&set->lock);
-}
-
-void wait_sock_closed(struct sock *s, int fd)
-{
-	if (!load_rlx(s->epolls))
-		return;
-	take_lock(&sets_lock);
-	for (struct epset *set = sets; set && load_rlx(s->epolls); set = set->next)
-		forget_sock(set, s);
-	drop_lock(&sets_lock);
-}
-
-static void unlink_set(struct epset *set)
-{
-	take_lock(&sets_lock);
-	if (set->prev)
-		set->prev->next = set->next;
-	else
-		sets = set->next;
-	if (set->next)
-		set->next->prev = set->prev;
-	drop_lock(&sets_lock);
-}
-
-/* A wait in another thread may still run: then the set stays, unlinked and empty. */
-void wait_epoll_closed(void *object)
-{
-	struct epset *set = object;
-	struct reg *r, *tmp;
-
-	unlink_set(set);
-	take_lock(&set->lock);
-	set->hots = 0;
-	HASH_ITER(by_fd, set->by_fd, r, tmp)
-		drop_reg(set, r);
-	drop_lock(&set->lock);
-	if (!atomic_load(&set->waiters))
-		free(set);
-}
-
-/* The kernel's set is shared with the parent now; ours is a copy.  Locks may have been held. */
-void wait_after_fork(void)
-{
-	atomic_store(&sets_lock, 0);
-	for (struct epset *set = sets; set; set = set->next) {
-		atomic_store(&set->lock, 0);
-		atomic_store(&set->waiters, 0);
-		set->hots = 0;
-		go_unseen(set);
-	}
 }

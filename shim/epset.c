@@ -1,0 +1,274 @@
+#include "epset.h"
+
+#include "real.h"
+
+#include <stdlib.h>
+
+static struct epset *sets;
+static _Atomic int sets_lock;
+
+static struct epset *set_create(int ep)
+{
+	struct epset *set = calloc(1, sizeof(*set));
+
+	if (!set)
+		return NULL;
+	epset_take_lock(&sets_lock);
+	set->next = sets;
+	if (sets)
+		sets->prev = set;
+	sets = set;
+	epset_drop_lock(&sets_lock);
+	fd_set_entry(ep, FD_EPOLL, set);
+	return set;
+}
+
+static void index_data(struct epset *set, struct reg *r)
+{
+	if (epset_find_data(set, r->data))
+		set->ambiguous = true;
+	HASH_ADD(by_data, set->by_data, data, sizeof(r->data), r);
+}
+
+void epset_set_force(struct epset *set, struct reg *r, bool yes)
+{
+	if (r->force != yes)
+		atomic_fetch_add(&set->forced, yes ? 1 : -1);
+	r->force = yes;
+}
+
+static void drop_reg(struct epset *set, struct reg *r)
+{
+	HASH_DELETE(by_fd, set->by_fd, r);
+	HASH_DELETE(by_data, set->by_data, r);
+	epset_set_force(set, r, false);
+	atomic_fetch_sub(&r->sock->epolls, 1);
+	atomic_fetch_sub(&set->head.regs, 1);
+	free(r);
+}
+
+/* The stream of a connection that its waits see; must ring for everything unless it may be polled. */
+static void arm(struct epset *set, struct reg *r)
+{
+	struct stream *st = load_acq(r->sock->stream);
+
+	if (!st)
+		return;
+	store_rlx(set->any, true);
+	store_rlx(st->watched, true);
+	if (wants_edges(r->events) || atomic_load(&set->unseen) || load_rlx(r->sock->epolls) > 1)
+		stream_set_edge(st, true);
+}
+
+/* The kernel reports what is there when a registration is made; what nobody rang for it does not know. */
+static void force_first(struct epset *set, struct reg *r)
+{
+	struct stream *st = load_acq(r->sock->stream);
+
+	if (st && wants_edges(r->events))
+		epset_set_force(set, r, stream_wait_ready(st) == READY_YES);
+}
+
+static void upsert(struct epset *set, struct sock *s, int fd, const struct epoll_event *ev)
+{
+	struct reg *r = epset_find_fd(set, fd);
+
+	if (r && r->sock != s) { /* the number stands for another connection now */
+		drop_reg(set, r);
+		r = NULL;
+	}
+	if (r) {
+		HASH_DELETE(by_data, set->by_data, r);
+	} else {
+		r = calloc(1, sizeof(*r));
+		if (!r)
+			return;
+		r->fd = fd;
+		r->sock = s;
+		HASH_ADD(by_fd, set->by_fd, fd, sizeof(r->fd), r);
+		atomic_fetch_add(&s->epolls, 1);
+		atomic_fetch_add(&set->head.regs, 1);
+	}
+	r->events = ev->events;
+	r->data = ev->data.u64;
+	index_data(set, r);
+	arm(set, r);
+	force_first(set, r);
+}
+
+static void forget_hot(struct epset *set, int fd)
+{
+	for (int i = 0; i < set->hots; i++)
+		if (set->hot[i] == fd)
+			set->hot[i--] = set->hot[--set->hots];
+}
+
+static void note_ctl(struct epset *set, struct sock *s, int op, int fd, const struct epoll_event *ev)
+{
+	epset_take_lock(&set->lock);
+	if (op == EPOLL_CTL_DEL) {
+		struct reg *r = epset_find_fd(set, fd);
+		forget_hot(set, fd);
+		if (r)
+			drop_reg(set, r);
+	} else {
+		upsert(set, s, fd, ev);
+	}
+	epset_drop_lock(&set->lock);
+}
+
+bool epset_any_readable(struct epset *set)
+{
+	struct reg *r, *tmp;
+
+	HASH_ITER(by_fd, set->by_fd, r, tmp) {
+		struct stream *st = level_input(r) ? load_acq(r->sock->stream) : NULL;
+		if (st && stream_wait_ready(st) == READY_YES)
+			return true;
+	}
+	return false;
+}
+
+/* Somebody waits on this set in a way that does not come here. */
+static void go_unseen(struct epset *set)
+{
+	struct reg *r, *tmp;
+
+	if (atomic_exchange(&set->unseen, true))
+		return;
+	epset_take_lock(&set->lock);
+	HASH_ITER(by_fd, set->by_fd, r, tmp)
+		arm(set, r);
+	atomic_store(&set->unrung, epset_any_readable(set));
+	epset_drop_lock(&set->lock);
+}
+
+bool wait_epoll_holds_unrung(int ep)
+{
+	struct epset *set = epset_of(ep);
+
+	if (!set || !atomic_load(&set->unrung))
+		return false;
+	epset_take_lock(&set->lock);
+	bool yes = epset_any_readable(set);
+	atomic_store(&set->unrung, yes);
+	epset_drop_lock(&set->lock);
+	return yes;
+}
+
+void wait_epoll_unseen(int ep)
+{
+	struct epset *set = epset_of(ep);
+
+	if (set)
+		go_unseen(set);
+}
+
+void wait_epoll_created(int ep)
+{
+	if (!epset_of(ep))
+		set_create(ep);
+}
+
+void wait_epoll_note(int ep, int op, int fd, const struct epoll_event *ev)
+{
+	struct sock *s = sock_enter(fd);
+
+	if (!s)
+		return;
+	struct epset *set = epset_of(ep);
+	if (!set)
+		set = set_create(ep);
+	if (set)
+		note_ctl(set, s, op, fd, ev);
+	sock_leave(s);
+}
+
+static void note_other(int ep, int op, int fd)
+{
+	struct epset *set = epset_of(ep);
+
+	if (set && op != EPOLL_CTL_MOD)
+		atomic_fetch_add(&set->others, op == EPOLL_CTL_ADD ? 1 : -1);
+	if (op == EPOLL_CTL_ADD)
+		wait_epoll_unseen(fd);
+}
+
+int wait_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev)
+{
+	int r = real.epoll_ctl(ep, op, fd, ev);
+
+	if (r)
+		return r;
+	if (fd_kind(fd_get(fd)) == FD_SOCK)
+		wait_epoll_note(ep, op, fd, ev);
+	else
+		note_other(ep, op, fd);
+	return r;
+}
+
+/* ---- ends */
+
+static void forget_sock(struct epset *set, struct sock *s)
+{
+	struct reg *r, *tmp;
+
+	epset_take_lock(&set->lock);
+	HASH_ITER(by_fd, set->by_fd, r, tmp) {
+		if (r->sock != s)
+			continue;
+		forget_hot(set, r->fd);
+		drop_reg(set, r);
+	}
+	epset_drop_lock(&set->lock);
+}
+
+void wait_sock_closed(struct sock *s, int fd)
+{
+	if (!load_rlx(s->epolls))
+		return;
+	epset_take_lock(&sets_lock);
+	for (struct epset *set = sets; set && load_rlx(s->epolls); set = set->next)
+		forget_sock(set, s);
+	epset_drop_lock(&sets_lock);
+}
+
+static void unlink_set(struct epset *set)
+{
+	epset_take_lock(&sets_lock);
+	if (set->prev)
+		set->prev->next = set->next;
+	else
+		sets = set->next;
+	if (set->next)
+		set->next->prev = set->prev;
+	epset_drop_lock(&sets_lock);
+}
+
+/* A wait in another thread may still run: then the set stays, unlinked and empty. */
+void wait_epoll_closed(void *object)
+{
+	struct epset *set = object;
+	struct reg *r, *tmp;
+
+	unlink_set(set);
+	epset_take_lock(&set->lock);
+	set->hots = 0;
+	HASH_ITER(by_fd, set->by_fd, r, tmp)
+		drop_reg(set, r);
+	epset_drop_lock(&set->lock);
+	if (!atomic_load(&set->waiters))
+		free(set);
+}
+
+/* The kernel's set is shared with the parent now; ours is a copy.  Locks may have been held. */
+void wait_after_fork(void)
+{
+	atomic_store(&sets_lock, 0);
+	for (struct epset *set = sets; set; set = set->next) {
+		atomic_store(&set->lock, 0);
+		atomic_store(&set->waiters, 0);
+		set->hots = 0;
+		go_unseen(set);
+	}
+}

@@ -1,0 +1,89 @@
+/*
+ * epoll sets as the program registered them, for connections only, and what is known of each.  epset.c
+ * keeps them; wait_epoll.c waits on them.
+ *
+ * Lock order: epset.lock is a leaf; no stream lock is taken under it.
+ */
+#pragma once
+#include "clock.h"
+#include "wait.h"
+
+#include <uthash.h>
+
+enum { HOT_MOST = 8 };
+
+struct reg {
+	int fd;
+	uint32_t events;
+	uint64_t data;
+	struct sock *sock;
+	bool force; /* edge-triggered, armed while data lay there unrung for: owes one event */
+	UT_hash_handle by_fd, by_data;
+};
+
+struct epset {
+	alignas(8) struct epset_head head;
+	_Atomic int lock;
+	_Atomic int waiters;
+	_Atomic bool unseen;    /* nested, inherited, polled: waits that do not come here */
+	_Atomic bool unrung;    /* when it became so there were streams with data that nobody rang for */
+	_Atomic int forced;
+	_Atomic int others;     /* registrations that are none of ours */
+	_Atomic unsigned seen;  /* adoptions when `any` was found out */
+	_Atomic bool any;       /* some connection of the set has a stream */
+	bool ambiguous;         /* two registrations share their data: events cannot be told apart */
+	struct reg *by_fd, *by_data;
+	int hot[HOT_MOST], hots; /* fds */
+	struct epset *next, *prev;
+};
+
+static inline void epset_take_lock(_Atomic int *l)
+{
+	section_enter();
+	while (atomic_exchange_explicit(l, 1, memory_order_acquire))
+		cpu_relax();
+}
+
+static inline void epset_drop_lock(_Atomic int *l)
+{
+	atomic_store_explicit(l, 0, memory_order_release);
+	section_leave();
+}
+
+static inline struct epset *epset_of(int ep)
+{
+	uintptr_t e = fd_get(ep);
+
+	return fd_kind(e) == FD_EPOLL ? fd_object(e) : NULL;
+}
+
+static inline struct reg *epset_find_fd(struct epset *set, int fd)
+{
+	struct reg *r;
+
+	HASH_FIND(by_fd, set->by_fd, &fd, sizeof(fd), r);
+	return r;
+}
+
+static inline struct reg *epset_find_data(struct epset *set, uint64_t data)
+{
+	struct reg *r;
+
+	HASH_FIND(by_data, set->by_data, &data, sizeof(data), r);
+	return r;
+}
+
+static inline bool wants_edges(uint32_t events)
+{
+	return events & (EPOLLET | EPOLLONESHOT);
+}
+
+static inline bool level_input(const struct reg *r)
+{
+	return (r->events & EPOLLIN) && !wants_edges(r->events);
+}
+
+/* Registered edge-triggered over unread data that nobody rang for: owes one event, or no more. */
+void epset_set_force(struct epset *set, struct reg *r, bool yes);
+/* A level-triggered registration with unread data by what is in shared memory; the lock is held. */
+bool epset_any_readable(struct epset *set);
