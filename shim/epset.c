@@ -25,9 +25,34 @@ static struct epset *set_create(int ep)
 
 static void index_data(struct epset *set, struct reg *r)
 {
-	if (epset_find_data(set, r->data))
+	struct reg *twin;
+
+	HASH_FIND(by_data, set->by_data, &r->data, sizeof(r->data), twin);
+	if (twin)
 		set->ambiguous = true;
 	HASH_ADD(by_data, set->by_data, data, sizeof(r->data), r);
+}
+
+/* From the first question on: a set whose connections are all plain is never asked. */
+static void index_all(struct epset *set)
+{
+	struct reg *r, *tmp;
+
+	set->indexed = true;
+	HASH_ITER(by_fd, set->by_fd, r, tmp)
+		index_data(set, r);
+}
+
+struct reg *epset_find_data(struct epset *set, uint64_t data)
+{
+	struct reg *r;
+
+	if (!set->indexed)
+		index_all(set);
+	if (set->ambiguous)
+		return NULL;
+	HASH_FIND(by_data, set->by_data, &data, sizeof(data), r);
+	return r;
 }
 
 void epset_set_force(struct epset *set, struct reg *r, bool yes)
@@ -40,11 +65,13 @@ void epset_set_force(struct epset *set, struct reg *r, bool yes)
 static void drop_reg(struct epset *set, struct reg *r)
 {
 	HASH_DELETE(by_fd, set->by_fd, r);
-	HASH_DELETE(by_data, set->by_data, r);
+	if (set->indexed)
+		HASH_DELETE(by_data, set->by_data, r);
 	epset_set_force(set, r, false);
 	atomic_fetch_sub(&r->sock->epolls, 1);
-	atomic_fetch_sub(&set->head.regs, 1);
-	free(r);
+	add_rlx(set->head.regs, -1);
+	r->next_spare = set->spare;
+	set->spare = r;
 }
 
 /* The stream of a connection that its waits see; must ring for everything unless it may be polled. */
@@ -69,6 +96,45 @@ static void force_first(struct epset *set, struct reg *r)
 		epset_set_force(set, r, stream_wait_ready(st) == READY_YES);
 }
 
+static struct reg *add_reg(struct epset *set, struct sock *s, int fd, uint64_t data)
+{
+	struct reg *r = set->spare;
+
+	if (r)
+		set->spare = r->next_spare;
+	else if (!(r = malloc(sizeof(*r))))
+		return NULL;
+	*r = (struct reg){ .fd = fd, .sock = s, .data = data };
+	HASH_ADD(by_fd, set->by_fd, fd, sizeof(r->fd), r);
+	if (set->indexed)
+		index_data(set, r);
+	atomic_fetch_add(&s->epolls, 1);
+	add_rlx(set->head.regs, 1);
+	return r;
+}
+
+static void change_data(struct epset *set, struct reg *r, uint64_t data)
+{
+	if (set->indexed)
+		HASH_DELETE(by_data, set->by_data, r);
+	r->data = data;
+	if (set->indexed)
+		index_data(set, r);
+}
+
+/* The connection is held for as long as its stream is looked at. */
+static void meet_stream(struct epset *set, struct reg *r)
+{
+	struct sock *s = sock_enter(r->fd);
+
+	if (s == r->sock) {
+		arm(set, r);
+		force_first(set, r);
+	}
+	if (s)
+		sock_leave(s);
+}
+
 static void upsert(struct epset *set, struct sock *s, int fd, const struct epoll_event *ev)
 {
 	struct reg *r = epset_find_fd(set, fd);
@@ -77,23 +143,15 @@ static void upsert(struct epset *set, struct sock *s, int fd, const struct epoll
 		drop_reg(set, r);
 		r = NULL;
 	}
-	if (r) {
-		HASH_DELETE(by_data, set->by_data, r);
-	} else {
-		r = calloc(1, sizeof(*r));
-		if (!r)
-			return;
-		r->fd = fd;
-		r->sock = s;
-		HASH_ADD(by_fd, set->by_fd, fd, sizeof(r->fd), r);
-		atomic_fetch_add(&s->epolls, 1);
-		atomic_fetch_add(&set->head.regs, 1);
-	}
+	if (!r)
+		r = add_reg(set, s, fd, ev->data.u64);
+	else if (r->data != ev->data.u64)
+		change_data(set, r, ev->data.u64);
+	if (!r)
+		return;
 	r->events = ev->events;
-	r->data = ev->data.u64;
-	index_data(set, r);
-	arm(set, r);
-	force_first(set, r);
+	if (load_acq(s->stream))
+		meet_stream(set, r);
 }
 
 static void forget_hot(struct epset *set, int fd)
@@ -170,18 +228,18 @@ void wait_epoll_created(int ep)
 		set_create(ep);
 }
 
+/* The connection is not held: its memory stays a connection's, and only its numbers are touched. */
 void wait_epoll_note(int ep, int op, int fd, const struct epoll_event *ev)
 {
-	struct sock *s = sock_enter(fd);
-
-	if (!s)
-		return;
+	uintptr_t e = fd_get(fd);
 	struct epset *set = epset_of(ep);
+
+	if (fd_kind(e) != FD_SOCK)
+		return;
 	if (!set)
 		set = set_create(ep);
 	if (set)
-		note_ctl(set, s, op, fd, ev);
-	sock_leave(s);
+		note_ctl(set, fd_object(e), op, fd, ev);
 }
 
 static void note_other(int ep, int op, int fd)
@@ -245,6 +303,14 @@ static void unlink_set(struct epset *set)
 	epset_drop_lock(&sets_lock);
 }
 
+static void free_spare(struct epset *set)
+{
+	for (struct reg *r; (r = set->spare);) {
+		set->spare = r->next_spare;
+		free(r);
+	}
+}
+
 /* A wait in another thread may still run: then the set stays, unlinked and empty. */
 void wait_epoll_closed(void *object)
 {
@@ -256,6 +322,7 @@ void wait_epoll_closed(void *object)
 	set->hots = 0;
 	HASH_ITER(by_fd, set->by_fd, r, tmp)
 		drop_reg(set, r);
+	free_spare(set);
 	epset_drop_lock(&set->lock);
 	if (!atomic_load(&set->waiters))
 		free(set);

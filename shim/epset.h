@@ -8,6 +8,15 @@
 #include "clock.h"
 #include "wait.h"
 
+/* Keys are descriptors and what programs register with them, mostly pointers: one multiplication spreads both. */
+static inline unsigned epset_hash(const void *key, size_t len)
+{
+	uint64_t k = len == sizeof(int) ? *(const unsigned *)key : *(const uint64_t *)key;
+
+	return (unsigned)((k * 0x9e3779b97f4a7c15u) >> 32);
+}
+
+#define HASH_FUNCTION(key, len, hashv) ((hashv) = epset_hash(key, len))
 #include <uthash.h>
 
 enum { HOT_MOST = 8 };
@@ -18,6 +27,7 @@ struct reg {
 	uint64_t data;
 	struct sock *sock;
 	bool force; /* edge-triggered, armed while data lay there unrung for: owes one event */
+	struct reg *next_spare;
 	UT_hash_handle by_fd, by_data;
 };
 
@@ -31,9 +41,11 @@ struct epset {
 	_Atomic int others;     /* registrations that are none of ours */
 	_Atomic unsigned seen;  /* adoptions when `any` was found out */
 	_Atomic bool any;       /* some connection of the set has a stream */
+	bool indexed;           /* by_data is kept */
 	bool ambiguous;         /* two registrations share their data: events cannot be told apart */
 	struct reg *by_fd, *by_data;
 	int hot[HOT_MOST], hots; /* fds */
+	struct reg *spare;      /* dropped ones: programs delete and add for every request */
 	struct epset *next, *prev;
 };
 
@@ -65,13 +77,8 @@ static inline struct reg *epset_find_fd(struct epset *set, int fd)
 	return r;
 }
 
-static inline struct reg *epset_find_data(struct epset *set, uint64_t data)
-{
-	struct reg *r;
-
-	HASH_FIND(by_data, set->by_data, &data, sizeof(data), r);
-	return r;
-}
+/* The registration of an event; NULL: none, or it cannot be told. */
+struct reg *epset_find_data(struct epset *set, uint64_t data);
 
 static inline bool wants_edges(uint32_t events)
 {

@@ -110,7 +110,7 @@ static struct sock *who(struct epwait *w, const struct epoll_event *ev, struct r
 	struct sock *s = NULL;
 
 	epset_take_lock(&set->lock);
-	struct reg *r = set->ambiguous ? NULL : epset_find_data(set, ev->data.u64);
+	struct reg *r = epset_find_data(set, ev->data.u64);
 	if (r && (s = sock_enter(r->fd)) && (s != r->sock || !sock_stream(s, RX))) {
 		if (level_input(r) && HASH_CNT(by_fd, set->by_fd) <= FEW_WATCHED)
 			sock_is_worth(s);
