@@ -408,7 +408,7 @@ static ssize_t copy_file(struct sock *s, int out, int in, off64_t *off, size_t n
 	do {                                                                                       \
 		if (sock_plain_begin(s, fd, TX, n)) {                                              \
 			r = (call);                                                                \
-			sock_plain_end(s, TX, r);                                                  \
+			sock_plain_moved(s, TX, r);                                                \
 		} else if (!load_acq((s)->stream)->ops->raw_sends) {                               \
 			r = (by_hand);                                                             \
 		} else {                                                                           \

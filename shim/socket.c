@@ -274,17 +274,22 @@ bool sock_plain_begin(struct sock *s, int fd, enum direction d, uint64_t upcomin
 	}
 }
 
-void sock_plain_end(struct sock *s, enum direction d, ssize_t n)
+void sock_plain_moved(struct sock *s, enum direction d, ssize_t n)
 {
 	struct half *h = &s->half[d];
 
-	if (n >= LARGE)
-		sock_is_worth(s);
 	if (n > 0) {
 		atomic_fetch_add_explicit(&h->bytes, (uint64_t)n, memory_order_relaxed);
 		stat_add(d == TX ? STAT_net_bytes_plain : STAT_net_recv_plain, (uint64_t)n);
 	}
 	atomic_fetch_sub(&h->busy, 1);
+}
+
+void sock_plain_end(struct sock *s, enum direction d, ssize_t n)
+{
+	if (n >= LARGE)
+		sock_is_worth(s);
+	sock_plain_moved(s, d, n);
 }
 
 /* ---- the handshake, a step at a time */

@@ -113,6 +113,8 @@ static inline struct stream *sock_stream(struct sock *s, enum direction d)
 /* Begins a plain call; false: the stream has the direction. */
 bool sock_plain_begin(struct sock *s, int fd, enum direction d, uint64_t upcoming);
 void sock_plain_end(struct sock *s, enum direction d, ssize_t n);
+/* The kernel moved the bytes itself and would go on doing so: no reason to upgrade. */
+void sock_plain_moved(struct sock *s, enum direction d, ssize_t n);
 
 ssize_t sock_send(struct sock *s, int fd, const struct iovec *iov, int cnt, int flags);
 ssize_t sock_recv(struct sock *s, int fd, const struct iovec *iov, int cnt, int flags);
