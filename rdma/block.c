@@ -424,7 +424,7 @@ size_t block_offer(struct stream *s, int fd, const char *p, size_t len)
 
 	while (len - moved >= block_min() && !load_rlx(s->side->dead) && load_rlx(s->cma) == CMA_WORKS) {
 		publish(s, p + moved, len - moved);
-		stream_notify(s, fd, false);
+		stream_notify(s, fd, false); /* MUTATE: doorbell_offer */
 		uint32_t st = wait_for_receiver(s, len - moved);
 		if (st == BLOCK_IDLE || st == BLOCK_REVOKED)
 			break;

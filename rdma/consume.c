@@ -181,7 +181,7 @@ bool stream_settle(struct stream *s, int fd)
 			struct wire_seg *g = in_seg(s, r);
 			if (load_rlx(g->x) != load_rlx(me->rr))
 				return any;
-			any |= swallow(s, fd, load_rlx(g->a));
+			any |= swallow(s, fd, load_rlx(g->a)); /* MUTATE: drain_segment */
 			uint64_t b = load_acq(g->b);
 			if (!SEG_CLOSED(b) || load_rlx(me->rx) != b)
 				return any;
@@ -198,7 +198,7 @@ bool stream_settle(struct stream *s, int fd)
 			restore_token(s, r); /* MUTATE: restore_token */
 			return any;
 		}
-		return swallow(s, fd, tx) | any;
+		return swallow(s, fd, tx) | any; /* MUTATE: drain_settle */
 	}
 }
 
@@ -220,7 +220,7 @@ static bool swallow_late(struct stream *s, int fd)
 	if (load_rlx(s->in->token) == epoch)
 		atomic_compare_exchange_strong(&s->in->token, &epoch, 0);
 	full_fence(); /* MUTATE: fence_late */
-	if (load_acq(s->in->segw) != r || load_acq(s->in->rw) != rr || offered(s)) {
+	if (load_acq(s->in->segw) != r || load_acq(s->in->rw) != rr || offered(s)) { /* MUTATE: late_recheck */
 		restore_token(s, r);
 		return true;
 	}
@@ -238,7 +238,7 @@ static bool settle_late(struct stream *s, int fd)
 	side_lock(&s->side->c);
 	any = stream_settle(s, fd);
 	if (!any && stream_ready(s) == READY_NO)
-		any = swallow_late(s, fd);
+		any = swallow_late(s, fd); /* MUTATE: drain_late */
 	side_unlock(&s->side->c);
 	return any;
 }
@@ -259,8 +259,8 @@ void shm_quiesce(struct stream *s, int fd, bool for_good)
 	if (for_good)
 		store_rlx(s->in->closing, 1);
 	full_fence(); /* MUTATE: fence_closing */
-	wait_for_ringing(s);
-	settle_late(s, fd);
+	wait_for_ringing(s); /* MUTATE: wait_ringing */
+	settle_late(s, fd); /* MUTATE: drain_closing */
 }
 
 /* One recv() of the program on its way. */
@@ -362,7 +362,7 @@ static bool take_inline(struct receiving *w, struct wire_seg *g)
 	size_t asked, limit = SIZE_MAX;
 	bool reading = false;
 
-	swallow(s, w->fd, load_rlx(g->a));
+	swallow(s, w->fd, load_rlx(g->a)); /* MUTATE: drain_inline */
 	if ((int64_t)(load_rlx(g->a) - load_rlx(s->side->rx)) > 0)
 		return false;
 	uint64_t b = load_acq(g->b), rx = load_rlx(s->side->rx);
@@ -541,7 +541,7 @@ static bool begin_direct(struct stream *s, struct wire_seg *g)
 
 	if (!stream_inline_open(s) || g != in_seg(s, r) || !mark_reading(s, g))
 		return false;
-	if (load_rlx(s->side->segr) == r && load_acq(s->in->segw) == r + 1)
+	if (load_rlx(s->side->segr) == r && load_acq(s->in->segw) == r + 1) /* MUTATE: direct_recheck */
 		return true;
 	unmark_reading(g);
 	return false;

@@ -122,7 +122,7 @@ bool stream_notify(struct stream *s, int fd, bool may_defer)
 	uint32_t epoch = load_rlx(s->side->segw);
 
 	full_fence(); /* MUTATE: fence_publish */
-	if (load_rlx(o->want_inline) && load_acq(o->rr) == load_rlx(s->side->rw))
+	if (load_rlx(o->want_inline) && load_acq(o->rr) == load_rlx(s->side->rw)) /* MUTATE: taken_inline */
 		return true; /* taken already by one that reads TCP itself from now on */
 	if (may_elide(s)) {
 		stat_inc(STAT_net_elided);
@@ -219,7 +219,7 @@ static bool enter_ring(struct stream *s, int fd)
 	if (load_rlx(s->side->inflight) || !table_has_room(s) || !close_segment(s))
 		return false;
 	store_rlx(s->side->mode, MODE_RING);
-	full_fence();
+	full_fence(); /* MUTATE: fence_enter */
 	if (may_leave_without_doorbell(s))
 		return true;
 	atomic_exchange(&s->out->token, load_rlx(s->side->segw));
@@ -465,7 +465,7 @@ static ssize_t send_all(struct sending *w)
 		if ((size_t)k < asked)
 			break;
 	}
-	tell(w);
+	tell(w); /* MUTATE: tell_at_end */
 	return (ssize_t)w->done;
 }
 

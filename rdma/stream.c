@@ -108,7 +108,7 @@ void shm_make_plain(struct stream *s, int fd)
 	if (!atomic_exchange(&s->side->plain, true))
 		stat_inc(STAT_net_plain_again);
 	store_rel(s->in->want_inline, 1);
-	full_fence();
+	full_fence(); /* MUTATE: fence_plain */
 	stream_leave_ring(s);
 	shm_quiesce(s, fd, false);
 }
@@ -116,19 +116,19 @@ void shm_make_plain(struct stream *s, int fd)
 void stream_prefer_inline(struct stream *s, bool yes)
 {
 	store_rel(s->in->want_inline, yes || load_rlx(s->side->plain));
-	full_fence();
+	full_fence(); /* MUTATE: fence_prefer */
 }
 
 void shm_set_edge(struct stream *s, bool yes)
 {
 	store_rel(s->in->edge, yes);
-	full_fence();
+	full_fence(); /* MUTATE: fence_edge */
 }
 
 void shm_sleep_begin(struct stream *s)
 {
 	atomic_fetch_add(&s->in->sleepers, 1);
-	full_fence();
+	full_fence(); /* MUTATE: fence_sleep */
 }
 
 void shm_sleep_end(struct stream *s)
@@ -146,7 +146,7 @@ void shm_poll_begin(struct stream *s)
 void shm_poll_end(struct stream *s)
 {
 	atomic_fetch_sub(&s->in->poller, 1);
-	full_fence();
+	full_fence(); /* MUTATE: fence_poll_end */
 }
 
 void shm_shutdown_write(struct stream *s)

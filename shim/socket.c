@@ -240,8 +240,8 @@ static void try_switch(struct sock *s, int fd, struct stream *st, enum direction
 	if (load_rlx(h->on) || load_rlx(h->never))
 		return;
 	store_rel(h->switching, true);
-	full_fence();
-	if (!load_acq(h->busy)) {
+	full_fence(); /* MUTATE: fence_switch */
+	if (!load_acq(h->busy)) { /* MUTATE: switch_recheck */
 		enum proof m = d == TX ? proof_tx(fd, load_rlx(h->bytes), s->role) : proof_rx(fd, load_rlx(h->bytes));
 		if (m == PROOF_MATCH) {
 			hand_over(s, fd, st, d);
@@ -265,7 +265,7 @@ bool sock_plain_begin(struct sock *s, int fd, enum direction d, uint64_t upcomin
 		sock_advance(s, fd, upcoming);
 	for (;;) {
 		atomic_fetch_add(&h->busy, 1); /* orders with `switching` */
-		if (!load_acq(h->switching) && !load_acq(h->on))
+		if (!load_acq(h->switching) && !load_acq(h->on)) /* MUTATE: plain_recheck */
 			return true;
 		atomic_fetch_sub(&h->busy, 1);
 		if (load_acq(h->on))

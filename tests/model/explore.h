@@ -20,7 +20,7 @@ enum { OPEN = 255, READING = 254 };
 /* Shared memory, one byte a location; segments and ring cells are arrays. */
 enum loc {
 	RW, TX, SEGW, RINGING, RR, RX, SEGR, POLLER, SLEEPERS, SPINNER, WANT_INLINE, WANT_SWITCH, CLOSING, TOKEN,
-	BLOCK_STATE, BLOCK_X, BLOCK_LEN, BLOCK_N, LOCK, READER_ID,
+	BLOCK_STATE, BLOCK_X, BLOCK_LEN, BLOCK_N, LOCK, READER_ID, EDGE, CALLING, SWITCHING, ON,
 	SEG_X, SEG_A = SEG_X + SEGMENTS, SEG_B = SEG_A + SEGMENTS, CELL = SEG_B + SEGMENTS, LOCATIONS = CELL + RING,
 };
 
@@ -65,7 +65,7 @@ struct scenario {
 	uint8_t tcp, ring;       /* bytes that fit */
 	bool inline_start;       /* the first message's direction is not closed yet */
 	bool edge, edge_triggered; /* the reader waits where nobody sees it */
-	bool kill, fin, lazy_ack, may_spin, may_defer, offers, closes, must_ring, wants_inline;
+	bool kill, fin, lazy_ack, may_spin, may_defer, offers, closes, must_ring, wants_inline, arms, handover;
 	struct { bool blocking; uint8_t room, calls; enum polling polls; } reader[2]; /* room 0: no such reader; calls 0: until the end */
 };
 

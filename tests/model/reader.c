@@ -134,8 +134,10 @@ static enum step settle(struct thread *t)
 		if (v[2] != v[4]) {
 			if (load(t, SEG_X + v[2] % SEGMENTS) != load(t, RR))
 				RETURN(v[1]);
-			CALL(swallow(t, load(t, SEG_A + v[2] % SEGMENTS)));
-			v[1] |= t->ret;
+			if (!mutated("drain_segment")) {
+				CALL(swallow(t, load(t, SEG_A + v[2] % SEGMENTS)));
+				v[1] |= t->ret;
+			}
 			OP(v[4] = load(t, SEG_B + v[2] % SEGMENTS));
 			if (v[4] >= READING || load(t, RX) != v[4])
 				RETURN(v[1]);
@@ -170,8 +172,10 @@ static enum step settle(struct thread *t)
 				CALL(restore_token(t, v[2]));
 			RETURN(v[1]);
 		}
-		CALL(swallow(t, v[3]));
-		v[1] |= t->ret;
+		if (!mutated("drain_settle")) {
+			CALL(swallow(t, v[3]));
+			v[1] |= t->ret;
+		}
 		RETURN(v[1]);
 	}
 	END(0);
@@ -197,7 +201,7 @@ static enum step swallow_late(struct thread *t)
 		CALL(news(t, v[1], v[0]));
 		v[3] = t->ret;
 	}
-	if (v[3]) {
+	if (v[3] && !mutated("late_recheck")) {
 		CALL(restore_token(t, v[0]));
 		RETURN(1);
 	}
@@ -235,7 +239,7 @@ static enum step settle_late(struct thread *t)
 	CALL(settle(t));
 	if (!t->ret) {
 		CALL(ready(t));
-		if (t->ret == NO)
+		if (t->ret == NO && !mutated("drain_late"))
 			CALL(swallow_late(t));
 	}
 	CALL(unlock(t));
@@ -285,7 +289,8 @@ static enum step take_inline(struct thread *t, uint8_t slot)
 {
 	BEGIN(F_TAKE_INLINE)
 	v[0] = slot;
-	CALL(swallow(t, load(t, SEG_A + v[0])));
+	if (!mutated("drain_inline"))
+		CALL(swallow(t, load(t, SEG_A + v[0])));
 	if (load(t, SEG_A + v[0]) > load(t, RX))
 		RETURN(0);
 	OP(v[1] = load(t, SEG_B + v[0]));
@@ -422,7 +427,7 @@ static enum step receive_direct(struct thread *t)
 	if (!t->ret)
 		RETURN(0);
 	OP(v[2] = load(t, SEGR) == v[1] && load(t, SEGW) == (uint8_t)(v[1] + 1));
-	if (!v[2]) {
+	if (!v[2] && !mutated("direct_recheck")) {
 		CALL(unmark(t, v[0]));
 		RETURN(0);
 	}
@@ -453,11 +458,16 @@ static enum step spin(struct thread *t)
 		v[0] = t->ret == YES || (t->ret == KERNEL && (now->queued || now->fin));
 		OP(v[1] = !v[0] && choose(2));
 	} while (v[1]);
-	ATOMIC(now->mem[POLLER]--);
-	if (!v[0]) {
+	if (mutated("fence_poll_end")) { /* as fence_settle: the loads behind it are made before */
 		CALL(ready(t));
-		v[0] = t->ret == YES;
+		v[2] = t->ret;
 	}
+	ATOMIC(now->mem[POLLER]--);
+	if (!v[0] && !mutated("fence_poll_end")) {
+		CALL(ready(t));
+		v[2] = t->ret;
+	}
+	v[0] |= v[2] == YES;
 	if (!v[0] && polling(t) != ALWAYS)
 		OP(if (choose(2)) store(t, SPINNER, 0));
 	END(v[0]);
@@ -467,9 +477,13 @@ static enum step spin(struct thread *t)
 static enum step sleep_on_token(struct thread *t)
 {
 	BEGIN(F_SLEEP)
+	if (mutated("fence_sleep")) { /* as fence_settle: the loads behind it are made before */
+		CALL(ready(t));
+		v[0] = t->ret;
+	}
 	if (!mutated("sleepers"))
 		ATOMIC(now->mem[SLEEPERS]++);
-	if (!mutated("recheck_before_sleep")) {
+	if (!mutated("recheck_before_sleep") && !mutated("fence_sleep")) {
 		CALL(ready(t));
 		v[0] = t->ret;
 	}
@@ -559,8 +573,10 @@ static enum step close_socket(struct thread *t)
 	store(t, CLOSING, 1);
 	if (!mutated("fence_closing"))
 		FENCE();
-	WHEN(!now->mem[RINGING] || now->killed, (void)0);
-	CALL(settle_late(t));
+	if (!mutated("wait_ringing"))
+		WHEN(!now->mem[RINGING] || now->killed, (void)0);
+	if (!mutated("drain_closing"))
+		CALL(settle_late(t));
 	ATOMIC({
 		if (now->queued && now->delivered == now->sent)
 			found("a doorbell is unread at close: the end becomes a reset");
@@ -583,9 +599,39 @@ static enum step unseen_wait(struct thread *t)
 	END(0);
 }
 
+/* wait_epoll_ctl with EPOLLET: what lies there is told once, what comes later must ring. */
+static enum step arm(struct thread *t)
+{
+	BEGIN(F_SPIN)
+	store(t, EDGE, 1);
+	if (!mutated("fence_edge"))
+		FENCE();
+	CALL(ready(t));
+	END(t->ret == YES);
+}
+
+/* try_switch of shim/socket.c, by another thread than the one that calls */
+static enum step try_switch(struct thread *t)
+{
+	BEGIN(F_SPIN)
+	store(t, SWITCHING, 1);
+	if (!mutated("fence_switch"))
+		FENCE();
+	OP(v[0] = load(t, CALLING));
+	if (!v[0] || mutated("switch_recheck"))
+		store(t, ON, 1);
+	store(t, SWITCHING, 0);
+	FENCE();
+	END(0);
+}
+
 enum step run_reader(struct thread *t)
 {
 	BEGIN(F_MAIN)
+	if (scenario->handover) {
+		CALL(try_switch(t));
+		RETURN(0);
+	}
 	t->blocking = scenario->reader[me(t) - READER].blocking;
 	t->room = scenario->reader[me(t) - READER].room;
 	do {
@@ -596,12 +642,18 @@ enum step run_reader(struct thread *t)
 		t->got = 0;
 		if (scenario->wants_inline && !t->calls) {
 			store(t, WANT_INLINE, 1);
-			FENCE();
+			if (!mutated("fence_plain") && !mutated("fence_prefer"))
+				FENCE();
 		}
 		if (t->calls < scenario->reader[me(t) - READER].calls || scenario->wants_inline)
 			t->calls = t->calls < 9 ? t->calls + 1 : 9;
-		if (!v[0] && !t->eof && scenario->edge)
+		if (!v[0] && !t->eof && scenario->arms && !load(t, EDGE)) {
+			CALL(arm(t));
+			v[1] = t->ret;
+		}
+		if (!v[0] && !v[1] && !t->eof && (scenario->edge || scenario->arms))
 			CALL(unseen_wait(t));
+		v[1] = 0;
 	} while (!t->eof && (!scenario->reader[me(t) - READER].calls || t->calls != scenario->reader[me(t) - READER].calls));
 	if (scenario->closes)
 		CALL(close_socket(t));

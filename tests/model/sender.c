@@ -5,13 +5,20 @@
 
 enum { IDLE, OFFERED, CLAIMED, GO, PULLED, MOVED }; /* MOVED: GO, and all chunks are flagged */
 
+static bool edge(uint8_t seen)
+{
+	return scenario->edge || seen;
+}
+
 /* stream_peer_polls and may_elide: ret = 1 if nobody has to be woken */
 static enum step may_elide(struct thread *t)
 {
 	BEGIN(F_ELIDE)
 	OP(v[0] = load(t, POLLER));
 	OP(v[1] = load(t, SLEEPERS));
-	END(v[0] && !v[1] && !scenario->edge);
+	if (scenario->arms)
+		OP(v[2] = load(t, EDGE));
+	END(v[0] && !v[1] && !edge(v[2]));
 }
 
 static enum step doorbell(struct thread *t)
@@ -69,7 +76,7 @@ static enum step notify(struct thread *t)
 	BEGIN(F_NOTIFY)
 	if (!mutated("fence_publish"))
 		FENCE();
-	if (scenario->wants_inline) {
+	if (scenario->wants_inline && !mutated("taken_inline")) {
 		OP(v[0] = load(t, WANT_INLINE));
 		if (v[0]) {
 			OP(v[0] = load(t, RR));
@@ -84,14 +91,16 @@ static enum step notify(struct thread *t)
 		OP(v[0] = load(t, SPINNER));
 		OP(v[1] = load(t, SLEEPERS));
 		OP(v[2] = load(t, TOKEN));
-		if (v[0] && !v[1] && !scenario->edge && v[2] != t->segw) {
+		if (v[0] && !v[1] && !scenario->edge && !scenario->arms && v[2] != t->segw) {
 			CALL(defer(t));
 			if (t->ret)
 				RETURN(1);
 		}
 	}
 	ATOMIC({ v[0] = now->mem[TOKEN]; now->mem[TOKEN] = t->segw; });
-	if (v[0] == t->segw && !scenario->edge)
+	if (scenario->arms)
+		OP(v[1] = load(t, EDGE));
+	if (v[0] == t->segw && !edge(scenario->arms ? v[1] : 0))
 		RETURN(1);
 	if (mutated("doorbell"))
 		RETURN(1);
@@ -144,14 +153,15 @@ static enum step enter_ring(struct thread *t)
 	if (v[0])
 		store(t, WANT_SWITCH, 0);
 	t->ring_mode = 1;
-	FENCE();
+	if (!mutated("fence_enter"))
+		FENCE();
 	if (scenario->may_spin) { /* may_leave_without_doorbell */
 		CALL(may_elide(t));
 		if (t->ret)
 			RETURN(1);
 		OP(v[0] = load(t, SPINNER));
 		OP(v[2] = load(t, SLEEPERS));
-		if (v[0] && !v[2] && !scenario->edge)
+		if (v[0] && !v[2] && !scenario->edge && !scenario->arms)
 			RETURN(1);
 	}
 	ATOMIC(now->mem[TOKEN] = t->segw);
@@ -213,7 +223,8 @@ static enum step offer(struct thread *t)
 	BEGIN(F_OFFER)
 	ATOMIC({ now->mem[BLOCK_X] = t->rw; now->mem[BLOCK_LEN] = t->left; now->mem[BLOCK_N] = now->sent; });
 	ATOMIC(now->mem[BLOCK_STATE] = OFFERED);
-	CALL(notify(t));
+	if (!mutated("doorbell_offer"))
+		CALL(notify(t));
 	for (;;) {
 		OP(v[0] = load(t, BLOCK_STATE));
 		if (v[0] == OFFERED && choose(2)) { /* the bound has passed */
@@ -262,13 +273,39 @@ static enum step send_all(struct thread *t)
 			CALL(tell(t));
 		CALL(send_inline(t));
 	}
-	CALL(tell(t));
+	if (!mutated("tell_at_end"))
+		CALL(tell(t));
+	END(0);
+}
+
+/* sock_plain_begin, the plain call, sock_plain_end; a call that finds the direction handed over is over. */
+static enum step plain_call(struct thread *t)
+{
+	BEGIN(F_SEND_INLINE)
+	for (;;) {
+		ATOMIC(now->mem[CALLING]++);
+		OP(v[0] = load(t, SWITCHING));
+		OP(v[1] = load(t, ON));
+		if ((!v[0] && !v[1]) || mutated("plain_recheck"))
+			break;
+		ATOMIC(now->mem[CALLING]--);
+		OP(v[1] = load(t, ON));
+		if (v[1])
+			RETURN(0);
+	}
+	OP({ if (now->mem[ON]) found("a plain call is under way in a direction that is handed over"); });
+	ATOMIC(now->mem[CALLING]--);
 	END(0);
 }
 
 enum step run_sender(struct thread *t)
 {
 	BEGIN(F_MAIN)
+	if (scenario->handover) {
+		CALL(plain_call(t));
+		CALL(plain_call(t));
+		RETURN(0);
+	}
 	while (scenario->messages[t->message]) {
 		t->left = scenario->messages[t->message++];
 		CALL(send_all(t));

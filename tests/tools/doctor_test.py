@@ -185,5 +185,49 @@ os.execv(sys.argv[2], sys.argv[2:])
                          ("note", "note", "ok", "note"))
 
 
+def can_unshare():
+    return not subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, check=False).returncode
+
+
+@unittest.skipUnless(shutil.which("unshare") and can_unshare(), "namespaces of our own need root and unshare")
+class Surroundings(ToolTest):
+    """Namespaces, limits and ptrace scope are changed for real around the tool, and named then and only then."""
+
+    def answers(self, before, *options, **env):
+        done = subprocess.run(["unshare", *options, "sh", "-c", f'{before}; exec "$0" doctor --json', TOOL],
+                              env={**clean_environment(), **env}, capture_output=True, text=True, check=False)
+        return {a["check"]: a for a in json.loads(done.stdout)}
+
+    def test_namespaces(self):
+        own = self.answers("true", "--net", "--ipc")["spaces"]
+        self.assertEqual(own["verdict"], "note")
+        net = "net, " if os.access("/proc/1/ns/net", os.R_OK) else ""
+        self.assertIn(f" own namespaces {net}ipc:", own["text"])
+        self.assertNotRegex(self.answers("true", "--mount")["spaces"]["text"], r"\b(net|ipc)\b")
+
+    def test_containers(self):
+        named = self.answers("true", "--mount", container="nspawned")["spaces"]
+        self.assertEqual(named["verdict"], "note")
+        self.assertIn("container nspawned", named["text"])
+        marked = "mount -t tmpfs none /run && : > /run/.containerenv"
+        if not os.path.exists("/.dockerenv"):
+            self.assertIn("container podman", self.answers(marked, "--mount")["spaces"]["text"])
+
+    def test_ptrace_scope(self):
+        scope = "mount -t tmpfs none /proc/sys/kernel && mkdir /proc/sys/kernel/yama && echo {} > /proc/sys/kernel/yama/ptrace_scope"
+        strict = self.answers(scope.format(2), "--mount")["ptrace"]
+        self.assertEqual(strict["verdict"], "note")
+        self.assertIn("ptrace_scope 2", strict["text"])
+        open_to_all = self.answers(scope.format(0), "--mount")["ptrace"]
+        self.assertEqual((open_to_all["verdict"], open_to_all["text"]), ("ok", "ptrace_scope 0"))
+        self.assertEqual(self.answers("mount -t tmpfs none /proc/sys/kernel", "--mount")["ptrace"]["text"], "no Yama in this kernel")
+
+    def test_limits(self):
+        few = self.answers("ulimit -n 60", "--mount")["limits"]
+        self.assertEqual(few["verdict"], "note", few)
+        self.assertIn("60", few["text"])
+        self.assertEqual(self.answers("ulimit -n 4096", "--mount")["limits"]["verdict"], "ok")
+
+
 if __name__ == "__main__":
     main()
