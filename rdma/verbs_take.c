@@ -536,12 +536,21 @@ void recv_take(struct receiving *w)
 		}
 }
 
+/* Heads, and payload that a failover has sent a second time. */
+static bool stands_for_nothing(struct receiving *w)
+{
+	struct verbs_side *v = w->v;
+
+	return load_rlx(v->framed) && (!v->in.left || (int64_t)(load_rlx(v->rx_at) - v->in.at) > 0) && !recv_bounce_has(v) &&
+	       !verbs_ring_has(w->vs) && !load_rlx(v->side.broken);
+}
+
 void recv_settle(struct receiving *w)
 {
 	struct cursor c = w->c;
 
 	w->c.left = 0;
-	while (load_rlx(w->v->framed) && !w->v->in.left && !recv_bounce_has(w->v) && !verbs_ring_has(w->vs) && !load_rlx(w->v->side.broken) && take_frames(w))
+	while (stands_for_nothing(w) && take_frames(w))
 		;
 	check_order(w);
 	w->c = c;
