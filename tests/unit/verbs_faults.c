@@ -382,7 +382,7 @@ static void set_up(void)
 
 int main(int argc, char **argv)
 {
-	unsigned long first = 0, last = 70;
+	unsigned long first = 0, last = 700;
 
 	if (argc > 1 && sscanf(argv[1], "%lu:%lu", &first, &last) != 2)
 		return 2;
