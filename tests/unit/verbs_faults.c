@@ -283,8 +283,9 @@ static void strike(int which)
 		sim_break(ends[which].id);
 		break;
 	case PORT:
-		for (int i = 0; i < 2; i++)
-			link_fail(ends[i].link, FALLBACK_RDMA_PORT);
+		link_fail(ends[which].link, FALLBACK_RDMA_PORT);
+		if (seed & 1)
+			link_fail(ends[!which].link, FALLBACK_RDMA_PORT);
 		break;
 	case REMOVED:
 		link_let_go(ends[which].link);

@@ -314,7 +314,7 @@ static bool is_up(struct sim_qp *q)
 static void linger(struct device_sim *d)
 {
 	if ((unsigned)roll(d, 256) < atomic_load(&sim_wire.slow)) {
-		struct timespec t = { .tv_nsec = roll(d, 300000) };
+		struct timespec t = { .tv_nsec = roll(d, roll(d, 8) ? 300000 : 4000000) };
 		nanosleep(&t, NULL);
 	} else if (!roll(d, 8)) {
 		sched_yield();
