@@ -381,6 +381,15 @@ static void set_up(void)
 	}
 }
 
+static void give_back(void)
+{
+	for (int i = 0; i < 2; i++) {
+		struct rdma_cm_id *id = sim_id_create(i);
+		device_close(id->verbs);
+		sim_id_destroy(id);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	unsigned long first = 0, last = 700;
@@ -390,6 +399,7 @@ int main(int argc, char **argv)
 	set_up();
 	for (seed = first; seed < last; seed++)
 		run_seed();
+	give_back();
 	for (int i = 0; i < FAULTS; i++)
 		printf("%-10s %u conversations, %u links failed\n", fault_names[i], tally.runs[i], tally.failed[i]);
 	return 0;

@@ -476,6 +476,31 @@ static struct ibv_pd *alloc_pd(struct ibv_context *c)
 	return pd;
 }
 
+static int dealloc_pd(struct ibv_pd *pd)
+{
+	free(pd);
+	return 0;
+}
+
+static int destroy_channel(struct ibv_comp_channel *channel)
+{
+	close(channel->fd);
+	free(channel);
+	return 0;
+}
+
+static int destroy_cq(struct ibv_cq *cq)
+{
+	free(cq);
+	return 0;
+}
+
+static int destroy_srq(struct ibv_srq *srq)
+{
+	free(srq);
+	return 0;
+}
+
 static const char *device_name(struct ibv_device *d)
 {
 	return d->name;
@@ -490,11 +515,15 @@ void sim_verbs_install(void)
 {
 	verbs.ibv_get_device_name = device_name;
 	verbs.ibv_alloc_pd = alloc_pd;
+	verbs.ibv_dealloc_pd = dealloc_pd;
 	verbs.ibv_reg_mr = reg_mr;
 	verbs.ibv_dereg_mr = dereg_mr;
 	verbs.ibv_create_comp_channel = create_channel;
+	verbs.ibv_destroy_comp_channel = destroy_channel;
 	verbs.ibv_create_cq = create_cq;
+	verbs.ibv_destroy_cq = destroy_cq;
 	verbs.ibv_create_srq = create_srq;
+	verbs.ibv_destroy_srq = destroy_srq;
 	verbs.ibv_modify_qp = modify_qp;
 	verbs.ibv_wc_status_str = status_text;
 	verbs.rdma_create_qp = create_qp;
