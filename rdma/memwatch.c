@@ -437,6 +437,8 @@ int memwatch_start(void)
 	sigset_t all, before;
 	int r;
 
+	if (watch.running)
+		return 0;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	r = start();

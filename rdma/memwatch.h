@@ -21,7 +21,8 @@ enum { MEMWATCH_ROOM = 1024 };
 
 enum memwatch_state { WATCH_FREE, WATCH_ARMING, WATCH_TRUE, WATCH_STALE };
 
-/* 0, or -errno where this kernel or sandbox has no such events; self-tested before it says 0. */
+/* 0, or -errno where this kernel or sandbox has no such events; self-tested before it says 0. One watch for all
+ * devices: a second call does nothing. Not from two threads at a time. */
 int memwatch_start(void);
 void memwatch_stop(void);
 

@@ -138,13 +138,14 @@ static inline void verbs_unlock(_Atomic int *l)
 /* ---- link */
 enum { LINK_SENDS = 256, LINK_INLINE = 128 }; /* sends under way; bytes that go with the request itself */
 
-static inline bool link_is_up(struct link *l)
-{
-	return load_acq(l->state) == LINK_UP;
-}
-
 /* This process may use the device. */
 bool verbs_is_ours(void);
+
+static inline bool link_is_up(struct link *l)
+{
+	return load_acq(l->state) == LINK_UP && verbs_is_ours();
+}
+
 /* A fork's child: the parent takes the link down before anything goes on. */
 void link_leave_to_parent(struct link *l);
 int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, struct link **ret_link);
@@ -157,8 +158,10 @@ enum { BOUNCE_BYTES = 65536 };
 
 /* The peer's records lie in the ring up to here. */
 void link_arrived(struct link *l, uint64_t ring);
-/* From here on neither end's device touches the other's memory over it. */
+/* Nothing is begun over it from here on; what the devices have in hand they may still finish. */
 void link_fail(struct link *l, enum stat_id why);
+/* Of a link that is down: from here on no device touches the program's memory over it. */
+void link_quiet(struct link *l);
 /*
  * A range of the ring, of bytes that lie at the same place in `staging`; `last` of a
  * row: its completion will be waited for.  -errno.
@@ -193,6 +196,8 @@ void device_unregister(struct device *d, struct memreg_hold *h);
 int thread_start(void);
 void thread_wake(void);
 struct rdma_event_channel *thread_channel(void);
+/* One turn of what it does for links that are up: withdrawals, a child's wish, heartbeats. */
+void thread_tend_links(void);
 
 /* ---- meeting, the thread's part */
 struct rdma_cm_event;

@@ -310,12 +310,10 @@ static void note_sent(struct link *l, const struct ibv_wc *wc)
 		raise_to(&l->completed, wc->wr_id);
 		return;
 	}
-	raise_to(&l->completed, wc->wr_id);
-	uint32_t up = LINK_UP;
-	if (atomic_compare_exchange_strong(&l->state, &up, LINK_DOWN)) {
+	if (link_is_up(l))
 		log_info("RDMA: %s", verbs.ibv_wc_status_str(wc->status));
-		fallback(FALLBACK_RDMA_FAILED);
-	}
+	link_fail(l, FALLBACK_RDMA_FAILED); /* the device may say so before its queue pair is in error */
+	raise_to(&l->completed, wc->wr_id);
 }
 
 static struct link *find(struct device *d, uint32_t qpn)
@@ -468,13 +466,13 @@ void link_let_go(struct link *l)
 	device_poll(l->device); /* what has arrived is there to be read without it */
 	delist(l->device, l);
 	verbs_lock(&l->sq_lock);
-	struct ibv_qp *qp = l->qp;
+	bool had = l->qp;
+	if (had)
+		verbs.rdma_destroy_qp(l->id);
 	l->qp = NULL;
 	verbs_unlock(&l->sq_lock);
-	if (!qp)
-		return;
-	verbs.rdma_destroy_qp(l->id);
-	verbs.ibv_dereg_mr(l->memory);
+	if (had)
+		verbs.ibv_dereg_mr(l->memory);
 }
 
 void link_destroy(struct link *l)
@@ -486,25 +484,46 @@ void link_destroy(struct link *l)
 void link_fail(struct link *l, enum stat_id why)
 {
 	struct ibv_qp_attr attr = { .qp_state = IBV_QPS_ERR };
-	uint32_t up = LINK_UP;
 
-	if (!atomic_compare_exchange_strong(&l->state, &up, LINK_DOWN))
-		return;
-	if (why)
-		fallback(why);
 	verbs_lock(&l->sq_lock);
-	if (l->qp)
+	bool was_up = load_rlx(l->state) == LINK_UP;
+	if (was_up && l->qp)
 		verbs.ibv_modify_qp(l->qp, &attr, IBV_QP_STATE);
+	if (was_up)
+		store_rel(l->state, LINK_DOWN); /* whoever sees it may rely on the queue pair's state */
 	verbs_unlock(&l->sq_lock);
+	if (was_up && why)
+		fallback(why);
 }
 
+/* Flushed completions end what we asked for, the reset what the peer asks for; a destroyed queue pair has ended both. */
+void link_quiet(struct link *l)
+{
+	struct ibv_qp_attr attr = { .qp_state = IBV_QPS_RESET };
+	uint64_t start = clock_ticks();
+	bool still = false;
+
+	while (!still) {
+		bool late = clock_ticks() - start > us_to_ticks(settings.rdma_dead);
+		link_poll(l);
+		verbs_lock(&l->sq_lock);
+		still = late || !l->qp || load_acq(l->completed) == l->posted;
+		if (still && l->qp)
+			verbs.ibv_modify_qp(l->qp, &attr, IBV_QP_STATE);
+		verbs_unlock(&l->sq_lock);
+		if (!still)
+			sched_yield();
+	}
+}
+
+/* Until the parent has done so, or for as long as a failure may take: it may be stopped. */
 void link_leave_to_parent(struct link *l)
 {
 	uint64_t start = clock_ticks();
 
-	store_rel(l->wanted_down, true);
+	if (load_acq(l->state) == LINK_DOWN || atomic_exchange(&l->wanted_down, true))
+		return;
 	thread_wake();
-	while (link_is_up(l) && clock_ticks() - start < us_to_ticks(settings.rdma_dead))
+	while (load_acq(l->state) == LINK_UP && clock_ticks() - start < us_to_ticks(settings.rdma_dead))
 		sched_yield();
-	store_rel(l->state, LINK_DOWN);
 }

@@ -17,10 +17,12 @@ static int post(struct link *l, struct ibv_send_wr *wr, bool signalled, uint64_t
 	struct ibv_send_wr *bad;
 	int r = -EAGAIN;
 
-	if (!verbs_is_ours() || load_acq(l->state) == LINK_DOWN)
+	if (!verbs_is_ours())
 		return -ENOTCONN;
 	verbs_lock(&l->sq_lock);
-	if (l->qp && l->posted - load_acq(l->acked) < LINK_SENDS - 1) {
+	if (load_rlx(l->state) == LINK_DOWN) {
+		r = -ENOTCONN;
+	} else if (l->qp && l->posted - load_acq(l->acked) < LINK_SENDS - 1) {
 		wr->wr_id = l->posted + 1;
 		if (signalled || l->unsignalled + 1 >= SIGNAL_EVERY)
 			wr->send_flags |= IBV_SEND_SIGNALED;
@@ -100,17 +102,22 @@ int link_ping(struct link *l, uint64_t *ret_seq)
 	return post(l, &wr, true, ret_seq);
 }
 
+static bool is_acked(struct link *l, uint64_t seq)
+{
+	return (int64_t)(seq - load_acq(l->acked)) <= 0;
+}
 
+/* What has come is looked at before the time is up: this process may have been stopped meanwhile. */
 static bool wait_within(struct link *l, uint64_t seq, uint64_t limit)
 {
 	uint64_t start = clock_ticks();
 
-	while ((int64_t)(seq - load_acq(l->acked)) > 0) {
+	while (!is_acked(l, seq)) {
+		uint64_t waited = clock_ticks() - start;
 		link_poll(l);
 		if (load_acq(l->state) == LINK_DOWN)
 			return false;
-		uint64_t waited = clock_ticks() - start;
-		if (waited > limit) {
+		if (waited > limit && !is_acked(l, seq)) {
 			link_fail(l, FALLBACK_RDMA_SILENT);
 			return false;
 		}

@@ -310,8 +310,8 @@ static size_t send_ring(struct sending *w)
 		}
 		sent += n;
 	}
-	if (sent && !last)
-		link_ping(l, &seq); /* asks for the completion that the last write did not */
+	while (sent && !last && link_ping(l, &seq) == -EAGAIN) /* asks for the completion that the last write did not */
+		link_poll(l);
 	if (!sent || !link_wait(l, seq))
 		return 0;
 	l->ring_w = pos;
@@ -388,6 +388,9 @@ static bool wait_done(struct sending *w, uint32_t id, uint64_t limit, uint64_t t
 
 	while (load_acq(l->done_id) != id) {
 		uint64_t now = clock_ticks();
+		link_poll(l);
+		if (load_acq(l->done_id) == id)
+			break;
 		if (load_acq(l->state) == LINK_DOWN)
 			return false;
 		if (now - start > limit || (now - start > tie_limit && tie(w)))
@@ -398,7 +401,6 @@ static bool wait_done(struct sending *w, uint32_t id, uint64_t limit, uint64_t t
 			link_ping(l, &seq);
 			asked = now;
 		}
-		link_poll(l);
 		sched_yield();
 	}
 	return true;
@@ -421,6 +423,7 @@ static ssize_t block_outcome(struct sending *w, uint32_t id, size_t n)
 	if (load_acq(l->done_id) == id)
 		return load_rlx(l->done_bytes) <= n ? (ssize_t)load_rlx(l->done_bytes) : 0;
 	link_fail(l, FALLBACK_RDMA_SILENT);
+	link_quiet(l); /* a READ that ends later would have read what the program writes next */
 	return -1;
 }
 

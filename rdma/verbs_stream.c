@@ -82,7 +82,7 @@ void verbs_withdrawal(struct link *l)
 
 void verbs_enter(struct verbs_stream *vs)
 {
-	if (__builtin_expect(!verbs_is_ours(), 0) && link_is_up(vs->link))
+	if (__builtin_expect(!verbs_is_ours(), 0))
 		link_leave_to_parent(vs->link);
 }
 

@@ -319,9 +319,12 @@ static bool read_block(struct receiving *w, void *to, uint32_t lkey, size_t n)
 	struct verbs_side *v = w->v;
 	uint64_t seq;
 
-	if (link_read(w->vs->link, to, lkey, v->block.address + v->block.taken, v->block.rkey, n, &seq) ||
-	    !link_wait_long(w->vs->link, seq))
+	if (link_read(w->vs->link, to, lkey, v->block.address + v->block.taken, v->block.rkey, n, &seq))
 		return false;
+	if (!link_wait_long(w->vs->link, seq)) {
+		link_quiet(w->vs->link); /* `to` is the program's again */
+		return false;
+	}
 	v->block.taken += n;
 	if (v->block.taken == v->block.length) {
 		stat_inc(STAT_net_blocks);
@@ -536,12 +539,21 @@ void recv_take(struct receiving *w)
 		}
 }
 
+/* Heads, and payload that a failover has sent a second time. */
+static bool stands_for_nothing(struct receiving *w)
+{
+	struct verbs_side *v = w->v;
+
+	return load_rlx(v->framed) && (!v->in.left || (int64_t)(load_rlx(v->rx_at) - v->in.at) > 0) && !recv_bounce_has(v) &&
+	       !verbs_ring_has(w->vs) && !load_rlx(v->side.broken);
+}
+
 void recv_settle(struct receiving *w)
 {
 	struct cursor c = w->c;
 
 	w->c.left = 0;
-	while (load_rlx(w->v->framed) && !w->v->in.left && !recv_bounce_has(w->v) && !verbs_ring_has(w->vs) && !load_rlx(w->v->side.broken) && take_frames(w))
+	while (stands_for_nothing(w) && take_frames(w))
 		;
 	check_order(w);
 	w->c = c;

@@ -94,18 +94,27 @@ static void obey(struct link *l)
 		link_fail(l, FALLBACK_RDMA_FORKED);
 }
 
-static void heartbeat(uint64_t *next_ns)
+static void heartbeat(void)
 {
+	static uint64_t next_ns;
 	uint64_t now = clock_monotonic_ns();
 
-	if (now < *next_ns)
+	if (now < next_ns)
 		return;
-	*next_ns = now + settings.rdma_idle * 500;
+	next_ns = now + settings.rdma_idle * 500;
 	any_link = false;
 	for (struct device *d = device_next(NULL); d; d = device_next(d)) {
 		device_poll(d);
 		device_each_link(d, beat);
 	}
+}
+
+void thread_tend_links(void)
+{
+	for (struct device *d = device_next(NULL); d; d = device_next(d))
+		device_each_link(d, obey);
+	any_link |= device_next(NULL) != NULL;
+	heartbeat();
 }
 
 /* ---- */
@@ -126,7 +135,6 @@ static int watch(struct pollfd *fds, struct device **ret_devices)
 
 static void turn(void)
 {
-	static uint64_t next_beat;
 	struct device *devices[DEVICES_MOST];
 	struct pollfd fds[2 + 2 * DEVICES_MOST];
 	int n = watch(fds, devices);
@@ -141,11 +149,8 @@ static void turn(void)
 			device_async(devices[i / 2 - 1]);
 	}
 	connection_events();
-	for (struct device *d = device_next(NULL); d; d = device_next(d))
-		device_each_link(d, obey);
 	meeting_steps();
-	any_link |= device_next(NULL) != NULL;
-	heartbeat(&next_beat);
+	thread_tend_links();
 }
 
 static void *run(void *unused)

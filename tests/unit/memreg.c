@@ -324,6 +324,24 @@ Test(memreg, same_buffer_is_registered_once, .timeout = 60)
 	cr_assert_eq(live, 0);
 }
 
+/* A second device: what is kept for the first goes on being watched. */
+Test(memreg, started_twice_it_is_one_watch, .timeout = 60)
+{
+	struct memreg *m = cache(&watched, SIZE_MAX);
+	char *p = map_at(NULL);
+
+	need_watch();
+	seen(m, p, SIZE);
+	need_watch();
+	seen(m, p, SIZE);
+	cr_assert_eq(registered, 1);
+	by_munmap(p);
+	stamp(p);
+	cr_assert_eq(seen(m, p, SIZE), next_stamp - 1);
+	memreg_destroy(m);
+	cr_assert_eq(live, 0);
+}
+
 Test(memreg, intervals, .timeout = 60)
 {
 	struct memreg *m = cache(&watched, SIZE_MAX);

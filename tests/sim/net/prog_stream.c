@@ -1,14 +1,15 @@
 /* A pair of programs that check every byte of a TCP conversation, in every style of stream_styles.c.
  *
- *   prog_stream serve ADDR PORT [-n BYTES] [-s SEED] STYLE...
- *   prog_stream talk  ADDR PORT [-n BYTES] [-s SEED] [-b FROM] STYLE...
+ *   prog_stream serve ADDR PORT [-n BYTES] [-s SEED] [-f] STYLE...
+ *   prog_stream talk  ADDR PORT [-n BYTES] [-s SEED] [-f] [-b FROM] STYLE...
  *   prog_stream list
  *
  * Both ends name the same styles; each style is one connection: BYTES each way, 64 questions and
  * answers, end of stream in one direction while the other still sends, and the receiver's own
  * checksum. What is printed depends on the arguments alone: a bare run and a preloaded one must
  * print the same. A buffer is overwritten as soon as the call that took it returns, and the bytes
- * after a received piece must be untouched. */
+ * after a received piece must be untouched; with -f, for streams whose RDMA fails, they may be the
+ * stream's own next bytes. */
 #include "stream.h"
 
 #include <arpa/inet.h>
@@ -48,6 +49,7 @@ struct talk {
 
 static const char *current = "setup";
 static uint64_t opt_bytes = 300000, opt_seed = 1;
+static bool opt_failing;
 
 void fail(const char *fmt, ...)
 {
@@ -132,7 +134,7 @@ static void check_piece(struct flow *f, const unsigned char *buf, size_t n)
 			fail("byte %llu is %02x, not %02x", (unsigned long long)(f->at + i), buf[i],
 				byte_at(f, f->at + i));
 	for (size_t i = n; i < n + GUARD; i++)
-		if (buf[i] != EMPTY)
+		if (buf[i] != EMPTY && !(opt_failing && buf[i] == byte_at(f, f->at + i)))
 			fail("wrote %zu bytes past the %zu received", i - n + 1, n);
 }
 
@@ -535,11 +537,13 @@ int main(int argc, char **argv)
 	if (argc < 5)
 		fail("see the top of prog_stream.c");
 	optind = 4;
-	while ((c = getopt(argc, argv, "n:s:b:")) != -1) {
+	while ((c = getopt(argc, argv, "n:s:b:f")) != -1) {
 		if (c == 'n')
 			opt_bytes = strtoull(optarg, NULL, 0);
 		else if (c == 's')
 			opt_seed = strtoull(optarg, NULL, 0);
+		else if (c == 'f')
+			opt_failing = true;
 		else
 			from = optarg;
 	}

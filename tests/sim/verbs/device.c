@@ -1,0 +1,582 @@
+#include "device.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PACKET = 4096, WQES = 256, SLOTS = 2048, KEYS = 65536, CQES = 16384, INLINE = 128 };
+
+struct wqe {
+	struct ibv_send_wr wr;
+	struct ibv_sge sge;
+	char inlined[INLINE];
+	size_t done;
+	uint64_t lost_since; /* microseconds; 0: not lost */
+	bool executed;       /* the packet in hand has arrived, its acknowledgement has not */
+};
+
+struct sim_qp {
+	struct ibv_qp qp;
+	struct sim_qp *peer, *next;
+	struct device_sim *dev;
+	_Atomic int state;
+	_Atomic bool broken;
+	pthread_mutex_t own, responder; /* held for a packet in hand: own before the peer's responder */
+	pthread_mutex_t queue_lock;
+	struct wqe queue[WQES];
+	unsigned head, tail;
+};
+
+struct sim_cq {
+	struct ibv_cq cq;
+	pthread_mutex_t lock;
+	struct ibv_wc wc[CQES];
+	unsigned head, tail;
+};
+
+struct sim_srq {
+	struct ibv_srq srq;
+	pthread_mutex_t lock;
+	struct { uint64_t id; struct ibv_sge sge; } slot[SLOTS];
+	unsigned head, tail;
+};
+
+struct device_sim {
+	struct ibv_context context;
+	struct ibv_device device;
+	struct sim_qp *qps;
+	pthread_mutex_t qps_lock;
+	uint64_t dice;
+};
+
+struct sim_wire sim_wire = { .hole_from = UINT64_MAX };
+static struct device_sim devices[2];
+static struct sim_qp *_Atomic buried; /* their peers may still look at them */
+
+/* Registered memory, by key. */
+static struct { char *at; size_t len; } keys[KEYS];
+static pthread_rwlock_t keys_lock = PTHREAD_RWLOCK_INITIALIZER;
+static uint32_t next_key = 1;
+
+static uint64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static unsigned roll(struct device_sim *d, unsigned sides)
+{
+	d->dice = d->dice * 6364136223846793005u + 1442695040888963407u;
+	return (unsigned)(d->dice >> 33) % sides;
+}
+
+/* A device asks no thread of the program for leave. */
+__attribute__((no_sanitize("thread"))) static void copy(char *to, const char *from, size_t n)
+{
+	volatile char *t = to;
+	const volatile char *f = from;
+
+	for (; n >= 8 && !(((uintptr_t)t | (uintptr_t)f) & 7); n -= 8, t += 8, f += 8)
+		*(volatile uint64_t *)t = *(const volatile uint64_t *)f;
+	while (n--)
+		*t++ = *f++;
+}
+
+/* ---- registered memory */
+
+static struct ibv_mr *reg_mr(struct ibv_pd *pd, void *addr, size_t len, int access)
+{
+	struct ibv_mr *mr = calloc(1, sizeof(*mr));
+
+	pthread_rwlock_wrlock(&keys_lock);
+	while (keys[next_key % KEYS].at || !(next_key % KEYS))
+		next_key++;
+	keys[next_key % KEYS].at = addr;
+	keys[next_key % KEYS].len = len;
+	*mr = (struct ibv_mr){ .context = pd->context, .pd = pd, .addr = addr, .length = len, .lkey = next_key, .rkey = next_key };
+	next_key++;
+	pthread_rwlock_unlock(&keys_lock);
+	return mr;
+}
+
+static int dereg_mr(struct ibv_mr *mr)
+{
+	pthread_rwlock_wrlock(&keys_lock);
+	keys[mr->lkey % KEYS].at = NULL;
+	pthread_rwlock_unlock(&keys_lock);
+	free(mr);
+	return 0;
+}
+
+/* Between memory and a packet, while the key is good. */
+static bool dma(uint32_t key, uint64_t at, char *packet, size_t n, bool into)
+{
+	pthread_rwlock_rdlock(&keys_lock);
+	char *base = keys[key % KEYS].at;
+	bool ok = !n || (base && at >= (uintptr_t)base && at + n <= (uintptr_t)base + keys[key % KEYS].len);
+	if (ok && into)
+		copy((char *)at, packet, n);
+	else if (ok)
+		copy(packet, (char *)at, n);
+	pthread_rwlock_unlock(&keys_lock);
+	return ok;
+}
+
+/* ---- completions */
+
+static void complete(struct ibv_cq *cq, struct ibv_wc wc)
+{
+	struct sim_cq *q = (struct sim_cq *)cq;
+
+	pthread_mutex_lock(&q->lock);
+	q->wc[q->tail++ % CQES] = wc;
+	pthread_mutex_unlock(&q->lock);
+}
+
+static int poll_cq(struct ibv_cq *cq, int most, struct ibv_wc *wc)
+{
+	struct sim_cq *q = (struct sim_cq *)cq;
+	int n = 0;
+
+	pthread_mutex_lock(&q->lock);
+	while (n < most && q->head != q->tail)
+		wc[n++] = q->wc[q->head++ % CQES];
+	pthread_mutex_unlock(&q->lock);
+	return n;
+}
+
+/* A reset takes completions of its past away. */
+static void forget(struct sim_cq *q, uint32_t qpn)
+{
+	unsigned to;
+
+	pthread_mutex_lock(&q->lock);
+	to = q->head;
+	for (unsigned i = q->head; i != q->tail; i++)
+		if (q->wc[i % CQES].qp_num != qpn || q->wc[i % CQES].opcode & IBV_WC_RECV)
+			q->wc[to++ % CQES] = q->wc[i % CQES];
+	q->tail = to;
+	pthread_mutex_unlock(&q->lock);
+}
+
+static int req_notify_cq(struct ibv_cq *cq, int solicited)
+{
+	return 0;
+}
+
+static struct ibv_cq *create_cq(struct ibv_context *c, int depth, void *context, struct ibv_comp_channel *channel, int vector)
+{
+	struct sim_cq *q = calloc(1, sizeof(*q));
+
+	q->cq.context = c;
+	pthread_mutex_init(&q->lock, NULL);
+	return &q->cq;
+}
+
+static struct ibv_comp_channel *create_channel(struct ibv_context *c)
+{
+	struct ibv_comp_channel *channel = calloc(1, sizeof(*channel));
+
+	channel->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return channel;
+}
+
+/* ---- receives */
+
+static int post_srq_recv(struct ibv_srq *srq, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad)
+{
+	struct sim_srq *q = (struct sim_srq *)srq;
+
+	pthread_mutex_lock(&q->lock);
+	q->slot[q->tail % SLOTS].id = wr->wr_id;
+	q->slot[q->tail++ % SLOTS].sge = *wr->sg_list;
+	pthread_mutex_unlock(&q->lock);
+	return 0;
+}
+
+static struct ibv_srq *create_srq(struct ibv_pd *pd, struct ibv_srq_init_attr *attr)
+{
+	struct sim_srq *q = calloc(1, sizeof(*q));
+
+	q->srq.context = pd->context;
+	q->srq.pd = pd;
+	pthread_mutex_init(&q->lock, NULL);
+	return &q->srq;
+}
+
+/* ---- queue pairs */
+
+static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
+{
+	struct sim_qp *q = (struct sim_qp *)qp;
+	int r = atomic_load(&q->state) == IBV_QPS_RESET ? EINVAL : 0;
+
+	pthread_mutex_lock(&q->queue_lock);
+	if (q->tail - q->head == WQES)
+		r = ENOMEM;
+	if (!r) {
+		struct wqe *w = &q->queue[q->tail % WQES];
+		*w = (struct wqe){ .wr = *wr, .sge = wr->num_sge ? *wr->sg_list : (struct ibv_sge){ 0 } };
+		if (wr->send_flags & IBV_SEND_INLINE)
+			memcpy(w->inlined, (void *)w->sge.addr, w->sge.length);
+		q->tail++;
+	}
+	pthread_mutex_unlock(&q->queue_lock);
+	return r;
+}
+
+static int create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_qp_init_attr *attr)
+{
+	static _Atomic uint32_t numbers = 1;
+	struct device_sim *d = (struct device_sim *)id->verbs;
+	struct sim_qp *q = calloc(1, sizeof(*q));
+
+	q->dev = d;
+	q->qp = (struct ibv_qp){ .context = id->verbs, .pd = pd, .send_cq = attr->send_cq, .recv_cq = attr->recv_cq,
+		.srq = attr->srq, .qp_num = atomic_fetch_add(&numbers, 1) };
+	q->state = IBV_QPS_INIT;
+	pthread_mutex_init(&q->own, NULL);
+	pthread_mutex_init(&q->responder, NULL);
+	pthread_mutex_init(&q->queue_lock, NULL);
+	id->qp = &q->qp;
+	pthread_mutex_lock(&d->qps_lock);
+	q->next = d->qps;
+	d->qps = q;
+	pthread_mutex_unlock(&d->qps_lock);
+	return 0;
+}
+
+static void reset(struct sim_qp *q)
+{
+	pthread_mutex_lock(&q->own);
+	atomic_store(&q->state, IBV_QPS_RESET);
+	pthread_mutex_lock(&q->queue_lock);
+	q->head = q->tail;
+	pthread_mutex_unlock(&q->queue_lock);
+	pthread_mutex_unlock(&q->own);
+	pthread_mutex_lock(&q->responder);
+	pthread_mutex_unlock(&q->responder);
+	forget((struct sim_cq *)q->qp.send_cq, q->qp.qp_num);
+}
+
+static int modify_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask)
+{
+	struct sim_qp *q = (struct sim_qp *)qp;
+
+	if (attr->qp_state == IBV_QPS_RESET)
+		reset(q);
+	else
+		atomic_store(&q->state, attr->qp_state);
+	return 0;
+}
+
+/* The memory stays: the peer's packets find a queue pair that answers nothing. */
+static void destroy_qp(struct rdma_cm_id *id)
+{
+	struct sim_qp *q = (struct sim_qp *)id->qp;
+
+	pthread_mutex_lock(&q->dev->qps_lock);
+	for (struct sim_qp **p = &q->dev->qps; *p; p = &(*p)->next)
+		if (*p == q) {
+			*p = q->next;
+			break;
+		}
+	pthread_mutex_unlock(&q->dev->qps_lock);
+	reset(q);
+	id->qp = NULL;
+	q->next = atomic_load(&buried);
+	while (!atomic_compare_exchange_weak(&buried, &q->next, q))
+		;
+}
+
+void sim_reap(void)
+{
+	for (struct sim_qp *q = atomic_exchange(&buried, NULL), *next; q; q = next) {
+		next = q->next;
+		free(q);
+	}
+}
+
+/* ---- packets */
+
+static bool is_up(struct sim_qp *q)
+{
+	return atomic_load(&q->state) == IBV_QPS_RTS;
+}
+
+static void linger(struct device_sim *d)
+{
+	if ((unsigned)roll(d, 256) < atomic_load(&sim_wire.slow)) {
+		struct timespec t = { .tv_nsec = roll(d, roll(d, 8) ? 300000 : 4000000) };
+		nanosleep(&t, NULL);
+	} else if (!roll(d, 8)) {
+		sched_yield();
+	}
+}
+
+static bool in_hole(void)
+{
+	static _Atomic uint64_t since;
+	uint64_t from = atomic_load(&sim_wire.hole_from), length = atomic_load(&sim_wire.hole_us);
+
+	if (atomic_load(&sim_wire.packets) < from) {
+		atomic_store(&since, 0);
+		return false;
+	}
+	if (!atomic_load(&since))
+		atomic_store(&since, now_us());
+	return length == UINT64_MAX || now_us() - atomic_load(&since) < length;
+}
+
+/* The packet in hand, at the responder.  False: no answer. */
+static bool respond(struct sim_qp *q, const struct wqe *w, char *packet, size_t n)
+{
+	struct sim_qp *peer = q->peer;
+	const struct ibv_send_wr *wr = &w->wr;
+	bool read = wr->opcode == IBV_WR_RDMA_READ, ok;
+
+	pthread_mutex_lock(&peer->responder);
+	ok = is_up(peer);
+	if (ok && wr->opcode == IBV_WR_SEND) {
+		struct sim_srq *srq = (struct sim_srq *)peer->qp.srq;
+		pthread_mutex_lock(&srq->lock);
+		ok = srq->head != srq->tail;
+		unsigned slot = srq->head % SLOTS;
+		srq->head += ok;
+		pthread_mutex_unlock(&srq->lock);
+		if (ok) {
+			dma(srq->slot[slot].sge.lkey, srq->slot[slot].sge.addr, packet, n, true);
+			complete(peer->qp.recv_cq, (struct ibv_wc){ .wr_id = srq->slot[slot].id, .opcode = IBV_WC_RECV,
+				.byte_len = (uint32_t)n, .qp_num = peer->qp.qp_num });
+		}
+	} else if (ok) {
+		linger(q->dev);
+		ok = dma(wr->wr.rdma.rkey, wr->wr.rdma.remote_addr + w->done, packet, n, !read);
+		if (!ok)
+			atomic_fetch_add(&sim_wire.bad_keys, 1);
+	}
+	pthread_mutex_unlock(&peer->responder);
+	return ok;
+}
+
+static bool take_local(const struct wqe *w, char *packet, size_t n)
+{
+	if (w->wr.send_flags & IBV_SEND_INLINE)
+		memcpy(packet, w->inlined + w->done, n);
+	else if (w->wr.opcode != IBV_WR_RDMA_READ)
+		return dma(w->sge.lkey, w->sge.addr + w->done, packet, n, false);
+	return true;
+}
+
+/* One packet there and its answer back. */
+static bool carry(struct sim_qp *q, struct wqe *w, size_t n)
+{
+	char packet[PACKET];
+	bool read = w->wr.opcode == IBV_WR_RDMA_READ;
+
+	if (in_hole() || !is_up(q->peer) || !take_local(w, packet, n))
+		return false;
+	linger(q->dev);
+	if (!w->executed && !respond(q, w, packet, n))
+		return false;
+	atomic_fetch_add(&sim_wire.packets, 1);
+	w->executed = !read;
+	if (in_hole() || roll(q->dev, 256) < atomic_load(&sim_wire.ack_loss))
+		return false;
+	linger(q->dev);
+	w->executed = false;
+	return !read || dma(w->sge.lkey, w->sge.addr + w->done, packet, n, true);
+}
+
+static void end_wqe(struct sim_qp *q, struct wqe *w, enum ibv_wc_status status)
+{
+	struct ibv_wc wc = { .wr_id = w->wr.wr_id, .status = status, .qp_num = q->qp.qp_num };
+
+	pthread_mutex_lock(&q->queue_lock);
+	q->head++;
+	pthread_mutex_unlock(&q->queue_lock);
+	if (status || w->wr.send_flags & IBV_SEND_SIGNALED)
+		complete(q->qp.send_cq, wc);
+}
+
+/* As soft-RoCE: the completion is there before the queue pair is in error. */
+static void fail(struct sim_qp *q, struct wqe *w)
+{
+	end_wqe(q, w, IBV_WC_RETRY_EXC_ERR);
+	linger(q->dev);
+	atomic_store(&q->state, IBV_QPS_ERR);
+}
+
+static void step(struct sim_qp *q, struct wqe *w)
+{
+	size_t left = w->sge.length - w->done, n = left < PACKET ? left : PACKET;
+
+	if (atomic_load(&q->broken)) {
+		fail(q, w);
+	} else if (carry(q, w, n)) {
+		w->lost_since = 0;
+		w->done += n;
+		if (w->done == w->sge.length)
+			end_wqe(q, w, IBV_WC_SUCCESS);
+	} else if (!w->lost_since) {
+		w->lost_since = now_us();
+	} else if (now_us() - w->lost_since > atomic_load(&sim_wire.retry_us)) {
+		fail(q, w);
+	}
+}
+
+/* True: there was something to do. */
+static bool turn(struct sim_qp *q)
+{
+	pthread_mutex_lock(&q->own);
+	pthread_mutex_lock(&q->queue_lock);
+	struct wqe *w = q->head != q->tail ? &q->queue[q->head % WQES] : NULL;
+	pthread_mutex_unlock(&q->queue_lock);
+	int state = atomic_load(&q->state);
+	bool lost = w && w->lost_since;
+	if (w && state == IBV_QPS_ERR)
+		end_wqe(q, w, IBV_WC_WR_FLUSH_ERR);
+	else if (w && state == IBV_QPS_RTS)
+		step(q, w);
+	pthread_mutex_unlock(&q->own);
+	return w && !lost;
+}
+
+static void *run(void *arg)
+{
+	struct device_sim *d = arg;
+	struct timespec nap = { .tv_nsec = 20000 };
+
+	for (;;) {
+		bool busy = false;
+		pthread_mutex_lock(&d->qps_lock);
+		for (struct sim_qp *q = d->qps; q; q = q->next)
+			busy |= turn(q);
+		pthread_mutex_unlock(&d->qps_lock);
+		if (!busy)
+			nanosleep(&nap, NULL);
+	}
+	return NULL;
+}
+
+/* ---- the rest of the table */
+
+static struct ibv_pd *alloc_pd(struct ibv_context *c)
+{
+	struct ibv_pd *pd = calloc(1, sizeof(*pd));
+
+	pd->context = c;
+	return pd;
+}
+
+static int dealloc_pd(struct ibv_pd *pd)
+{
+	free(pd);
+	return 0;
+}
+
+static int destroy_channel(struct ibv_comp_channel *channel)
+{
+	close(channel->fd);
+	free(channel);
+	return 0;
+}
+
+static int destroy_cq(struct ibv_cq *cq)
+{
+	free(cq);
+	return 0;
+}
+
+static int destroy_srq(struct ibv_srq *srq)
+{
+	free(srq);
+	return 0;
+}
+
+static const char *device_name(struct ibv_device *d)
+{
+	return d->name;
+}
+
+static const char *status_text(enum ibv_wc_status s)
+{
+	return "simulated";
+}
+
+void sim_verbs_install(void)
+{
+	verbs.ibv_get_device_name = device_name;
+	verbs.ibv_alloc_pd = alloc_pd;
+	verbs.ibv_dealloc_pd = dealloc_pd;
+	verbs.ibv_reg_mr = reg_mr;
+	verbs.ibv_dereg_mr = dereg_mr;
+	verbs.ibv_create_comp_channel = create_channel;
+	verbs.ibv_destroy_comp_channel = destroy_channel;
+	verbs.ibv_create_cq = create_cq;
+	verbs.ibv_destroy_cq = destroy_cq;
+	verbs.ibv_create_srq = create_srq;
+	verbs.ibv_destroy_srq = destroy_srq;
+	verbs.ibv_modify_qp = modify_qp;
+	verbs.ibv_wc_status_str = status_text;
+	verbs.rdma_create_qp = create_qp;
+	verbs.rdma_destroy_qp = destroy_qp;
+}
+
+struct rdma_cm_id *sim_id_create(int device)
+{
+	struct rdma_cm_id *id = calloc(1, sizeof(*id));
+
+	id->verbs = &devices[device].context;
+	return id;
+}
+
+void sim_id_destroy(struct rdma_cm_id *id)
+{
+	free(id);
+}
+
+void sim_connect(struct rdma_cm_id *a, struct rdma_cm_id *b)
+{
+	struct sim_qp *p = (struct sim_qp *)a->qp, *q = (struct sim_qp *)b->qp;
+
+	p->peer = q;
+	q->peer = p;
+	atomic_store(&p->state, IBV_QPS_RTS);
+	atomic_store(&q->state, IBV_QPS_RTS);
+}
+
+void sim_break(struct rdma_cm_id *id)
+{
+	if (id->qp)
+		atomic_store(&((struct sim_qp *)id->qp)->broken, true);
+}
+
+void sim_start(uint64_t seed)
+{
+	pthread_t t;
+
+	for (int i = 0; i < 2; i++) {
+		struct device_sim *d = &devices[i];
+		d->dice = seed * 2 + (uint64_t)i;
+		if (d->context.device)
+			continue;
+		d->context.device = &d->device;
+		d->context.ops.poll_cq = poll_cq;
+		d->context.ops.req_notify_cq = req_notify_cq;
+		d->context.ops.post_srq_recv = post_srq_recv;
+		d->context.ops.post_send = post_send;
+		d->device.name[0] = (char)('a' + i);
+		pthread_mutex_init(&d->qps_lock, NULL);
+		if (pthread_create(&t, NULL, run, d))
+			abort();
+		pthread_detach(t);
+	}
+}

@@ -1,0 +1,42 @@
+/*
+ * Two verbs devices and the wire between them, in one process: what rdma/ calls of rdma-core, done by a thread
+ * for each device.  Packets, retries, lost acknowledgements, queue pairs in error, keys and their ends are as
+ * strict as the specification lets a device be, which is stricter than any one device is:
+ *  - memory is read and written at any moment between a request's posting and its completion;
+ *  - a queue pair that is moved to error finishes the packet in hand, as requester and as responder: only its
+ *    flushed completion, a reset or its destruction says that it touches nothing any more;
+ *  - what was on the wire when a request failed may still arrive.
+ *
+ * Threading: any.  The wire's faults are set for all; one conversation at a time.
+ */
+#pragma once
+#include "verbs_api.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct sim_wire {
+	_Atomic uint64_t packets;     /* carried so far */
+	_Atomic uint64_t hole_from;   /* from this packet on nothing is carried ... */
+	_Atomic uint64_t hole_us;     /* ... for so long; UINT64_MAX: for good */
+	_Atomic uint64_t retry_us;    /* a request that nobody answers fails after so long */
+	_Atomic unsigned ack_loss;    /* of 256 packets, executed but not known to be */
+	_Atomic unsigned slow;        /* of 256 packets, on their way for a while */
+	_Atomic uint64_t bad_keys;    /* requests for memory that is not registered */
+};
+extern struct sim_wire sim_wire;
+
+/* Fills the table of verbs_api. */
+void sim_verbs_install(void);
+/* An id on device 0 or 1, as rdma_cm would have resolved it. */
+struct rdma_cm_id *sim_id_create(int device);
+void sim_id_destroy(struct rdma_cm_id *id);
+/* Their queue pairs are each other's, ready to send. */
+void sim_connect(struct rdma_cm_id *a, struct rdma_cm_id *b);
+/* The next request of the queue pair fails by itself. */
+void sim_break(struct rdma_cm_id *id);
+/* What destroyed queue pairs have left: when there are none of the living. */
+void sim_reap(void);
+/* Packets and completions of the queue pairs of both devices, with their faults. */
+void sim_start(uint64_t seed);

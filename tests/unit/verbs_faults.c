@@ -1,0 +1,406 @@
+/*
+ * Streams between hosts under faults, over the simulated devices: two ends, each with a thread that sends and
+ * one that receives, and the progress thread's work beside them.  Whatever fails, at whatever moment: each end
+ * has what the other's calls said to have been sent, in order, once, and then the end of the stream; and nothing
+ * is written into a buffer whose call has returned.
+ *
+ *   verbs-faults [FIRST:LAST]     seeds
+ */
+#include "device.h"
+
+#include "clock.h"
+#include "process.h"
+#include "real.h"
+#include "settings.h"
+#include "verbs_io.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { TOTAL = 1500000, ROOM = 400000, GUARD = 64, EMPTY = 0x5a, GONE = 0xa5, HUNG_S = 20 };
+
+enum fault { NO_FAULT, HOLE, LONG_HOLE, BROKEN, PORT, REMOVED, LOST_ACKS, FAULTS };
+static const char *const fault_names[] = { "nothing", "hole", "long hole", "broken", "port", "removed", "lost acks" };
+
+struct end {
+	int fd, role;
+	struct rdma_cm_id *id;
+	struct link *link;
+	struct stream *s;
+	uint64_t send_dice, recv_dice;
+	bool blocking;
+	uint8_t *said, *had; /* what its sends said to have taken; what its receives gave */
+	size_t sent, got;
+};
+
+static struct end ends[2];
+static uint64_t seed;
+static enum fault fault;
+static struct { unsigned failed[FAULTS], runs[FAULTS]; } tally;
+static _Atomic unsigned running;
+
+static void __attribute__((noreturn, format(printf, 1, 2))) wrong(const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "seed %llu, %s: ", (unsigned long long)seed, fault_names[fault]);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	_exit(1);
+}
+
+static unsigned roll(uint64_t *dice, unsigned sides)
+{
+	*dice = *dice * 6364136223846793005u + 1442695040888963407u;
+	return (unsigned)(*dice >> 33) % sides;
+}
+
+/* ---- two ends */
+
+static void connect_tcp(void)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(at);
+	int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+
+	if (bind(listener, (void *)&at, len) || listen(listener, 1) || getsockname(listener, (void *)&at, &len))
+		wrong("no listener: %s", strerror(errno));
+	ends[0].fd = socket(AF_INET, SOCK_STREAM, 0);
+	if (connect(ends[0].fd, (void *)&at, len))
+		wrong("no connection: %s", strerror(errno));
+	ends[1].fd = accept(listener, NULL, NULL);
+	close(listener);
+	for (int i = 0; i < 2; i++)
+		setsockopt(ends[i].fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+static void choose_buffers(uint64_t *dice)
+{
+	int bytes = 65536 << roll(dice, 4);
+
+	for (int i = 0; i < 2 && roll(dice, 2); i++) {
+		setsockopt(ends[i].fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+		setsockopt(ends[!i].fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+	}
+}
+
+static void make_end(int i, uint64_t *dice)
+{
+	static char no_meeting[4096];
+	struct end *e = &ends[i];
+
+	e->role = i;
+	e->send_dice = seed * 4 + (unsigned)i;
+	e->recv_dice = seed * 4 + 2 + (unsigned)i;
+	e->blocking = roll(dice, 2);
+	e->sent = e->got = 0;
+	e->id = sim_id_create(i);
+	struct device *d = device_of(e->id);
+	if (!d || link_create(d, e->id, (struct meeting *)no_meeting, &e->link))
+		wrong("no link");
+	fcntl(e->fd, F_SETFL, e->blocking ? 0 : O_NONBLOCK);
+}
+
+static void make_ends(uint64_t *dice)
+{
+	static const uint8_t mark[2][MARK_BYTES] = { "from connecting", "from accepting " };
+
+	connect_tcp();
+	choose_buffers(dice);
+	for (int i = 0; i < 2; i++)
+		make_end(i, dice);
+	sim_connect(ends[0].id, ends[1].id);
+	for (int i = 0; i < 2; i++) {
+		struct link *l = ends[i].link, *peer = ends[!i].link;
+		l->peer_ring = (uintptr_t)peer->ring;
+		l->peer_rkey = peer->rkey;
+		l->intro_here = true;
+		store_rel(l->state, LINK_UP);
+		if (verbs_stream_create(l, i, mark, &ends[i].s))
+			wrong("no stream");
+		store_rlx(ends[i].s->nonblock, !ends[i].blocking);
+	}
+	for (int i = 0; i < 2; i++) {
+		stream_take_tx(ends[i].s, ends[i].fd, 0);
+		stream_take_rx(ends[i].s, ends[i].fd, 0);
+	}
+}
+
+static void end_ends(void)
+{
+	for (int i = 0; i < 2; i++) {
+		struct verbs_stream *vs = verbs_of(ends[i].s);
+		link_destroy(ends[i].link);
+		sim_id_destroy(ends[i].id);
+		munmap(vs->v, sizeof(*vs->v));
+		free(vs);
+		close(ends[i].fd);
+	}
+	sim_reap();
+}
+
+/* ---- the program's threads */
+
+static void wait_for(int fd, short events)
+{
+	struct pollfd p = { .fd = fd, .events = events };
+
+	if (poll(&p, 1, HUNG_S * 1000) != 1)
+		wrong("nothing for %d s", HUNG_S);
+}
+
+static size_t some(uint64_t *dice)
+{
+	static const unsigned most[] = { 40, 9000, 60000, ROOM };
+
+	return 1 + roll(dice, most[roll(dice, 4)]);
+}
+
+/* New bytes for every try: only what the call says to have taken may arrive. */
+static void fill(uint8_t *p, size_t n, uint64_t *dice)
+{
+	uint64_t x = ((uint64_t)roll(dice, 1 << 30) << 30) | roll(dice, 1 << 30);
+
+	for (size_t i = 0; i < n; i++)
+		p[i] = (uint8_t)((x += 0x9e3779b97f4a7c15) >> 56);
+}
+
+static struct stream_opts options(int flags)
+{
+	return (struct stream_opts){ .flags = flags | MSG_NOSIGNAL, .mark = signal_mark() };
+}
+
+/* A preamble and a block in one call, or one piece. */
+static ssize_t send_piece(struct end *e, uint8_t *buf, size_t n, int flags)
+{
+	size_t head = n > 48 && !roll(&e->send_dice, 4) ? 48 : n;
+	struct iovec v[] = { { buf, head }, { buf + head, n - head } };
+
+	return stream_send(e->s, e->fd, v, 2, options(flags));
+}
+
+static void *sends(void *arg)
+{
+	struct end *e = arg;
+	uint8_t *buf = malloc(ROOM);
+
+	while (e->sent < TOTAL) {
+		size_t n = some(&e->send_dice);
+		if (n > TOTAL - e->sent)
+			n = TOTAL - e->sent;
+		fill(buf, n, &e->send_dice);
+		ssize_t r = send_piece(e, buf, n, roll(&e->send_dice, 8) ? 0 : MSG_DONTWAIT);
+		if (r < 0 && r != -EAGAIN)
+			wrong("end %d: send at %zu: %s", e->role, e->sent, strerror((int)-r));
+		if (r > (ssize_t)n || !r)
+			wrong("end %d: %zd of %zu sent", e->role, r, n);
+		if (r > 0) {
+			memcpy(e->said + e->sent, buf, (size_t)r);
+			e->sent += (size_t)r;
+		}
+		memset(buf, GONE, n);
+		if (r < 0)
+			wait_for(e->fd, POLLOUT);
+	}
+	stream_shutdown_write(e->s);
+	shutdown(e->fd, SHUT_WR);
+	free(buf);
+	running--;
+	return NULL;
+}
+
+static void must_be_empty(const struct end *e, const uint8_t *buf, size_t from, size_t to)
+{
+	for (size_t i = from; i < to; i++)
+		if (buf[i] != EMPTY)
+			wrong("end %d: byte %zu of a buffer written behind its call, at %zu", e->role, i, e->got);
+}
+
+static ssize_t receive(struct end *e, uint8_t *buf, size_t n)
+{
+	struct iovec v = { buf, n };
+	int flags = (int[]){ 0, 0, 0, 0, 0, MSG_DONTWAIT, MSG_WAITALL, MSG_PEEK }[roll(&e->recv_dice, 8)];
+	ssize_t k = stream_recv(e->s, e->fd, &v, 1, options(flags));
+
+	if (flags != MSG_PEEK)
+		return k;
+	ssize_t r = stream_recv(e->s, e->fd, &v, 1, options(0));
+	if (r < (k < (ssize_t)n ? k : (ssize_t)n))
+		wrong("end %d: %zd peeked, then %zd", e->role, k, r);
+	return r;
+}
+
+static void *receives(void *arg)
+{
+	struct end *e = arg;
+	uint8_t *buf = malloc(ROOM + GUARD);
+	ssize_t r;
+
+	memset(buf, EMPTY, ROOM + GUARD);
+	for (;;) {
+		size_t n = some(&e->recv_dice);
+		if (!roll(&e->recv_dice, 10))
+			stream_available(e->s, e->fd);
+		must_be_empty(e, buf, 0, n + GUARD);
+		r = receive(e, buf, n);
+		if (!r)
+			break;
+		if (r < 0 && r != -EAGAIN)
+			wrong("end %d: recv at %zu: %s", e->role, e->got, strerror((int)-r));
+		if (r > (ssize_t)n || (r > 0 && e->got + (size_t)r > TOTAL))
+			wrong("end %d: %zd bytes at %zu", e->role, r, e->got);
+		must_be_empty(e, buf, n, n + GUARD);
+		if (r > 0)
+			memcpy(e->had + e->got, buf, (size_t)r);
+		e->got += r > 0 ? (size_t)r : 0;
+		memset(buf, EMPTY, n);
+		if (r < 0)
+			wait_for(e->fd, POLLIN);
+	}
+	must_be_empty(e, buf, 0, ROOM + GUARD);
+	free(buf);
+	running--;
+	return NULL;
+}
+
+/* ---- the progress thread, and what goes wrong */
+
+static void strike(int which)
+{
+	switch (fault) {
+	case BROKEN:
+		sim_break(ends[which].id);
+		break;
+	case PORT:
+		link_fail(ends[which].link, FALLBACK_RDMA_PORT);
+		if (seed & 1)
+			link_fail(ends[!which].link, FALLBACK_RDMA_PORT);
+		break;
+	case REMOVED:
+		link_let_go(ends[which].link);
+		break;
+	default:
+		break;
+	}
+}
+
+static void tend(uint64_t *dice, uint64_t strike_at)
+{
+	struct timespec nap = { .tv_nsec = 100000 };
+	uint64_t end = clock_monotonic_ns() + (uint64_t)HUNG_S * 1000000000;
+	bool struck = false;
+
+	while (running) {
+		for (struct device *d = device_next(NULL); d; d = device_next(d))
+			device_poll(d);
+		thread_tend_links();
+		if (!struck && sim_wire.packets >= strike_at) {
+			strike((int)roll(dice, 2));
+			struck = true;
+		}
+		if (clock_monotonic_ns() > end)
+			wrong("hangs; ends have sent %zu and %zu, received %zu and %zu, links %u %u", ends[0].sent, ends[1].sent,
+				ends[0].got, ends[1].got, ends[0].link->state, ends[1].link->state);
+		nanosleep(&nap, NULL);
+	}
+}
+
+static void compare(const struct end *from, const struct end *to)
+{
+	size_t n = to->got < from->sent ? to->got : from->sent;
+
+	for (size_t i = 0; i < n; i++)
+		if (from->said[i] != to->had[i])
+			wrong("end %d: byte %zu is %02x, not %02x", to->role, i, to->had[i], from->said[i]);
+	if (to->got != from->sent)
+		wrong("end %d: %zu of %zu received", to->role, to->got, from->sent);
+	if (load_rlx(to->s->side->broken))
+		wrong("end %d: a violation", to->role);
+}
+
+static void set_wire(uint64_t *dice, uint64_t strike_at)
+{
+	sim_wire.packets = 0;
+	sim_wire.hole_from = fault == HOLE || fault == LONG_HOLE ? strike_at : UINT64_MAX;
+	sim_wire.hole_us = fault == HOLE ? 500 + roll(dice, 30000) : UINT64_MAX;
+	sim_wire.retry_us = 2000 + roll(dice, 30000);
+	sim_wire.ack_loss = fault == LOST_ACKS ? 40 : 0;
+	sim_wire.slow = roll(dice, 2) ? 0 : roll(dice, 40);
+}
+
+static void run_seed(void)
+{
+	uint64_t dice = seed;
+	pthread_t t[4];
+
+	fault = (enum fault)(seed % FAULTS);
+	for (int i = 0; i < 5; i++)
+		roll(&dice, 2);
+	uint64_t strike_at = 1 + roll(&dice, roll(&dice, 2) ? 30 : 200);
+	set_wire(&dice, strike_at);
+	sim_start(seed);
+	make_ends(&dice);
+	running = 4;
+	for (int i = 0; i < 4; i++)
+		if (pthread_create(&t[i], NULL, i & 1 ? receives : sends, &ends[i / 2]))
+			wrong("no thread");
+	tend(&dice, strike_at);
+	for (int i = 0; i < 4; i++)
+		pthread_join(t[i], NULL);
+	compare(&ends[0], &ends[1]);
+	compare(&ends[1], &ends[0]);
+	tally.runs[fault]++;
+	tally.failed[fault] += load_acq(ends[0].link->state) == LINK_DOWN || load_acq(ends[1].link->state) == LINK_DOWN;
+	end_ends();
+}
+
+static void set_up(void)
+{
+	real_init();
+	process_note();
+	clock_init();
+	settings.rdma_devices = "";
+	settings.rdma_dead = 20000;
+	settings.rdma_idle = 60000;
+	settings.spin = 50;
+	sim_verbs_install();
+	for (int i = 0; i < 2; i++) {
+		ends[i].said = malloc(TOTAL);
+		ends[i].had = malloc(TOTAL);
+	}
+}
+
+static void give_back(void)
+{
+	for (int i = 0; i < 2; i++) {
+		struct rdma_cm_id *id = sim_id_create(i);
+		device_close(id->verbs);
+		sim_id_destroy(id);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	unsigned long first = 0, last = 700;
+
+	if (argc > 1 && sscanf(argv[1], "%lu:%lu", &first, &last) != 2)
+		return 2;
+	set_up();
+	for (seed = first; seed < last; seed++)
+		run_seed();
+	give_back();
+	for (int i = 0; i < FAULTS; i++)
+		printf("%-10s %u conversations, %u links failed\n", fault_names[i], tally.runs[i], tally.failed[i]);
+	return 0;
+}
