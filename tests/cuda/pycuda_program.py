@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """A PyCUDA program as it stands in its documentation, with PTX instead of nvcc: streams, events, page-locked memory.
 
-pycuda_program.py PTX_FILE. Prints what its memory holds after each ten steps. 77: no PyCUDA, or no device for it.
+pycuda_program.py KERNELS_H. Prints what its memory holds after each ten steps. 77: no PyCUDA, or no device for it.
 """
 import hashlib
+import re
 import sys
 
 try:
@@ -18,10 +19,17 @@ except Exception as e:  # PyCUDA raises its own kinds
 WORDS, STEPS, LAYERS = 64, 40, 60
 
 
+def ptx_of(header):
+    """The text of the string in kernels.h."""
+    with open(header) as f:
+        lines = re.findall(r'^\s*"(.*)"', f.read(), re.M)
+    return "".join(lines).encode().decode("unicode_escape").encode()
+
+
 def main():
     context = device.make_context()
     try:
-        module = cuda.module_from_buffer(open(sys.argv[1], "rb").read() + b"\0")
+        module = cuda.module_from_buffer(ptx_of(sys.argv[1]) + b"\0")
         mix, spin = module.get_function("mix"), module.get_function("spin")
         host = cuda.pagelocked_empty(WORDS, np.uint32)
         host[:] = np.arange(WORDS) * 77
