@@ -40,7 +40,8 @@ static void index_all(struct epset *set)
 
 	set->indexed = true;
 	HASH_ITER(by_fd, set->by_fd, r, tmp)
-		index_data(set, r);
+		if (r->sock)
+			index_data(set, r);
 }
 
 struct reg *epset_find_data(struct epset *set, uint64_t data)
@@ -62,16 +63,16 @@ void epset_set_force(struct epset *set, struct reg *r, bool yes)
 	r->force = yes;
 }
 
+/* The place stays for the next registration of the number: programs delete and add for every request. */
 static void drop_reg(struct epset *set, struct reg *r)
 {
-	HASH_DELETE(by_fd, set->by_fd, r);
 	if (set->indexed)
 		HASH_DELETE(by_data, set->by_data, r);
 	epset_set_force(set, r, false);
 	atomic_fetch_sub(&r->sock->epolls, 1);
 	add_rlx(set->head.regs, -1);
-	r->next_spare = set->spare;
-	set->spare = r;
+	r->sock = NULL;
+	r->events = 0;
 }
 
 /* The stream of a connection that its waits see; must ring for everything unless it may be polled. */
@@ -96,21 +97,26 @@ static void force_first(struct epset *set, struct reg *r)
 		epset_set_force(set, r, stream_wait_ready(st) == READY_YES);
 }
 
-static struct reg *add_reg(struct epset *set, struct sock *s, int fd, uint64_t data)
+static struct reg *place_of(struct epset *set, int fd)
 {
-	struct reg *r = set->spare;
+	struct reg *r;
 
-	if (r)
-		set->spare = r->next_spare;
-	else if (!(r = malloc(sizeof(*r))))
-		return NULL;
-	*r = (struct reg){ .fd = fd, .sock = s, .data = data };
-	HASH_ADD(by_fd, set->by_fd, fd, sizeof(r->fd), r);
+	HASH_FIND(by_fd, set->by_fd, &fd, sizeof(fd), r);
+	if (!r && (r = calloc(1, sizeof(*r)))) {
+		r->fd = fd;
+		HASH_ADD(by_fd, set->by_fd, fd, sizeof(r->fd), r);
+	}
+	return r;
+}
+
+static void add_reg(struct epset *set, struct reg *r, struct sock *s, uint64_t data)
+{
+	r->sock = s;
+	r->data = data;
 	if (set->indexed)
 		index_data(set, r);
 	atomic_fetch_add(&s->epolls, 1);
 	add_rlx(set->head.regs, 1);
-	return r;
 }
 
 static void change_data(struct epset *set, struct reg *r, uint64_t data)
@@ -137,18 +143,16 @@ static void meet_stream(struct epset *set, struct reg *r)
 
 static void upsert(struct epset *set, struct sock *s, int fd, const struct epoll_event *ev)
 {
-	struct reg *r = epset_find_fd(set, fd);
+	struct reg *r = place_of(set, fd);
 
-	if (r && r->sock != s) { /* the number stands for another connection now */
-		drop_reg(set, r);
-		r = NULL;
-	}
-	if (!r)
-		r = add_reg(set, s, fd, ev->data.u64);
-	else if (r->data != ev->data.u64)
-		change_data(set, r, ev->data.u64);
 	if (!r)
 		return;
+	if (r->sock && r->sock != s) /* the number stands for another connection now */
+		drop_reg(set, r);
+	if (!r->sock)
+		add_reg(set, r, s, ev->data.u64);
+	else if (r->data != ev->data.u64)
+		change_data(set, r, ev->data.u64);
 	r->events = ev->events;
 	if (load_acq(s->stream))
 		meet_stream(set, r);
@@ -196,7 +200,8 @@ static void go_unseen(struct epset *set)
 		return;
 	epset_take_lock(&set->lock);
 	HASH_ITER(by_fd, set->by_fd, r, tmp)
-		arm(set, r);
+		if (r->sock)
+			arm(set, r);
 	atomic_store(&set->unrung, epset_any_readable(set));
 	epset_drop_lock(&set->lock);
 }
@@ -303,14 +308,6 @@ static void unlink_set(struct epset *set)
 	epset_drop_lock(&sets_lock);
 }
 
-static void free_spare(struct epset *set)
-{
-	for (struct reg *r; (r = set->spare);) {
-		set->spare = r->next_spare;
-		free(r);
-	}
-}
-
 /* A wait in another thread may still run: then the set stays, unlinked and empty. */
 void wait_epoll_closed(void *object)
 {
@@ -320,9 +317,12 @@ void wait_epoll_closed(void *object)
 	unlink_set(set);
 	epset_take_lock(&set->lock);
 	set->hots = 0;
-	HASH_ITER(by_fd, set->by_fd, r, tmp)
-		drop_reg(set, r);
-	free_spare(set);
+	HASH_ITER(by_fd, set->by_fd, r, tmp) {
+		if (r->sock)
+			drop_reg(set, r);
+		HASH_DELETE(by_fd, set->by_fd, r);
+		free(r);
+	}
 	epset_drop_lock(&set->lock);
 	if (!atomic_load(&set->waiters))
 		free(set);

@@ -25,9 +25,8 @@ struct reg {
 	int fd;
 	uint32_t events;
 	uint64_t data;
-	struct sock *sock;
+	struct sock *sock; /* NULL: not registered now */
 	bool force; /* edge-triggered, armed while data lay there unrung for: owes one event */
-	struct reg *next_spare;
 	UT_hash_handle by_fd, by_data;
 };
 
@@ -45,7 +44,6 @@ struct epset {
 	bool ambiguous;         /* two registrations share their data: events cannot be told apart */
 	struct reg *by_fd, *by_data;
 	int hot[HOT_MOST], hots; /* fds */
-	struct reg *spare;      /* dropped ones: programs delete and add for every request */
 	struct epset *next, *prev;
 };
 
@@ -74,7 +72,12 @@ static inline struct reg *epset_find_fd(struct epset *set, int fd)
 	struct reg *r;
 
 	HASH_FIND(by_fd, set->by_fd, &fd, sizeof(fd), r);
-	return r;
+	return r && r->sock ? r : NULL;
+}
+
+static inline int epset_count(struct epset *set)
+{
+	return load_rlx(set->head.regs);
 }
 
 /* The registration of an event; NULL: none, or it cannot be told. */

@@ -64,7 +64,7 @@ static void collect(struct epwait *w)
 	if (!set->hots || atomic_load(&set->unseen) || !w->alone)
 		return;
 	epset_take_lock(&set->lock);
-	if (HASH_CNT(by_fd, set->by_fd) > POLLED_MOST) /* a server of many clients: there is always work */
+	if (epset_count(set) > POLLED_MOST) /* a server of many clients: there is always work */
 		drop_all_hot(set);
 	for (int i = 0; i < set->hots; i++) {
 		struct reg *r = epset_find_fd(set, set->hot[i]);
@@ -86,7 +86,7 @@ static void make_hot(struct epset *set, int fd)
 	for (int i = 0; i < set->hots; i++)
 		if (set->hot[i] == fd)
 			return;
-	if (HASH_CNT(by_fd, set->by_fd) > POLLED_MOST)
+	if (epset_count(set) > POLLED_MOST)
 		return;
 	if (set->hots < HOT_MOST) {
 		set->hot[set->hots++] = fd;
@@ -112,7 +112,7 @@ static struct sock *who(struct epwait *w, const struct epoll_event *ev, struct r
 	epset_take_lock(&set->lock);
 	struct reg *r = epset_find_data(set, ev->data.u64);
 	if (r && (s = sock_enter(r->fd)) && (s != r->sock || !sock_stream(s, RX))) {
-		if (level_input(r) && HASH_CNT(by_fd, set->by_fd) <= FEW_WATCHED)
+		if (level_input(r) && epset_count(set) <= FEW_WATCHED)
 			sock_is_worth(s);
 		sock_leave(s);
 		s = NULL;
@@ -270,7 +270,7 @@ static bool shortcut(struct epwait *w)
 {
 	epset_take_lock(&w->set->lock);
 	struct reg *r = epset_find_fd(w->set, w->watch[0].fd);
-	bool only = w->watches == 1 && HASH_CNT(by_fd, w->set->by_fd) == 1 && r && r->events == EPOLLIN;
+	bool only = w->watches == 1 && epset_count(w->set) == 1 && r && r->events == EPOLLIN;
 	epset_drop_lock(&w->set->lock);
 	return only;
 }
@@ -345,7 +345,7 @@ static bool has_stream(struct epset *set)
 	struct reg *r, *tmp;
 
 	HASH_ITER(by_fd, set->by_fd, r, tmp)
-		if (load_acq(r->sock->stream))
+		if (r->sock && load_acq(r->sock->stream))
 			return true;
 	return false;
 }
@@ -358,7 +358,7 @@ static bool is_plain(struct epset *set)
 {
 	unsigned now = atomic_load(&adoptions);
 
-	if (HASH_CNT(by_fd, set->by_fd) <= POLLED_MOST)
+	if (epset_count(set) <= POLLED_MOST)
 		return false;
 	if (load_rlx(set->seen) != now) {
 		epset_take_lock(&set->lock);
@@ -384,7 +384,7 @@ int wait_epoll(int ep, struct epoll_event *evs, int max, const struct timespec *
 	struct signal_mark mark = signal_mark();
 	struct epwait w = { .set = epset_of(ep), .ep = ep, .max = max, .evs = evs, .mask = mask };
 
-	if (!w.set || !w.set->by_fd || max <= 0 || is_plain(w.set))
+	if (!w.set || !epset_count(w.set) || max <= 0 || is_plain(w.set))
 		return kernel_wait(&w, timeout);
 	w.alone = atomic_fetch_add(&w.set->waiters, 1) == 0;
 	int r;
