@@ -85,6 +85,7 @@ struct verbs_side {
 	uint64_t frames_from;  /* offset at which frames begin; UINT64_MAX: not agreed */
 	bool failed_over, tx_on;
 	_Atomic bool left;     /* FRAME_PLAIN is sent */
+	uint32_t finishing;    /* the thread whose call must end before any other sends; 0: none */
 
 	/* receiving, under side.c */
 	struct frame_in in;

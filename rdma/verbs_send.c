@@ -149,6 +149,18 @@ static int send_timeout_ms(int fd)
 	return (int)(t.tv_sec * 1000 + (t.tv_usec + 999) / 1000);
 }
 
+/* The peer may have had bytes of this call already: these and no others come next in the stream. */
+static bool must_go_on(const struct sending *w)
+{
+	return w->done < w->must;
+}
+
+static void end_duty(struct sending *w)
+{
+	w->must = 0;
+	w->v->finishing = 0;
+}
+
 static bool may_sleep(const struct sending *w)
 {
 	return !(w->flags & MSG_DONTWAIT) && !(sys_call(SYS_fcntl, w->fd, F_GETFL) & O_NONBLOCK);
@@ -170,10 +182,29 @@ static int wait_for_room(struct sending *w, uint64_t *deadline_ns)
 	}
 	side_unlock(&w->v->side.p);
 	r = signal_mark().breaking != w->mark.breaking ? -EINTR : 0;
-	if (!r && real.poll(&p, 1, limit) < 0 && signal_mark().breaking != w->mark.breaking)
+	if (must_go_on(w))
+		sys_call(SYS_poll, &p, 1, limit); /* nowhere to be cancelled */
+	else if (!r && real.poll(&p, 1, limit) < 0 && signal_mark().breaking != w->mark.breaking)
 		r = -EINTR;
 	side_lock(&w->v->side.p);
 	w->fd = stream_fd(&w->vs->base, w->fd);
+	return r;
+}
+
+/* Until no other call has bytes that must come before ours.  0, or what the call ends with. */
+static int let_finish(struct sending *w)
+{
+	uint64_t deadline = 0;
+	int r = 0;
+
+	while (!r && w->v->finishing && !must_go_on(w)) {
+		if (side_thread_dead(w->v->finishing))
+			return -ECONNRESET;
+		if (!may_sleep(w) || signal_in_handler())
+			return -EAGAIN;
+		r = wait_for_room(w, &deadline);
+		sched_yield();
+	}
 	return r;
 }
 
@@ -186,12 +217,16 @@ static int send_inline(struct sending *w, size_t upto)
 	do {
 		announce_failover(w->vs);
 		ssize_t k = push(w);
+		if (w->must && !must_go_on(w))
+			end_duty(w);
 		if (k >= 0)
 			continue;
-		if (k != -EAGAIN || (!may_sleep(w) && w->done >= w->must))
+		if (k != -EAGAIN || (!may_sleep(w) && !must_go_on(w)))
 			return (int)k;
 		int r = wait_for_room(w, &deadline);
-		if (r && w->done >= w->must)
+		if (!r)
+			r = let_finish(w);
+		if (r && !must_go_on(w))
 			return r;
 	} while (w->c.left && w->done < target);
 	return 0;
@@ -448,6 +483,7 @@ static size_t send_block(struct sending *w)
 	device_unregister(d, h);
 	if (k < 0) {
 		w->must = w->done + n;
+		w->v->finishing = side_thread_id();
 		return 0;
 	}
 	if (k)
@@ -538,7 +574,11 @@ ssize_t verbs_send(struct stream *s, int fd, const struct iovec *iov, int cnt, s
 		return send_nothing(fd, o.flags);
 	verbs_enter(vs);
 	side_lock(&s->side->p);
-	int r = send_all(&w);
+	int r = let_finish(&w);
+	if (!r)
+		r = send_all(&w);
+	if (w.must)
+		end_duty(&w);
 	side_unlock(&s->side->p);
 	return w.done ? (ssize_t)w.done : r;
 }

@@ -146,8 +146,8 @@ static void make_plain(struct stream *s, int fd)
 	bool framed = load_rlx(v->tx_at) >= v->frames_from;
 	if (!framed)
 		v->frames_from = UINT64_MAX;
-	else if (!load_rlx(v->left) && !v->out.owed && frame_out_head(&v->out, FRAME_PLAIN, load_rlx(v->tx_at), vs->link->ring_w, 0) &&
-		 flush_tail(vs, fd))
+	else if (!load_rlx(v->left) && !v->finishing && !v->out.owed &&
+		 frame_out_head(&v->out, FRAME_PLAIN, load_rlx(v->tx_at), vs->link->ring_w, 0) && flush_tail(vs, fd))
 		store_rel(v->left, true);
 	side_unlock(&s->side->p);
 	side_lock(&s->side->c);
