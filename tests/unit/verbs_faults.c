@@ -1,8 +1,8 @@
 /*
- * Streams between hosts under faults, over the simulated devices: two ends, each with a thread that sends and
- * one that receives, and the progress thread's work beside them.  Whatever fails, at whatever moment: each end
- * has what the other's calls said to have been sent, in order, once, and then the end of the stream; and nothing
- * is written into a buffer whose call has returned.
+ * Streams between hosts under faults, over the simulated devices: two ends, each with one or two threads that
+ * send and one that receives, and the progress thread's work beside them.  Whatever fails, at whatever moment: each
+ * end has what each of the other's threads was told to have sent, in order, once, and then the end of the stream; and
+ * nothing is written into a buffer whose call has returned.
  *
  *   verbs-faults [FIRST:LAST]     seeds
  */
@@ -26,20 +26,30 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { TOTAL = 1500000, ROOM = 400000, GUARD = 64, EMPTY = 0x5a, GONE = 0xa5, HUNG_S = 20 };
+enum { TOTAL = 1500000, SENDERS = 2, THREADS = 2 * (SENDERS + 1), ROOM = 400000, GUARD = 64, EMPTY = 0x5a, GONE = 0xa5, HUNG_S = 20 };
 
 enum fault { NO_FAULT, HOLE, LONG_HOLE, BROKEN, PORT, REMOVED, LOST_ACKS, FAULTS };
 static const char *const fault_names[] = { "nothing", "hole", "long hole", "broken", "port", "removed", "lost acks" };
+
+struct sender {
+	struct end *end;
+	uint8_t tag; /* the high bit of all its bytes */
+	uint64_t dice;
+	uint8_t *said; /* what its sends said to have taken */
+	size_t sent, total;
+};
 
 struct end {
 	int fd, role;
 	struct rdma_cm_id *id;
 	struct link *link;
 	struct stream *s;
-	uint64_t send_dice, recv_dice;
+	struct sender senders[SENDERS];
+	_Atomic unsigned sending;
+	uint64_t recv_dice;
 	bool blocking;
-	uint8_t *said, *had; /* what its sends said to have taken; what its receives gave */
-	size_t sent, got;
+	uint8_t *had; /* what its receives gave */
+	size_t got;
 };
 
 static struct end ends[2];
@@ -95,16 +105,29 @@ static void choose_buffers(uint64_t *dice)
 	}
 }
 
+static void share_out(struct end *e, bool alone, uint64_t dice)
+{
+	e->sending = SENDERS;
+	for (int i = 0; i < SENDERS; i++) {
+		struct sender *s = &e->senders[i];
+		s->end = e;
+		s->tag = i ? 0x80 : 0;
+		s->dice = dice + ((uint64_t)i << 40);
+		s->sent = 0;
+		s->total = alone ? (i ? 0 : TOTAL) : TOTAL / SENDERS;
+	}
+}
+
 static void make_end(int i, uint64_t *dice)
 {
 	static char no_meeting[4096];
 	struct end *e = &ends[i];
 
 	e->role = i;
-	e->send_dice = seed * 4 + (unsigned)i;
 	e->recv_dice = seed * 4 + 2 + (unsigned)i;
 	e->blocking = roll(dice, 2);
-	e->sent = e->got = 0;
+	e->got = 0;
+	share_out(e, roll(dice, 2), seed * 4 + (unsigned)i);
 	e->id = sim_id_create(i);
 	struct device *d = device_of(e->id);
 	if (!d || link_create(d, e->id, (struct meeting *)no_meeting, &e->link))
@@ -135,6 +158,14 @@ static void make_ends(uint64_t *dice)
 		stream_take_tx(ends[i].s, ends[i].fd, 0);
 		stream_take_rx(ends[i].s, ends[i].fd, 0);
 	}
+}
+
+/* Most conversations are in frames from their first byte on; the others' senders hear of it on their way. */
+static void agree_first(void)
+{
+	for (int i = 0; i < 2; i++)
+		while (!load_acq(ends[i].link->peer_counted))
+			link_poll(ends[i].link);
 }
 
 static void end_ends(void)
@@ -168,12 +199,12 @@ static size_t some(uint64_t *dice)
 }
 
 /* New bytes for every try: only what the call says to have taken may arrive. */
-static void fill(uint8_t *p, size_t n, uint64_t *dice)
+static void fill(uint8_t *p, size_t n, uint8_t tag, uint64_t *dice)
 {
 	uint64_t x = ((uint64_t)roll(dice, 1 << 30) << 30) | roll(dice, 1 << 30);
 
 	for (size_t i = 0; i < n; i++)
-		p[i] = (uint8_t)((x += 0x9e3779b97f4a7c15) >> 56);
+		p[i] = (uint8_t)((x += 0x9e3779b97f4a7c15) >> 57) | tag;
 }
 
 static struct stream_opts options(int flags)
@@ -182,39 +213,47 @@ static struct stream_opts options(int flags)
 }
 
 /* A preamble and a block in one call, or one piece. */
-static ssize_t send_piece(struct end *e, uint8_t *buf, size_t n, int flags)
+static ssize_t send_piece(struct sender *s, uint8_t *buf, size_t n, int flags)
 {
-	size_t head = n > 48 && !roll(&e->send_dice, 4) ? 48 : n;
+	size_t head = n > 48 && !roll(&s->dice, 4) ? 48 : n;
 	struct iovec v[] = { { buf, head }, { buf + head, n - head } };
 
-	return stream_send(e->s, e->fd, v, 2, options(flags));
+	return stream_send(s->end->s, s->end->fd, v, 2, options(flags));
+}
+
+static void last_closes(struct end *e)
+{
+	if (--e->sending)
+		return;
+	stream_shutdown_write(e->s);
+	shutdown(e->fd, SHUT_WR);
 }
 
 static void *sends(void *arg)
 {
-	struct end *e = arg;
+	struct sender *s = arg;
+	struct end *e = s->end;
 	uint8_t *buf = malloc(ROOM);
 
-	while (e->sent < TOTAL) {
-		size_t n = some(&e->send_dice);
-		if (n > TOTAL - e->sent)
-			n = TOTAL - e->sent;
-		fill(buf, n, &e->send_dice);
-		ssize_t r = send_piece(e, buf, n, roll(&e->send_dice, 8) ? 0 : MSG_DONTWAIT);
+	while (s->sent < s->total) {
+		size_t n = some(&s->dice);
+		if (n > s->total - s->sent)
+			n = s->total - s->sent;
+		fill(buf, n, s->tag, &s->dice);
+		ssize_t r = send_piece(s, buf, n, roll(&s->dice, 8) ? 0 : MSG_DONTWAIT);
 		if (r < 0 && r != -EAGAIN)
-			wrong("end %d: send at %zu: %s", e->role, e->sent, strerror((int)-r));
+			wrong("end %d: send at %zu: %s", e->role, s->sent, strerror((int)-r));
 		if (r > (ssize_t)n || !r)
 			wrong("end %d: %zd of %zu sent", e->role, r, n);
 		if (r > 0) {
-			memcpy(e->said + e->sent, buf, (size_t)r);
-			e->sent += (size_t)r;
+			memcpy(s->said + s->sent, buf, (size_t)r);
+			s->sent += (size_t)r;
 		}
 		memset(buf, GONE, n);
 		if (r < 0)
 			wait_for(e->fd, POLLOUT);
 	}
-	stream_shutdown_write(e->s);
-	shutdown(e->fd, SHUT_WR);
+	last_closes(e);
 	free(buf);
 	running--;
 	return NULL;
@@ -295,6 +334,11 @@ static void strike(int which)
 	}
 }
 
+static size_t sent_by(const struct end *e)
+{
+	return e->senders[0].sent + e->senders[1].sent;
+}
+
 static void tend(uint64_t *dice, uint64_t strike_at)
 {
 	struct timespec nap = { .tv_nsec = 100000 };
@@ -310,21 +354,28 @@ static void tend(uint64_t *dice, uint64_t strike_at)
 			struck = true;
 		}
 		if (clock_monotonic_ns() > end)
-			wrong("hangs; ends have sent %zu and %zu, received %zu and %zu, links %u %u", ends[0].sent, ends[1].sent,
+			wrong("hangs; ends have sent %zu and %zu, received %zu and %zu, links %u %u", sent_by(&ends[0]), sent_by(&ends[1]),
 				ends[0].got, ends[1].got, ends[0].link->state, ends[1].link->state);
 		nanosleep(&nap, NULL);
 	}
 }
 
+/* Whose bytes come when is nobody's promise, each sender's come in its order. */
 static void compare(const struct end *from, const struct end *to)
 {
-	size_t n = to->got < from->sent ? to->got : from->sent;
+	size_t at[SENDERS] = { 0 };
 
-	for (size_t i = 0; i < n; i++)
-		if (from->said[i] != to->had[i])
-			wrong("end %d: byte %zu is %02x, not %02x", to->role, i, to->had[i], from->said[i]);
-	if (to->got != from->sent)
-		wrong("end %d: %zu of %zu received", to->role, to->got, from->sent);
+	for (size_t i = 0; i < to->got; i++) {
+		const struct sender *s = &from->senders[to->had[i] >> 7];
+		size_t *k = &at[to->had[i] >> 7];
+		if (*k == s->sent)
+			wrong("end %d: byte %zu, %02x, is one too many", to->role, i, to->had[i]);
+		if (s->said[*k] != to->had[i])
+			wrong("end %d: byte %zu is %02x, not %02x", to->role, i, to->had[i], s->said[*k]);
+		++*k;
+	}
+	if (to->got != sent_by(from))
+		wrong("end %d: %zu of %zu received", to->role, to->got, sent_by(from));
 	if (load_rlx(to->s->side->broken))
 		wrong("end %d: a violation", to->role);
 }
@@ -342,21 +393,28 @@ static void set_wire(uint64_t *dice, uint64_t strike_at)
 static void run_seed(void)
 {
 	uint64_t dice = seed;
-	pthread_t t[4];
+	pthread_t t[THREADS];
 
 	fault = (enum fault)(seed % FAULTS);
 	for (int i = 0; i < 5; i++)
 		roll(&dice, 2);
 	uint64_t strike_at = 1 + roll(&dice, roll(&dice, 2) ? 30 : 200);
-	set_wire(&dice, strike_at);
+	sim_wire.hole_from = UINT64_MAX;
+	sim_wire.ack_loss = 0;
 	sim_start(seed);
 	make_ends(&dice);
-	running = 4;
-	for (int i = 0; i < 4; i++)
-		if (pthread_create(&t[i], NULL, i & 1 ? receives : sends, &ends[i / 2]))
+	if (roll(&dice, 4))
+		agree_first();
+	set_wire(&dice, strike_at);
+	running = THREADS;
+	for (int i = 0; i < THREADS; i++) {
+		struct end *e = &ends[i % 2];
+		bool sender = i / 2 < SENDERS;
+		if (pthread_create(&t[i], NULL, sender ? sends : receives, sender ? (void *)&e->senders[i / 2] : e))
 			wrong("no thread");
+	}
 	tend(&dice, strike_at);
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < THREADS; i++)
 		pthread_join(t[i], NULL);
 	compare(&ends[0], &ends[1]);
 	compare(&ends[1], &ends[0]);
@@ -376,7 +434,8 @@ static void set_up(void)
 	settings.spin = 50;
 	sim_verbs_install();
 	for (int i = 0; i < 2; i++) {
-		ends[i].said = malloc(TOTAL);
+		for (int k = 0; k < SENDERS; k++)
+			ends[i].senders[k].said = malloc(TOTAL);
 		ends[i].had = malloc(TOTAL);
 	}
 }
@@ -392,7 +451,7 @@ static void give_back(void)
 
 int main(int argc, char **argv)
 {
-	unsigned long first = 0, last = 700;
+	unsigned long first = 0, last = 210;
 
 	if (argc > 1 && sscanf(argv[1], "%lu:%lu", &first, &last) != 2)
 		return 2;
