@@ -21,7 +21,7 @@ enum { FEW_WATCHED = 4 };
 
 int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);
 int wait_select(int n, fd_set *rd, fd_set *wr, fd_set *ex, struct timespec *timeout, const sigset_t *mask);
-/* Begins every epoll set's object: how many connections are registered there. */
+/* Begins every epoll set's object: how many connections and other sets are registered there. */
 struct epset_head {
 	_Atomic int regs;
 };
@@ -43,7 +43,8 @@ int wait_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev);
 void wait_epoll_created(int ep);
 /* Somebody waits on this epoll descriptor itself (nested, poll): its streams ring for everything. */
 void wait_epoll_unseen(int ep);
-/* A level-triggered stream of the set has data that its kernel does not know of, from before the set was unseen. */
+/* A level-triggered stream of the set, or of one within it, has data from before its set was unseen that the kernel
+ * does not know of. */
 bool wait_epoll_holds_unrung(int ep);
 /* An epoll descriptor is closed; a connection leaves every set. */
 void wait_epoll_closed(void *set);
