@@ -30,6 +30,7 @@ enum {
 	CLAIM_US = 100,      /* a peer in its loop claims within this, plus ... */
 	BYTES_PER_US = 2000, /* ... the time it needs for what is still before the block */
 	PATIENCE_US = 50000, /* without progress of a peer that lives */
+	DYING_MS = 100,      /* from closed sockets to the end of a process that is killed */
 	CHUNK_DONE = 1, CHUNK_FAILED = 2,
 };
 
@@ -68,6 +69,24 @@ bool stream_peer_gone(struct stream *s)
 	return p.fd >= 0 && sys_call(SYS_poll, &p, 1, 0) == 1;
 }
 
+static ssize_t copy_from(uint32_t pid, void *to, uint64_t from, size_t n)
+{
+	struct iovec l = { to, n }, r = { (void *)(uintptr_t)from, n };
+
+	return sys_call(SYS_process_vm_readv, pid, &l, 1, &r, 1, 0);
+}
+
+/*
+ * Sockets are closed before a pidfd tells of the end, but after the memory is gone.  The memory alone
+ * proves nothing: it is the first thread's, which may leave before the others.
+ */
+static bool is_dying(struct stream *s)
+{
+	char byte;
+
+	return copy_from(s->peer_pid, &byte, 0, 1) == -ESRCH;
+}
+
 bool stream_peer_dead(struct stream *s)
 {
 	struct pollfd p = { .events = POLLIN };
@@ -76,16 +95,9 @@ bool stream_peer_dead(struct stream *s)
 	if (fd < 0)
 		return fd == -ESRCH;
 	p.fd = (int)fd;
-	bool dead = sys_call(SYS_poll, &p, 1, 0) == 1;
+	bool dead = sys_call(SYS_poll, &p, 1, is_dying(s) ? DYING_MS : 0) == 1;
 	sys_call(SYS_close, fd);
 	return dead;
-}
-
-static ssize_t copy_from(uint32_t pid, void *to, uint64_t from, size_t n)
-{
-	struct iovec l = { to, n }, r = { (void *)(uintptr_t)from, n };
-
-	return sys_call(SYS_process_vm_readv, pid, &l, 1, &r, 1, 0);
 }
 
 static ssize_t copy_to(uint32_t pid, uint64_t to, const void *from, size_t n)

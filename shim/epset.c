@@ -1,6 +1,7 @@
 #include "epset.h"
 
 #include "real.h"
+#include "sys.h"
 
 #include <stdlib.h>
 
@@ -206,17 +207,120 @@ static void go_unseen(struct epset *set)
 	epset_drop_lock(&set->lock);
 }
 
-bool wait_epoll_holds_unrung(int ep)
+static bool own_unrung(struct epset *set)
 {
-	struct epset *set = epset_of(ep);
-
-	if (!set || !atomic_load(&set->unrung))
+	if (!atomic_load(&set->unrung))
 		return false;
 	epset_take_lock(&set->lock);
 	bool yes = epset_any_readable(set);
 	atomic_store(&set->unrung, yes);
 	epset_drop_lock(&set->lock);
 	return yes;
+}
+
+/* ---- sets within sets: the lock of the list of sets is held where nests are touched */
+
+enum { NESTED_MOST = 5 }; /* the kernel's own limit */
+
+static bool nest_due(const struct nest *n, int depth);
+
+static bool any_nest_due(const struct epset *set, int depth)
+{
+	for (const struct nest *n = set->nests; n && depth; n = n->next)
+		if (nest_due(n, depth - 1))
+			return true;
+	return false;
+}
+
+static bool nest_due(const struct nest *n, int depth)
+{
+	if (!(n->events & EPOLLIN) || (wants_edges(n->events) && !n->owed))
+		return false;
+	return own_unrung(n->set) || any_nest_due(n->set, depth);
+}
+
+bool epset_nest_due(struct epset *set)
+{
+	if (!atomic_load(&set->head.nested))
+		return false;
+	epset_take_lock(&sets_lock);
+	bool yes = any_nest_due(set, NESTED_MOST);
+	epset_drop_lock(&sets_lock);
+	return yes;
+}
+
+/* The kernel would have disarmed it with the event. */
+static void told_once(struct nest *n, int ep)
+{
+	struct epoll_event ev = { .events = n->events & (EPOLLET | EPOLLONESHOT), .data.u64 = n->data };
+
+	n->owed = false;
+	if (n->events & EPOLLONESHOT)
+		sys_call(SYS_epoll_ctl, ep, EPOLL_CTL_MOD, n->fd, &ev);
+}
+
+void epset_tell_nests(struct epset *set, int ep, bool (*tell)(void *arg, uint64_t data), void *arg)
+{
+	if (!atomic_load(&set->head.nested))
+		return;
+	epset_take_lock(&sets_lock);
+	for (struct nest *n = set->nests; n; n = n->next) {
+		if (!nest_due(n, NESTED_MOST - 1))
+			continue;
+		if (!tell(arg, n->data))
+			break;
+		if (wants_edges(n->events))
+			told_once(n, ep);
+	}
+	epset_drop_lock(&sets_lock);
+}
+
+/* The place of the registration in the list, or the list's end. */
+static struct nest **find_nest(struct epset *set, const struct epset *inner, int fd)
+{
+	struct nest **at = &set->nests;
+
+	while (*at && ((*at)->set != inner || ((*at)->fd != fd && fd >= 0)))
+		at = &(*at)->next;
+	return at;
+}
+
+static void drop_nest(struct epset *set, struct nest **at)
+{
+	struct nest *n = *at;
+
+	*at = n->next;
+	free(n);
+	atomic_fetch_sub(&set->head.nested, 1);
+}
+
+static struct nest *add_nest(struct epset *set, struct nest **at)
+{
+	struct nest *n = *at = calloc(1, sizeof(*n));
+
+	if (!n)
+		return NULL;
+	atomic_fetch_add(&set->head.nested, 1);
+	return n;
+}
+
+static void note_nest(struct epset *set, struct epset *inner, int op, int fd, const struct epoll_event *ev)
+{
+	epset_take_lock(&sets_lock);
+	struct nest **at = find_nest(set, inner, fd), *n = *at;
+
+	if (op == EPOLL_CTL_DEL && n)
+		drop_nest(set, at);
+	else if (op != EPOLL_CTL_DEL && (n || (n = add_nest(set, at))))
+		*n = (struct nest){ fd, ev->events, ev->data.u64, inner, true, n->next };
+	epset_drop_lock(&sets_lock);
+}
+
+bool wait_epoll_holds_unrung(int ep)
+{
+	struct epset *set = epset_of(ep);
+
+	return set && (own_unrung(set) || epset_nest_due(set));
 }
 
 void wait_epoll_unseen(int ep)
@@ -247,14 +351,16 @@ void wait_epoll_note(int ep, int op, int fd, const struct epoll_event *ev)
 		note_ctl(set, fd_object(e), op, fd, ev);
 }
 
-static void note_other(int ep, int op, int fd)
+static void note_other(int ep, int op, int fd, const struct epoll_event *ev)
 {
-	struct epset *set = epset_of(ep);
+	struct epset *set = epset_of(ep), *inner = epset_of(fd);
 
 	if (set && op != EPOLL_CTL_MOD)
 		atomic_fetch_add(&set->others, op == EPOLL_CTL_ADD ? 1 : -1);
 	if (op == EPOLL_CTL_ADD)
 		wait_epoll_unseen(fd);
+	if (set && inner)
+		note_nest(set, inner, op, fd, ev);
 }
 
 int wait_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev)
@@ -266,7 +372,7 @@ int wait_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev)
 	if (fd_kind(fd_get(fd)) == FD_SOCK)
 		wait_epoll_note(ep, op, fd, ev);
 	else
-		note_other(ep, op, fd);
+		note_other(ep, op, fd, ev);
 	return r;
 }
 
@@ -296,9 +402,15 @@ void wait_sock_closed(struct sock *s, int fd)
 	epset_drop_lock(&sets_lock);
 }
 
+/* Out of every set that it is in, as it is out of the list. */
 static void unlink_set(struct epset *set)
 {
 	epset_take_lock(&sets_lock);
+	while (set->nests)
+		drop_nest(set, &set->nests);
+	for (struct epset *s = sets; s; s = s->next)
+		for (struct nest **at; *(at = find_nest(s, set, -1));)
+			drop_nest(s, at);
 	if (set->prev)
 		set->prev->next = set->next;
 	else

@@ -2,7 +2,8 @@
  * epoll sets as the program registered them, for connections only, and what is known of each.  epset.c
  * keeps them; wait_epoll.c waits on them.
  *
- * Lock order: epset.lock is a leaf; no stream lock is taken under it.
+ * Lock order: the lock of the list of sets, which is also that of what is nested, then epset.lock, a leaf;
+ * no stream lock is taken under either.
  */
 #pragma once
 #include "clock.h"
@@ -30,6 +31,16 @@ struct reg {
 	UT_hash_handle by_fd, by_data;
 };
 
+/* A set registered in another one. */
+struct nest {
+	int fd;
+	uint32_t events;
+	uint64_t data;
+	struct epset *set;
+	bool owed; /* edge-triggered: its event for what nobody rang for is not told yet */
+	struct nest *next;
+};
+
 struct epset {
 	alignas(8) struct epset_head head;
 	_Atomic int lock;
@@ -44,6 +55,7 @@ struct epset {
 	bool ambiguous;         /* two registrations share their data: events cannot be told apart */
 	struct reg *by_fd, *by_data;
 	int hot[HOT_MOST], hots; /* fds */
+	struct nest *nests;     /* under the lock of the list of sets */
 	struct epset *next, *prev;
 };
 
@@ -97,3 +109,7 @@ static inline bool level_input(const struct reg *r)
 void epset_set_force(struct epset *set, struct reg *r, bool yes);
 /* A level-triggered registration with unread data by what is in shared memory; the lock is held. */
 bool epset_any_readable(struct epset *set);
+
+/* What nobody rang for in the sets within this one has to be told; `tell` returns false when there is no room. */
+bool epset_nest_due(struct epset *set);
+void epset_tell_nests(struct epset *set, int ep, bool (*tell)(void *arg, uint64_t data), void *arg);

@@ -21,17 +21,19 @@ enum { FEW_WATCHED = 4 };
 
 int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);
 int wait_select(int n, fd_set *rd, fd_set *wr, fd_set *ex, struct timespec *timeout, const sigset_t *mask);
-/* Begins every epoll set's object: how many connections are registered there. */
+/* Begins every epoll set's object: how many connections and how many other sets are registered there. */
 struct epset_head {
-	_Atomic int regs;
+	_Atomic int regs;   /* under the set's lock */
+	_Atomic int nested; /* under the lock of the list of sets */
 };
 
 /* Has this epoll descriptor anything of ours in it? */
 static inline bool wait_epoll_concerns(int ep)
 {
 	uintptr_t e = fd_get(ep);
+	struct epset_head *h = fd_object(e);
 
-	return fd_kind(e) == FD_EPOLL && load_rlx(((struct epset_head *)fd_object(e))->regs) > 0;
+	return fd_kind(e) == FD_EPOLL && load_rlx(h->regs) + load_rlx(h->nested) > 0;
 }
 
 int wait_epoll(int ep, struct epoll_event *evs, int max, const struct timespec *timeout, const sigset_t *mask);
@@ -43,7 +45,8 @@ int wait_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev);
 void wait_epoll_created(int ep);
 /* Somebody waits on this epoll descriptor itself (nested, poll): its streams ring for everything. */
 void wait_epoll_unseen(int ep);
-/* A level-triggered stream of the set has data that its kernel does not know of, from before the set was unseen. */
+/* A level-triggered stream of the set, or of one within it, has data from before its set was unseen that the kernel
+ * does not know of. */
 bool wait_epoll_holds_unrung(int ep);
 /* An epoll descriptor is closed; a connection leaves every set. */
 void wait_epoll_closed(void *set);

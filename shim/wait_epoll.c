@@ -224,6 +224,31 @@ static int add_unrung(struct epwait *w, int n)
 	return n;
 }
 
+struct telling {
+	struct epwait *w;
+	int n;
+};
+
+static bool tell_nest(void *arg, uint64_t data)
+{
+	struct telling *t = arg;
+
+	if (told(t->w, t->n, data))
+		return true;
+	if (t->n >= t->w->max)
+		return false;
+	t->n = tell(t->w, t->n, data);
+	return true;
+}
+
+static int add_nests(struct epwait *w, int n)
+{
+	struct telling t = { w, n };
+
+	epset_tell_nests(w->set, w->ep, tell_nest, &t);
+	return t.n;
+}
+
 static int merge(struct epwait *w, int n)
 {
 	int kept = 0;
@@ -231,7 +256,7 @@ static int merge(struct epwait *w, int n)
 	for (int i = 0; i < n; i++)
 		if (correct(w, &w->evs[i]))
 			w->evs[kept++] = w->evs[i];
-	return add_unrung(w, add_forced(w, add_polled(w, kept)));
+	return add_nests(w, add_unrung(w, add_forced(w, add_polled(w, kept))));
 }
 
 static bool kernel_poll(void *arg)
@@ -277,7 +302,8 @@ static bool shortcut(struct epwait *w)
 
 static bool something_ready(struct epwait *w)
 {
-	return watch_any_ready(w->watch, w->watches) || atomic_load(&w->set->forced) > 0 || atomic_load(&w->set->unrung);
+	return watch_any_ready(w->watch, w->watches) || atomic_load(&w->set->forced) > 0 || atomic_load(&w->set->unrung) ||
+	       epset_nest_due(w->set);
 }
 
 static int wait_streams(struct epwait *w, const struct timespec *timeout, struct signal_mark mark)
@@ -384,7 +410,8 @@ int wait_epoll(int ep, struct epoll_event *evs, int max, const struct timespec *
 	struct signal_mark mark = signal_mark();
 	struct epwait w = { .set = epset_of(ep), .ep = ep, .max = max, .evs = evs, .mask = mask };
 
-	if (!w.set || !epset_count(w.set) || max <= 0 || is_plain(w.set))
+	if (!w.set || !wait_epoll_concerns(ep) || max <= 0 ||
+	    (is_plain(w.set) && !load_rlx(w.set->head.nested)))
 		return kernel_wait(&w, timeout);
 	w.alone = atomic_fetch_add(&w.set->waiters, 1) == 0;
 	int r;
