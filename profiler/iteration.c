@@ -5,7 +5,8 @@
 
 #define MIN_HISTORY 1024
 #define MAX_HISTORY (1U << 22)
-#define MIN_WINDOW 256
+#define MIN_WINDOW 64
+#define MIN_MORE 32
 #define CONFIRM 3
 #define DULL_PPM 200000
 #define AGAIN_PPM 500000
@@ -332,7 +333,7 @@ static void plan_search(struct iteration *it)
 		more = w / 2;
 	if (it->idle_searches > IDLE_SEARCHES)
 		more = 4 * (uint64_t)it->mask;
-	it->next_search = it->n + (more < 64 ? 64 : more);
+	it->next_search = it->n + (more < MIN_MORE ? MIN_MORE : more);
 }
 
 static bool same_step(const struct iteration *it, const struct level *l)

@@ -395,10 +395,10 @@ Test(iteration_rules, marks_override_what_is_guessed)
 			iteration_mark(r->it);
 		events = iteration_feed(r->it, i % 50, i * 1000ull);
 		iteration_stat(r->it, &st);
-		boundaries += !!(events & ITERATION_BOUNDARY);
 		found += !!(events & ITERATION_FOUND);
 		if (i < 180)
 			continue;
+		boundaries += !!(events & ITERATION_BOUNDARY);
 		cr_assert(st.marked);
 		cr_assert_eq(st.state, ITERATION_KNOWN);
 		cr_assert_eq(st.start, i < 30 ? 0 : (i - 30) / 150 * 150 + 30, "at %u: %lu", i,
