@@ -89,13 +89,23 @@ static void arm(struct epset *set, struct reg *r)
 		stream_set_edge(st, true);
 }
 
+static bool kernel_shows(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return sys_call(SYS_poll, &p, 1, 0) == 1;
+}
+
 /* The kernel reports what is there when a registration is made; what nobody rang for it does not know. */
-static void force_first(struct epset *set, struct reg *r)
+static void meet_unread(struct epset *set, struct reg *r)
 {
 	struct stream *st = load_acq(r->sock->stream);
+	bool unread = st && stream_wait_ready(st) == READY_YES;
 
 	if (st && wants_edges(r->events))
-		epset_set_force(set, r, stream_wait_ready(st) == READY_YES);
+		epset_set_force(set, r, unread);
+	else if (unread && level_input(r) && !kernel_shows(r->fd))
+		atomic_store(&set->unrung, true);
 }
 
 static struct reg *place_of(struct epset *set, int fd)
@@ -136,7 +146,7 @@ static void meet_stream(struct epset *set, struct reg *r)
 
 	if (s == r->sock) {
 		arm(set, r);
-		force_first(set, r);
+		meet_unread(set, r);
 	}
 	if (s)
 		sock_leave(s);
@@ -207,6 +217,14 @@ static void go_unseen(struct epset *set)
 	epset_drop_lock(&set->lock);
 }
 
+void epset_disarm(int ep, int fd, uint32_t events, uint64_t data)
+{
+	struct epoll_event ev = { .events = events & (EPOLLET | EPOLLONESHOT), .data.u64 = data };
+
+	if (events & EPOLLONESHOT)
+		sys_call(SYS_epoll_ctl, ep, EPOLL_CTL_MOD, fd, &ev);
+}
+
 static bool own_unrung(struct epset *set)
 {
 	if (!atomic_load(&set->unrung))
@@ -249,14 +267,10 @@ bool epset_nest_due(struct epset *set)
 	return yes;
 }
 
-/* The kernel would have disarmed it with the event. */
 static void told_once(struct nest *n, int ep)
 {
-	struct epoll_event ev = { .events = n->events & (EPOLLET | EPOLLONESHOT), .data.u64 = n->data };
-
 	n->owed = false;
-	if (n->events & EPOLLONESHOT)
-		sys_call(SYS_epoll_ctl, ep, EPOLL_CTL_MOD, n->fd, &ev);
+	epset_disarm(ep, n->fd, n->events, n->data);
 }
 
 void epset_tell_nests(struct epset *set, int ep, bool (*tell)(void *arg, uint64_t data), void *arg)

@@ -46,7 +46,7 @@ struct epset {
 	_Atomic int lock;
 	_Atomic int waiters;
 	_Atomic bool unseen;    /* nested, inherited, polled: waits that do not come here */
-	_Atomic bool unrung;    /* when it became so there were streams with data that nobody rang for */
+	_Atomic bool unrung;    /* data that nobody rang for may lie there since it became so or was registered */
 	_Atomic int forced;
 	_Atomic int others;     /* registrations that are none of ours */
 	_Atomic unsigned seen;  /* adoptions when `any` was found out */
@@ -107,6 +107,8 @@ static inline bool level_input(const struct reg *r)
 
 /* Registered edge-triggered over unread data that nobody rang for: owes one event, or no more. */
 void epset_set_force(struct epset *set, struct reg *r, bool yes);
+/* A one-shot registration was told of an event that the kernel does not know of: as it would have been with it. */
+void epset_disarm(int ep, int fd, uint32_t events, uint64_t data);
 /* A level-triggered registration with unread data by what is in shared memory; the lock is held. */
 bool epset_any_readable(struct epset *set);
 

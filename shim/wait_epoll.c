@@ -199,8 +199,10 @@ static int add_forced(struct epwait *w, int n)
 		if (!st || n >= w->max)
 			continue;
 		epset_set_force(w->set, r, false);
-		if (stream_wait_ready(st) == READY_YES && (r->events & EPOLLIN) && !told(w, n, r->data))
+		if (stream_wait_ready(st) == READY_YES && (r->events & EPOLLIN) && !told(w, n, r->data)) {
 			n = tell(w, n, r->data);
+			epset_disarm(w->ep, r->fd, r->events, r->data);
+		}
 	}
 	epset_drop_lock(&w->set->lock);
 	return n;

@@ -1,5 +1,6 @@
 /* An epoll set in which a stream lies readable, found so by poll and select on the set itself; and a one-shot
- * registration that has had its event, which a poll of the set does not give it again. */
+ * registration that has had its event, which a poll of the set does not give it again; and a set made over data that
+ * another wait found, which tells of it, a one-shot registration of nothing more. */
 #include "pair.h"
 
 #include <poll.h>
@@ -69,11 +70,42 @@ static void one_shot(struct end *e)
 	close(ep);
 }
 
+static void made_late(struct end *e, unsigned how)
+{
+	int first = set_with(e->fd, EPOLLIN);
+
+	for (int i = 0; i < 50; i++) {
+		tell('g');
+		check(events_of(first, -1) == EPOLLIN);
+		take(e, e->fd, 60);
+		if (i < 49)
+			take(e, e->fd, 60);
+	}
+	close(first);
+	int ep = set_with(e->fd, EPOLLIN | how);
+	check(events_of(ep, -1) == EPOLLIN);
+	take(e, e->fd, 60);
+	tell('g');
+	if (how & EPOLLONESHOT)
+		await_events(e->fd, POLLIN);
+	else
+		check(events_of(ep, -1) == EPOLLIN);
+	tell('n'); /* the sender is done with it */
+	await('n');
+	if (how & EPOLLONESHOT)
+		check(!events_of(ep, 0));
+	take(e, e->fd, 120);
+	close(ep);
+}
+
 static void client(struct end *e)
 {
 	for (int round = 0; round < 20; round++) {
 		level(e, round);
 		one_shot(e);
+		made_late(e, 0);
+		made_late(e, EPOLLET);
+		made_late(e, EPOLLONESHOT);
 	}
 	tell('e');
 	say("all of it readable, none of it twice");
@@ -83,8 +115,11 @@ static void server(struct end *e)
 {
 	char what;
 
-	while ((what = await_number()) == 'g')
-		put(e, e->fd, 120);
+	while ((what = await_number()) != 'e')
+		if (what == 'g')
+			put(e, e->fd, 120);
+		else
+			tell(what);
 	say("done");
 }
 
