@@ -3,265 +3,17 @@
  * (doorbells before a are swallowed), then the next segment; behind the last one the ring, then an
  * offered block.  Everything but the sleeping kernel calls is under side->c.
  */
-#include "clock.h"
+#include "consume.h"
 #include "cursor.h"
 #include "log.h"
 #include "real.h"
-#include "shm.h"
 #include "stats.h"
 #include "sys.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 enum { INLINE_IOV = 64, PIECE = 131072 };
-
-static struct wire_seg *in_seg(struct stream *s, uint32_t i)
-{
-	return &s->in->seg[i % WIRE_SEGMENTS];
-}
-
-static bool offered(struct stream *s)
-{
-	return load_acq(s->in->block.state) == BLOCK_OFFERED && !load_rlx(s->side->broken);
-}
-
-enum readiness stream_ready(struct stream *s)
-{
-	struct wire_dir *d = s->in;
-	struct side *me = s->side;
-	uint64_t rw = load_acq(d->rw);
-	uint32_t w = load_acq(d->segw), r = load_rlx(me->segr);
-	uint64_t rr = load_rlx(me->rr);
-
-	if (load_rlx(me->broken))
-		return READY_KERNEL;
-	if (r != w) {
-		struct wire_seg *g = in_seg(s, r);
-		if (load_rlx(g->x) != rr)
-			return READY_YES;
-		uint64_t b = load_acq(g->b);
-		if (!SEG_CLOSED(b) || load_rlx(me->rx) != b || w - r > 1)
-			return READY_KERNEL;
-	}
-	return rw != rr || offered(s) ? READY_YES : READY_NO;
-}
-
-static uint64_t unread_in_ring(struct stream *s)
-{
-	uint64_t n = load_acq(s->in->rw) - load_rlx(s->side->rr);
-
-	return n <= s->ring_bytes ? n : 0;
-}
-
-enum readiness shm_wait_ready(struct stream *s)
-{
-	enum readiness r = stream_ready(s);
-	int lowat = load_rlx(s->lowat);
-
-	return r == READY_YES && lowat > 1 && unread_in_ring(s) < (uint64_t)lowat ? READY_KERNEL : r;
-}
-
-static void set_kernel_lowat(int fd, uint64_t v)
-{
-	int n = v < 1 ? 1 : v > INT32_MAX ? INT32_MAX : (int)v;
-
-	sys_call(SYS_setsockopt, fd, SOL_SOCKET, SO_RCVLOWAT, &n, sizeof(n));
-}
-
-/* Doorbells that lie in TCP beside ring bytes count for the kernel, not for the program. */
-static uint64_t doorbells_waiting(struct stream *s)
-{
-	int64_t n = (int64_t)(load_acq(s->in->tx) - load_rlx(s->side->rx));
-
-	return load_acq(s->in->segw) == load_rlx(s->side->segr) && n > 0 ? (uint64_t)n : 0;
-}
-
-void shm_set_lowat(struct stream *s, int fd, int v)
-{
-	store_rlx(s->lowat, v);
-	stream_prefer_inline(s, v > 1);
-	uint64_t ring = unread_in_ring(s);
-	if (v <= 1 || !ring)
-		return;
-	set_kernel_lowat(fd, (uint64_t)v > ring ? (uint64_t)v - ring + doorbells_waiting(s) : 1);
-	store_rlx(s->lowat_adjusted, true);
-}
-
-void shm_lowat_drained(struct stream *s, int fd)
-{
-	if (unread_in_ring(s))
-		return;
-	store_rlx(s->lowat_adjusted, false);
-	set_kernel_lowat(fd, (uint64_t)load_rlx(s->lowat));
-}
-
-/* The stream stands in an open segment with nothing before it: a kernel recv is all there is to do. */
-bool stream_inline_open(struct stream *s)
-{
-	struct wire_dir *d = s->in;
-	uint32_t r = load_rlx(s->side->segr);
-
-	if (load_acq(d->segw) != r + 1)
-		return false;
-	struct wire_seg *g = in_seg(s, r);
-	return load_rlx(g->x) == load_rlx(s->side->rr) && (int64_t)(load_rlx(s->side->rx) - load_rlx(g->a)) >= 0 &&
-	       !SEG_CLOSED(load_acq(g->b));
-}
-
-static void count_rx(struct stream *s, uint64_t n)
-{
-	uint64_t rx = load_rlx(s->side->rx) + n;
-
-	store_rlx(s->side->rx, rx);
-	store_rel(s->in->rx, rx);
-}
-
-static void count_rr(struct stream *s, uint64_t n)
-{
-	uint64_t rr = load_rlx(s->side->rr) + n;
-
-	store_rlx(s->side->rr, rr);
-	store_rel(s->in->rr, rr);
-}
-
-static void next_segment(struct stream *s)
-{
-	uint32_t r = load_rlx(s->side->segr) + 1;
-
-	store_rlx(s->side->segr, r);
-	store_rel(s->in->segr, r);
-}
-
-/* Doorbells up to TCP position `upto`, as far as they have arrived. */
-static bool swallow(struct stream *s, int fd, uint64_t upto)
-{
-	char sink[256];
-	bool any = false;
-
-	for (int64_t n; (n = (int64_t)(upto - load_rlx(s->side->rx))) > 0; any = true) {
-		long k = sys_call(SYS_recvfrom, fd, sink, n > (int64_t)sizeof(sink) ? (int64_t)sizeof(sink) : n,
-			MSG_DONTWAIT, 0, 0);
-		if (k <= 0)
-			break;
-		count_rx(s, (uint64_t)k);
-		stat_add(STAT_net_swallowed, (uint64_t)k);
-	}
-	return any;
-}
-
-/* Something came after the token was taken back: it stands for that now, rung for or not. */
-static void restore_token(struct stream *s, uint32_t epoch)
-{
-	uint32_t none = 0;
-
-	if (load_acq(s->in->segw) == epoch)
-		atomic_compare_exchange_strong(&s->in->token, &none, epoch);
-}
-
-/*
- * Finished segments are left behind; an empty stream gives its token back and swallows what was sent
- * for it.  `tx` is loaded before the token is cleared: a doorbell counted later belongs to a later
- * publish and stays.  Returns whether anything was swallowed.
- */
-bool stream_settle(struct stream *s, int fd)
-{
-	struct wire_dir *d = s->in;
-	struct side *me = s->side;
-	bool any = false;
-
-	for (;;) {
-		uint64_t rw = load_acq(d->rw);
-		uint32_t w = load_acq(d->segw), r = load_rlx(me->segr), epoch = r;
-		if (load_rlx(me->broken))
-			return any;
-		if (r != w) {
-			struct wire_seg *g = in_seg(s, r);
-			if (load_rlx(g->x) != load_rlx(me->rr))
-				return any;
-			any |= swallow(s, fd, load_rlx(g->a)); /* MUTATE: drain_segment */
-			uint64_t b = load_acq(g->b);
-			if (!SEG_CLOSED(b) || load_rlx(me->rx) != b)
-				return any;
-			next_segment(s);
-			continue;
-		}
-		if (rw != load_rlx(me->rr) || offered(s))
-			return any;
-		uint64_t tx = load_acq(d->tx);
-		if (load_rlx(d->token) == epoch)
-			atomic_compare_exchange_strong(&d->token, &epoch, 0);
-		full_fence(); /* MUTATE: fence_settle */
-		if (load_acq(d->rw) != rw || load_acq(d->segw) != r || offered(s)) { /* MUTATE: settle_recheck */
-			restore_token(s, r); /* MUTATE: restore_token */
-			return any;
-		}
-		return swallow(s, fd, tx) | any; /* MUTATE: drain_settle */
-	}
-}
-
-/*
- * The kernel has a byte, the stream nothing: a doorbell whose sender has not counted it yet (a wake-up
- * likes to preempt its sender) or died before it could.  Inline bytes are sent only after their
- * segment is published, and a doorbell only after its data: what was seen in TCP before the stream is
- * found empty is a doorbell without data.  False: the kernel has nothing either.
- */
-static bool swallow_late(struct stream *s, int fd)
-{
-	char sink[64];
-	uint32_t r = load_rlx(s->side->segr), epoch = r;
-	uint64_t rr = load_rlx(s->side->rr);
-	long n = sys_call(SYS_recvfrom, fd, sink, sizeof(sink), MSG_PEEK | MSG_DONTWAIT, 0, 0);
-
-	if (n <= 0)
-		return n == 0 || n != -EAGAIN;
-	if (load_rlx(s->in->token) == epoch)
-		atomic_compare_exchange_strong(&s->in->token, &epoch, 0);
-	full_fence(); /* MUTATE: fence_late */
-	if (load_acq(s->in->segw) != r || load_acq(s->in->rw) != rr || offered(s)) { /* MUTATE: late_recheck */
-		restore_token(s, r);
-		return true;
-	}
-	n = sys_call(SYS_recvfrom, fd, sink, n, MSG_DONTWAIT, 0, 0);
-	if (n > 0)
-		count_rx(s, (uint64_t)n);
-	stat_inc(STAT_net_late_doorbells);
-	return true;
-}
-
-static bool settle_late(struct stream *s, int fd)
-{
-	bool any;
-
-	side_lock(&s->side->c);
-	any = stream_settle(s, fd);
-	if (!any && stream_ready(s) == READY_NO)
-		any = swallow_late(s, fd); /* MUTATE: drain_late */
-	side_unlock(&s->side->c);
-	return any;
-}
-
-enum { RINGING_US = 2000 };
-
-/* The peer is between the send of a doorbell and its count: microseconds, unless it was preempted there. */
-static void wait_for_ringing(struct stream *s)
-{
-	uint64_t start = clock_ticks();
-
-	while (load_acq(s->in->ringing) && clock_ticks() - start < us_to_ticks(RINGING_US))
-		sched_yield();
-}
-
-void shm_quiesce(struct stream *s, int fd, bool for_good)
-{
-	if (for_good)
-		store_rlx(s->in->closing, 1);
-	full_fence(); /* MUTATE: fence_closing */
-	wait_for_ringing(s); /* MUTATE: wait_ringing */
-	settle_late(s, fd); /* MUTATE: drain_closing */
-}
 
 /* One recv() of the program on its way. */
 struct receiving {
@@ -277,6 +29,14 @@ static void received(struct receiving *w, size_t n)
 {
 	w->got += n;
 	cursor_advance(&w->c, n);
+}
+
+static void count_rr(struct stream *s, uint64_t n)
+{
+	uint64_t rr = load_rlx(s->side->rr) + n;
+
+	store_rlx(s->side->rr, rr);
+	store_rel(s->in->rr, rr);
 }
 
 static bool take_ring(struct receiving *w, uint64_t n)
@@ -362,7 +122,7 @@ static bool take_inline(struct receiving *w, struct wire_seg *g)
 	size_t asked, limit = SIZE_MAX;
 	bool reading = false;
 
-	swallow(s, w->fd, load_rlx(g->a)); /* MUTATE: drain_inline */
+	stream_swallow(s, w->fd, load_rlx(g->a)); /* MUTATE: drain_inline */
 	if ((int64_t)(load_rlx(g->a) - load_rlx(s->side->rx)) > 0)
 		return false;
 	uint64_t b = load_acq(g->b), rx = load_rlx(s->side->rx);
@@ -646,7 +406,7 @@ static bool sleep_on_token(struct receiving *w, struct signal_mark mark, ssize_t
 		return stream_ready(s) != READY_YES;
 	}
 	if (r != READY_YES && stream_ready(s) == READY_NO)
-		settle_late(s, w->fd);
+		stream_settle_late(s, w->fd);
 	return false;
 }
 
@@ -772,83 +532,4 @@ bool shm_recvmsg_inline(struct stream *s, int fd, struct msghdr *msg, int flags,
 	unmark_reading(g);
 	call_end();
 	return true;
-}
-
-/* Inline payload that has arrived, in all segments from the current one on; doorbells not counted. */
-static uint64_t inline_available(struct stream *s, int fd, uint32_t segw)
-{
-	uint64_t rx = load_rlx(s->side->rx), sum = 0;
-	int n = 0;
-
-	if (load_rlx(s->side->segr) == segw)
-		return 0;
-	sys_call(SYS_ioctl, fd, FIONREAD, &n);
-	for (uint32_t i = load_rlx(s->side->segr); i != segw && n >= 0; i++) {
-		struct wire_seg *g = in_seg(s, i);
-		uint64_t from = load_rlx(g->a), b = load_acq(g->b), to = rx + (uint64_t)n;
-		if ((int64_t)(from - rx) < 0)
-			from = rx;
-		if (SEG_CLOSED(b) && (int64_t)(b - to) < 0)
-			to = b;
-		if ((int64_t)(to - from) > 0)
-			sum += to - from;
-	}
-	return sum;
-}
-
-static int available(struct stream *s, int fd)
-{
-	struct wire_dir *d = s->in;
-
-	for (;;) {
-		stream_settle(s, fd);
-		uint64_t rw = load_acq(d->rw), n = rw - load_rlx(s->side->rr);
-		uint32_t w = load_acq(d->segw);
-		if (n > s->ring_bytes || w - load_rlx(s->side->segr) > WIRE_SEGMENTS)
-			return 0;
-		n += inline_available(s, fd, w);
-		if (n || !offered(s) || block_claim(s, fd, NULL, 0) != BLOCK_AGAIN)
-			return (int)n;
-	}
-}
-
-int shm_available(struct stream *s, int fd)
-{
-	side_lock(&s->side->c);
-	int n = available(s, fd);
-	side_unlock(&s->side->c);
-	return n;
-}
-
-bool shm_really_readable(struct stream *s, int fd)
-{
-	char byte;
-
-	for (int looks = 0; looks < 3; looks++) {
-		if (stream_ready(s) == READY_YES || stream_inline_open(s) || load_rlx(s->side->err))
-			return true;
-		settle_late(s, fd);
-		if (stream_ready(s) == READY_YES)
-			return true;
-		long k = sys_call(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0);
-		if (k == -EAGAIN)
-			return stream_ready(s) == READY_YES;
-		if (k != 1 || stream_ready(s) == READY_KERNEL) /* the end, an error, or inline bytes */
-			return true;
-	}
-	return false;
-}
-
-/*
- * TCP resets a connection that is closed with bytes unread.  Bytes in TCP's own queue make the
- * kernel do so; ring bytes that were never rung for do not.
- */
-bool shm_close_means_reset(struct stream *s, int fd)
-{
-	int n = 0;
-
-	if (stream_ready(s) != READY_YES)
-		return false;
-	sys_call(SYS_ioctl, fd, FIONREAD, &n);
-	return n == 0;
 }

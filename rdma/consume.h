@@ -1,0 +1,37 @@
+/*
+ * The receiving half's own: where it stands (settle.c) is shared by the calls that take (consume.c).  All of it
+ * under side->c.
+ */
+#pragma once
+#include "shm.h"
+
+static inline struct wire_seg *in_seg(struct stream *s, uint32_t i)
+{
+	return &s->in->seg[i % WIRE_SEGMENTS];
+}
+
+static inline bool offered(struct stream *s)
+{
+	return load_acq(s->in->block.state) == BLOCK_OFFERED && !load_rlx(s->side->broken);
+}
+
+static inline void count_rx(struct stream *s, uint64_t n)
+{
+	uint64_t rx = load_rlx(s->side->rx) + n;
+
+	store_rlx(s->side->rx, rx);
+	store_rel(s->in->rx, rx);
+}
+
+static inline void next_segment(struct stream *s)
+{
+	uint32_t r = load_rlx(s->side->segr) + 1;
+
+	store_rlx(s->side->segr, r);
+	store_rel(s->in->segr, r);
+}
+
+/* Doorbells up to TCP position `upto` are taken out, as far as they have arrived.  True: some were. */
+bool stream_swallow(struct stream *s, int fd, uint64_t upto);
+/* side->c not held.  Settles, and takes out a doorbell that its sender has not counted yet; false: the kernel has nothing. */
+bool stream_settle_late(struct stream *s, int fd);
