@@ -484,6 +484,8 @@ static ssize_t receive_nothing(struct stream *s, int fd, int flags)
 {
 	char byte;
 
+	if (stream_ready(s) == READY_NO)
+		stream_settle_late(s, fd); /* a doorbell is no data */
 	if (stream_ready(s) == READY_YES)
 		return 0;
 	ssize_t k = real.recv(fd, &byte, 0, flags);
