@@ -26,7 +26,7 @@ SPECIAL = {
     # Without it the doorbell is believed to be sent; `false` would only keep the stream inline.
     "first_doorbell": ("if (doorbell(s, fd))", "if (1)"),
     "recheck_before_sleep": ("stream_ready(s)", "READY_NO"),
-    "drain_settle": ("swallow(s, fd, tx) | any", "any"),
+    "drain_settle": ("stream_swallow(s, fd, tx) | any", "any"),
     "direct_recheck": ("load_rlx(s->side->segr) == r && load_acq(s->in->segw) == r + 1", "1"),
     "switch_recheck": ("!load_acq(h->busy)", "1"),
     "plain_recheck": ("!load_acq(h->switching) && !load_acq(h->on)", "1"),
