@@ -1,6 +1,18 @@
-"""The library's counters as a run left them in its folder (DLACCEL_DIR)."""
+"""What a run on the simulated device left: the library's counters in its folder (DLACCEL_DIR), and how to keep it busy."""
 import os
 import struct
+
+
+# Kernels of a millisecond, in virtual time: else the device would be idle as often as the machine has other work.
+COSTS = "call:cuStreamQuery 0\nkernel 1000000\n"
+
+
+def busy_device(folder):
+    """Settings of the simulated device; its file of costs is written into the folder."""
+    path = os.path.join(folder, "costs")
+    with open(path, "w") as f:
+        f.write(COSTS)
+    return {"SIMCUDA_CLOCK": "virtual", "SIMCUDA_COST": path}
 
 
 def counters(folder):
