@@ -38,10 +38,8 @@ static int readable_by(int by_select, int fd)
 }
 
 /* Half of what comes is read while the wait still polls, so that nobody has rung for the rest. */
-static void level(struct end *e, int round)
+static void leave_half(struct end *e, int ep)
 {
-	int ep = set_with(e->fd, EPOLLIN);
-
 	for (int i = 0; i < 50; i++) {
 		tell('g');
 		check(events_of(ep, -1) == EPOLLIN);
@@ -49,6 +47,13 @@ static void level(struct end *e, int round)
 		if (i < 49)
 			take(e, e->fd, 60);
 	}
+}
+
+static void level(struct end *e, int round)
+{
+	int ep = set_with(e->fd, EPOLLIN);
+
+	leave_half(e, ep);
 	check(readable_by(round % 2, ep) == 1);
 	check(events_of(ep, 0) == EPOLLIN);
 	take(e, e->fd, 60);
@@ -74,13 +79,7 @@ static void made_late(struct end *e, unsigned how)
 {
 	int first = set_with(e->fd, EPOLLIN);
 
-	for (int i = 0; i < 50; i++) {
-		tell('g');
-		check(events_of(first, -1) == EPOLLIN);
-		take(e, e->fd, 60);
-		if (i < 49)
-			take(e, e->fd, 60);
-	}
+	leave_half(e, first);
 	close(first);
 	int ep = set_with(e->fd, EPOLLIN | how);
 	check(events_of(ep, -1) == EPOLLIN);
