@@ -1,6 +1,6 @@
 /*
  * The receiving half's own: where it stands (settle.c) is shared by the calls that take (consume.c).  All of it
- * under side->c.
+ * under side->c but for stream_settle_late, which takes it.
  */
 #pragma once
 #include "shm.h"
@@ -33,5 +33,5 @@ static inline void next_segment(struct stream *s)
 
 /* Doorbells up to TCP position `upto` are taken out, as far as they have arrived.  True: some were. */
 bool stream_swallow(struct stream *s, int fd, uint64_t upto);
-/* side->c not held.  Settles, and takes out a doorbell that its sender has not counted yet; false: the kernel has nothing. */
+/* Settles, and takes out a doorbell that its sender has not counted yet; false: the kernel has nothing. */
 bool stream_settle_late(struct stream *s, int fd);
