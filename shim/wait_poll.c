@@ -20,7 +20,7 @@ struct polling {
 	int helds;
 	struct watch watch[WATCH_MOST];
 	int watches;
-	bool watched; /* a stream is in an epoll set, too, which would not learn of what is not rung for */
+	bool in_set; /* a stream is in an epoll set, too, which would not learn of what is not rung for */
 	bool sets; /* among the descriptors is an epoll set that is readable and does not show it */
 	bool asleep;
 };
@@ -63,7 +63,7 @@ static void collect(struct polling *p)
 			continue;
 		}
 		struct stream *st = sock_stream(s, RX);
-		p->watched |= st && load_rlx(s->epolls) > 0;
+		p->in_set |= st && load_rlx(s->epolls) > 0;
 		if (!st)
 			hold(p, s);
 		else if (p->watches == WATCH_MOST)
@@ -151,7 +151,7 @@ static int wait_streams(struct polling *p, const struct timespec *timeout, struc
 {
 	struct deadline d = deadline_in(timeout);
 	struct timespec left, none = { 0 };
-	bool over = deadline_left(&d, &left), spun = p->mask || p->watched;
+	bool over = deadline_left(&d, &left), spun = p->mask || p->in_set;
 
 	for (;; over = deadline_left(&d, &left)) {
 		if (!over && !spun && !p->sets && !watch_any_ready(p->watch, p->watches)) {
@@ -209,7 +209,7 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 	p.n = n;
 	p.mask = mask;
 	p.helds = p.watches = 0;
-	p.asleep = p.sets = p.watched = false;
+	p.asleep = p.sets = p.in_set = false;
 	collect(&p);
 	allow_eliding(&p);
 	pthread_cleanup_push(cancelled, &p);
