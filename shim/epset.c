@@ -14,12 +14,12 @@ static struct epset *set_create(int ep)
 
 	if (!set)
 		return NULL;
-	epset_take_lock(&sets_lock);
+	section_lock(&sets_lock);
 	set->next = sets;
 	if (sets)
 		sets->prev = set;
 	sets = set;
-	epset_drop_lock(&sets_lock);
+	section_unlock(&sets_lock);
 	fd_set_entry(ep, FD_EPOLL, set);
 	return set;
 }
@@ -178,7 +178,7 @@ static void forget_hot(struct epset *set, int fd)
 
 static void note_ctl(struct epset *set, struct sock *s, int op, int fd, const struct epoll_event *ev)
 {
-	epset_take_lock(&set->lock);
+	section_lock(&set->lock);
 	if (op == EPOLL_CTL_DEL) {
 		struct reg *r = epset_find_fd(set, fd);
 		forget_hot(set, fd);
@@ -187,7 +187,7 @@ static void note_ctl(struct epset *set, struct sock *s, int op, int fd, const st
 	} else {
 		upsert(set, s, fd, ev);
 	}
-	epset_drop_lock(&set->lock);
+	section_unlock(&set->lock);
 }
 
 bool epset_any_readable(struct epset *set)
@@ -209,12 +209,12 @@ static void go_unseen(struct epset *set)
 
 	if (atomic_exchange(&set->unseen, true))
 		return;
-	epset_take_lock(&set->lock);
+	section_lock(&set->lock);
 	HASH_ITER(by_fd, set->by_fd, r, tmp)
 		if (r->sock)
 			arm(set, r);
 	atomic_store(&set->unrung, epset_any_readable(set));
-	epset_drop_lock(&set->lock);
+	section_unlock(&set->lock);
 }
 
 void epset_disarm(int ep, int fd, uint32_t events, uint64_t data)
@@ -229,10 +229,10 @@ static bool own_unrung(struct epset *set)
 {
 	if (!atomic_load(&set->unrung))
 		return false;
-	epset_take_lock(&set->lock);
+	section_lock(&set->lock);
 	bool yes = epset_any_readable(set);
 	atomic_store(&set->unrung, yes);
-	epset_drop_lock(&set->lock);
+	section_unlock(&set->lock);
 	return yes;
 }
 
@@ -261,9 +261,9 @@ bool epset_nest_due(struct epset *set)
 {
 	if (!atomic_load(&set->head.nested))
 		return false;
-	epset_take_lock(&sets_lock);
+	section_lock(&sets_lock);
 	bool yes = any_nest_due(set, NESTED_MOST);
-	epset_drop_lock(&sets_lock);
+	section_unlock(&sets_lock);
 	return yes;
 }
 
@@ -277,7 +277,7 @@ void epset_tell_nests(struct epset *set, int ep, bool (*tell)(void *arg, uint64_
 {
 	if (!atomic_load(&set->head.nested))
 		return;
-	epset_take_lock(&sets_lock);
+	section_lock(&sets_lock);
 	for (struct nest *n = set->nests; n; n = n->next) {
 		if (!nest_due(n, NESTED_MOST - 1))
 			continue;
@@ -286,7 +286,7 @@ void epset_tell_nests(struct epset *set, int ep, bool (*tell)(void *arg, uint64_
 		if (wants_edges(n->events))
 			told_once(n, ep);
 	}
-	epset_drop_lock(&sets_lock);
+	section_unlock(&sets_lock);
 }
 
 /* The place of the registration in the list, or the list's end. */
@@ -320,14 +320,14 @@ static struct nest *add_nest(struct epset *set, struct nest **at)
 
 static void note_nest(struct epset *set, struct epset *inner, int op, int fd, const struct epoll_event *ev)
 {
-	epset_take_lock(&sets_lock);
+	section_lock(&sets_lock);
 	struct nest **at = find_nest(set, inner, fd), *n = *at;
 
 	if (op == EPOLL_CTL_DEL && n)
 		drop_nest(set, at);
 	else if (op != EPOLL_CTL_DEL && (n || (n = add_nest(set, at))))
 		*n = (struct nest){ fd, ev->events, ev->data.u64, inner, true, n->next };
-	epset_drop_lock(&sets_lock);
+	section_unlock(&sets_lock);
 }
 
 bool wait_epoll_holds_unrung(int ep)
@@ -396,30 +396,30 @@ static void forget_sock(struct epset *set, struct sock *s)
 {
 	struct reg *r, *tmp;
 
-	epset_take_lock(&set->lock);
+	section_lock(&set->lock);
 	HASH_ITER(by_fd, set->by_fd, r, tmp) {
 		if (r->sock != s)
 			continue;
 		forget_hot(set, r->fd);
 		drop_reg(set, r);
 	}
-	epset_drop_lock(&set->lock);
+	section_unlock(&set->lock);
 }
 
 void wait_sock_closed(struct sock *s, int fd)
 {
 	if (!load_rlx(s->epolls))
 		return;
-	epset_take_lock(&sets_lock);
+	section_lock(&sets_lock);
 	for (struct epset *set = sets; set && load_rlx(s->epolls); set = set->next)
 		forget_sock(set, s);
-	epset_drop_lock(&sets_lock);
+	section_unlock(&sets_lock);
 }
 
 /* Out of every set that it is in, as it is out of the list. */
 static void unlink_set(struct epset *set)
 {
-	epset_take_lock(&sets_lock);
+	section_lock(&sets_lock);
 	while (set->nests)
 		drop_nest(set, &set->nests);
 	for (struct epset *s = sets; s; s = s->next)
@@ -431,7 +431,7 @@ static void unlink_set(struct epset *set)
 		sets = set->next;
 	if (set->next)
 		set->next->prev = set->prev;
-	epset_drop_lock(&sets_lock);
+	section_unlock(&sets_lock);
 }
 
 /* A wait in another thread may still run: then the set stays, unlinked and empty. */
@@ -441,7 +441,7 @@ void wait_epoll_closed(void *object)
 	struct reg *r, *tmp;
 
 	unlink_set(set);
-	epset_take_lock(&set->lock);
+	section_lock(&set->lock);
 	set->hots = 0;
 	HASH_ITER(by_fd, set->by_fd, r, tmp) {
 		if (r->sock)
@@ -449,7 +449,7 @@ void wait_epoll_closed(void *object)
 		HASH_DELETE(by_fd, set->by_fd, r);
 		free(r);
 	}
-	epset_drop_lock(&set->lock);
+	section_unlock(&set->lock);
 	if (!atomic_load(&set->waiters))
 		free(set);
 }

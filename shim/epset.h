@@ -6,7 +6,7 @@
  * no stream lock is taken under either.
  */
 #pragma once
-#include "clock.h"
+#include "section_lock.h"
 #include "wait.h"
 
 /* Keys are descriptors and what programs register with them, mostly pointers: one multiplication spreads both. */
@@ -58,19 +58,6 @@ struct epset {
 	struct nest *nests;     /* under the lock of the list of sets */
 	struct epset *next, *prev;
 };
-
-static inline void epset_take_lock(_Atomic int *l)
-{
-	section_enter();
-	while (atomic_exchange_explicit(l, 1, memory_order_acquire))
-		cpu_relax();
-}
-
-static inline void epset_drop_lock(_Atomic int *l)
-{
-	atomic_store_explicit(l, 0, memory_order_release);
-	section_leave();
-}
 
 static inline struct epset *epset_of(int ep)
 {

@@ -7,6 +7,7 @@
 #include "profile.h"
 #include "proof.h"
 #include "real.h"
+#include "section_lock.h"
 #include "settings.h"
 #include "stats.h"
 #include "sys.h"
@@ -34,19 +35,6 @@ enum { POOL_BYTES = 256 * 1024, GAP_FIRST_US = 20, GAP_MOST_US = 10000, TRIES_MO
 static struct sock *free_list;
 static _Atomic int free_lock;
 
-static void lock_pool(void)
-{
-	section_enter();
-	while (atomic_exchange_explicit(&free_lock, 1, memory_order_acquire))
-		cpu_relax();
-}
-
-static void unlock_pool(void)
-{
-	atomic_store_explicit(&free_lock, 0, memory_order_release);
-	section_leave();
-}
-
 static void grow_pool(void)
 {
 	long p = sys_call(SYS_mmap, 0, POOL_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -66,22 +54,22 @@ void sock_after_fork(void)
 
 static struct sock *sock_alloc(void)
 {
-	lock_pool();
+	section_lock(&free_lock);
 	if (!free_list)
 		grow_pool();
 	struct sock *s = free_list;
 	if (s)
 		free_list = s->next_free;
-	unlock_pool();
+	section_unlock(&free_lock);
 	return s;
 }
 
 static void sock_free(struct sock *s)
 {
-	lock_pool();
+	section_lock(&free_lock);
 	s->next_free = free_list;
 	free_list = s;
-	unlock_pool();
+	section_unlock(&free_lock);
 }
 
 /* refs stays as it is: a stale look-up may be adding and taking back its own at this moment. */

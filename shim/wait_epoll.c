@@ -63,7 +63,7 @@ static void collect(struct epwait *w)
 	w->watches = 0;
 	if (!set->hots || atomic_load(&set->unseen) || !w->alone)
 		return;
-	epset_take_lock(&set->lock);
+	section_lock(&set->lock);
 	if (epset_count(set) > POLLED_MOST) /* a server of many clients: there is always work */
 		drop_all_hot(set);
 	for (int i = 0; i < set->hots; i++) {
@@ -71,7 +71,7 @@ static void collect(struct epwait *w)
 		if (r)
 			watch_reg(w, r);
 	}
-	epset_drop_lock(&set->lock);
+	section_unlock(&set->lock);
 }
 
 static void let_go(struct epwait *w)
@@ -109,7 +109,7 @@ static struct sock *who(struct epwait *w, const struct epoll_event *ev, struct r
 	struct epset *set = w->set;
 	struct sock *s = NULL;
 
-	epset_take_lock(&set->lock);
+	section_lock(&set->lock);
 	struct reg *r = epset_find_data(set, ev->data.u64);
 	if (r && (s = sock_enter(r->fd)) && (s != r->sock || !sock_stream(s, RX))) {
 		if (level_input(r) && epset_count(set) <= FEW_WATCHED)
@@ -123,7 +123,7 @@ static struct sock *who(struct epwait *w, const struct epoll_event *ev, struct r
 		if (level_input(r) && (ev->events & EPOLLIN) && !atomic_load(&set->unseen))
 			make_hot(set, r->fd);
 	}
-	epset_drop_lock(&set->lock);
+	section_unlock(&set->lock);
 	return s;
 }
 
@@ -193,7 +193,7 @@ static int add_forced(struct epwait *w, int n)
 
 	if (!atomic_load(&w->set->forced))
 		return n;
-	epset_take_lock(&w->set->lock);
+	section_lock(&w->set->lock);
 	HASH_ITER(by_fd, w->set->by_fd, r, tmp) {
 		struct stream *st = r->force ? sock_stream(r->sock, RX) : NULL;
 		if (!st || n >= w->max)
@@ -204,7 +204,7 @@ static int add_forced(struct epwait *w, int n)
 			epset_disarm(w->ep, r->fd, r->events, r->data);
 		}
 	}
-	epset_drop_lock(&w->set->lock);
+	section_unlock(&w->set->lock);
 	return n;
 }
 
@@ -215,14 +215,14 @@ static int add_unrung(struct epwait *w, int n)
 
 	if (!atomic_load(&w->set->unrung))
 		return n;
-	epset_take_lock(&w->set->lock);
+	section_lock(&w->set->lock);
 	HASH_ITER(by_fd, w->set->by_fd, r, tmp) {
 		struct stream *st = level_input(r) ? sock_stream(r->sock, RX) : NULL;
 		if (st && stream_wait_ready(st) == READY_YES && !told(w, n, r->data))
 			n = tell(w, n, r->data);
 	}
 	atomic_store(&w->set->unrung, epset_any_readable(w->set));
-	epset_drop_lock(&w->set->lock);
+	section_unlock(&w->set->lock);
 	return n;
 }
 
@@ -295,10 +295,10 @@ static int kernel_wait(struct epwait *w, const struct timespec *left)
 /* Spun on the only thing in the set, which asks for input alone: there is no more to know. */
 static bool shortcut(struct epwait *w)
 {
-	epset_take_lock(&w->set->lock);
+	section_lock(&w->set->lock);
 	struct reg *r = epset_find_fd(w->set, w->watch[0].fd);
 	bool only = w->watches == 1 && epset_count(w->set) == 1 && r && r->events == EPOLLIN;
-	epset_drop_lock(&w->set->lock);
+	section_unlock(&w->set->lock);
 	return only;
 }
 
@@ -386,13 +386,13 @@ static bool is_plain(struct epset *set)
 {
 	unsigned now = atomic_load(&adoptions);
 
-	if (epset_count(set) <= POLLED_MOST)
+	if (epset_count(set) <= POLLED_MOST || load_rlx(set->head.nested))
 		return false;
 	if (load_rlx(set->seen) != now) {
-		epset_take_lock(&set->lock);
+		section_lock(&set->lock);
 		store_rlx(set->any, has_stream(set));
 		store_rlx(set->seen, now);
-		epset_drop_lock(&set->lock);
+		section_unlock(&set->lock);
 	}
 	return !load_rlx(set->any);
 }
@@ -412,8 +412,7 @@ int wait_epoll(int ep, struct epoll_event *evs, int max, const struct timespec *
 	struct signal_mark mark = signal_mark();
 	struct epwait w = { .set = epset_of(ep), .ep = ep, .max = max, .evs = evs, .mask = mask };
 
-	if (!w.set || !wait_epoll_concerns(ep) || max <= 0 ||
-	    (is_plain(w.set) && !load_rlx(w.set->head.nested)))
+	if (!w.set || max <= 0 || is_plain(w.set))
 		return kernel_wait(&w, timeout);
 	w.alone = atomic_fetch_add(&w.set->waiters, 1) == 0;
 	int r;
