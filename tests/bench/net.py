@@ -240,7 +240,7 @@ GROUPS = {
     "ddp": (ddp, [Row("ddp_step", "ms", 1.25, True)], None),
     "grpc_4m": (grpc_unary("4m", 4 << 20), [Row("grpc_4m", "ms", 1.15, True)], None),
     "grpc_64": (grpc_unary("64", 64), [Row("grpc_64", "ms", NOT_BELOW, True)], None),
-    "redis": (redis("usual", "100000"), [Row("redis_usual_set", "1/s", NOT_BELOW),
+    "redis_usual": (redis("usual", "100000"), [Row("redis_usual_set", "1/s", NOT_BELOW),
                                          Row("redis_usual_get", "1/s", NOT_BELOW)], None),
     "redis_pipelined": (redis("pipelined", "-P", "32", "1000000"),
                         [Row("redis_pipelined_set", "1/s", NOT_BELOW), Row("redis_pipelined_get", "1/s", NOT_BELOW)], None),
