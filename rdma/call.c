@@ -1,4 +1,5 @@
 #include "call.h"
+#include "process.h"
 
 static __thread TLS_IE struct {
 	struct stream *s;
@@ -52,7 +53,7 @@ static void reclaim(struct stream *s)
 	uint64_t reading = SEG_READING;
 
 	call.s = NULL;
-	if (call.asleep && call.mark && load_rlx(s->side->reader) == side_thread_id())
+	if (call.asleep && call.mark && load_rlx(s->side->reader) == thread_id())
 		atomic_compare_exchange_strong(call.mark, &reading, SEG_OPEN);
 	if (call.asleep && call.counted)
 		stream_sleep_end(s);

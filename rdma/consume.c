@@ -6,6 +6,7 @@
 #include "consume.h"
 #include "cursor.h"
 #include "log.h"
+#include "process.h"
 #include "real.h"
 #include "stats.h"
 #include "sys.h"
@@ -93,10 +94,10 @@ static bool mark_reading(struct stream *s, struct wire_seg *g)
 	uint64_t open = SEG_OPEN;
 
 	if (atomic_compare_exchange_strong(&g->b, &open, SEG_READING)) {
-		store_rlx(s->side->reader, side_thread_id());
+		store_rlx(s->side->reader, thread_id());
 		return true;
 	}
-	return open == SEG_READING && load_rlx(s->side->reader) == side_thread_id();
+	return open == SEG_READING && load_rlx(s->side->reader) == thread_id();
 }
 
 /* The mark of a process that was killed inside its recv is nobody's. */

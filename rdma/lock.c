@@ -1,5 +1,6 @@
 #include "lock.h"
 
+#include "process.h"
 #include "signals.h"
 #include "sys.h"
 
@@ -10,20 +11,6 @@
 #include <time.h>
 
 #define WAITERS 0x80000000u
-
-static __thread TLS_IE uint32_t my_tid;
-
-uint32_t side_thread_id(void)
-{
-	if (!my_tid)
-		my_tid = (uint32_t)sys_call(SYS_gettid);
-	return my_tid;
-}
-
-void side_lock_after_fork(void)
-{
-	my_tid = 0;
-}
 
 /* A zombie's thread id still answers signals, so the state letter in its stat file decides. */
 bool side_thread_dead(uint32_t t)
@@ -48,7 +35,7 @@ bool side_thread_dead(uint32_t t)
 static bool take_over(struct side_lock *l, uint32_t seen)
 {
 	return side_thread_dead(seen & ~WAITERS) &&
-	       atomic_compare_exchange_strong(&l->word, &seen, side_thread_id() | WAITERS);
+	       atomic_compare_exchange_strong(&l->word, &seen, thread_id() | WAITERS);
 }
 
 static void wait_for(struct side_lock *l)
@@ -58,7 +45,7 @@ static void wait_for(struct side_lock *l)
 	for (;;) {
 		uint32_t w = atomic_load(&l->word);
 		if (!w) {
-			if (atomic_compare_exchange_strong(&l->word, &w, side_thread_id() | WAITERS))
+			if (atomic_compare_exchange_strong(&l->word, &w, thread_id() | WAITERS))
 				return;
 			continue;
 		}
@@ -76,7 +63,7 @@ void side_lock(struct side_lock *l)
 	uint32_t free = 0;
 
 	section_enter();
-	if (!atomic_compare_exchange_strong_explicit(&l->word, &free, side_thread_id(), memory_order_acquire,
+	if (!atomic_compare_exchange_strong_explicit(&l->word, &free, thread_id(), memory_order_acquire,
 		    memory_order_relaxed))
 		wait_for(l);
 }
@@ -86,7 +73,7 @@ bool side_trylock(struct side_lock *l)
 	uint32_t free = 0;
 
 	section_enter();
-	if (atomic_compare_exchange_strong_explicit(&l->word, &free, side_thread_id(), memory_order_acquire,
+	if (atomic_compare_exchange_strong_explicit(&l->word, &free, thread_id(), memory_order_acquire,
 		    memory_order_relaxed))
 		return true;
 	section_leave();

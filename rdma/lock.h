@@ -16,6 +16,4 @@ struct side_lock {
 void side_lock(struct side_lock *l);
 bool side_trylock(struct side_lock *l);
 void side_unlock(struct side_lock *l);
-void side_lock_after_fork(void);
-uint32_t side_thread_id(void);
 bool side_thread_dead(uint32_t tid);

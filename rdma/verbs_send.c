@@ -6,6 +6,7 @@
 #include "call.h"
 #include "clock.h"
 #include "cursor.h"
+#include "process.h"
 #include "real.h"
 #include "settings.h"
 #include "stats.h"
@@ -483,7 +484,7 @@ static size_t send_block(struct sending *w)
 	device_unregister(d, h);
 	if (k < 0) {
 		w->must = w->done + n;
-		w->v->finishing = side_thread_id();
+		w->v->finishing = thread_id();
 		return 0;
 	}
 	if (k)

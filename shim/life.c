@@ -439,7 +439,6 @@ static void leave_rendezvous(int fd)
 static void in_child(void)
 {
 	process_note();
-	side_lock_after_fork();
 	stats_after_fork();
 	sock_after_fork();
 	verbs_after_fork();

@@ -30,7 +30,7 @@ static void write_transfer(enum probe_kind kind, uint64_t a, uint64_t b, uint64_
 		.start = recorder_now(),
 		.bytes = b,
 		.stream = (uint32_t)a,
-		.thread = (uint32_t)sys_call(SYS_gettid),
+		.thread = thread_id(),
 		.kind = kind == PROBE_SEND ? RECORD_SEND : RECORD_RECV,
 		.flags = c == PATH_PLAIN ? 0 : c == PATH_VERBS ? RECORD_HANDLED | RECORD_VERBS : RECORD_HANDLED | RECORD_SHM,
 	};
@@ -46,7 +46,7 @@ void profile_found(uint32_t operations, uint64_t period_ns, uint32_t support)
 		.dur = period_ns,
 		.bytes = support,
 		.value = operations,
-		.thread = (uint32_t)sys_call(SYS_gettid),
+		.thread = thread_id(),
 		.kind = RECORD_FOUND,
 	};
 
@@ -60,7 +60,7 @@ void profile_step(uint64_t start_ns, uint64_t ns, uint32_t operations)
 		.start = start_ns,
 		.dur = ns,
 		.value = operations,
-		.thread = (uint32_t)sys_call(SYS_gettid),
+		.thread = thread_id(),
 		.kind = RECORD_STEP,
 	};
 

@@ -6,6 +6,7 @@
 #include "sys.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 extern int process_id; /* of the process that owns this memory; renewed in the child of a fork */
 
@@ -14,4 +15,7 @@ static inline bool process_is_owner(void)
 	return (int)sys_call(SYS_getpid) == process_id;
 }
 
+/* At the start and in the child of a fork. */
 void process_note(void);
+/* The kernel's id of this thread, asked for once. */
+uint32_t thread_id(void);
