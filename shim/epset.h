@@ -51,6 +51,7 @@ struct epset {
 	_Atomic int others;     /* registrations that are none of ours */
 	_Atomic unsigned seen;  /* adoptions when `any` was found out */
 	_Atomic bool any;       /* some connection of the set has a stream */
+	_Atomic unsigned waits; /* without one, roughly */
 	bool indexed;           /* by_data is kept */
 	bool ambiguous;         /* two registrations share their data: events cannot be told apart */
 	struct reg *by_fd, *by_data;

@@ -14,7 +14,7 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { POLLED_MOST = 16 };
+enum { POLLED_MOST = 16, LOOK_EVERY = 8 };
 
 struct epwait {
 	struct epset *set;
@@ -112,8 +112,6 @@ static struct sock *who(struct epwait *w, const struct epoll_event *ev, struct r
 	section_lock(&set->lock);
 	struct reg *r = epset_find_data(set, ev->data.u64);
 	if (r && (s = sock_enter(r->fd)) && (s != r->sock || !sock_stream(s, RX))) {
-		if (level_input(r) && epset_count(set) <= FEW_WATCHED)
-			sock_is_worth(s);
 		sock_leave(s);
 		s = NULL;
 	}
@@ -379,14 +377,14 @@ static bool has_stream(struct epset *set)
 }
 
 /*
- * Many connections and none of them upgraded: the kernel's answer is all there is.  One that is
- * upgraded while this wait sleeps rings for everything, since it is in a set.
+ * None of its connections is upgraded: the kernel's answer is all there is.  One that is upgraded while
+ * a wait sleeps rings for everything, since it is in a set.
  */
 static bool is_plain(struct epset *set)
 {
 	unsigned now = atomic_load(&adoptions);
 
-	if (epset_count(set) <= POLLED_MOST || load_rlx(set->head.nested))
+	if (load_rlx(set->head.nested))
 		return false;
 	if (load_rlx(set->seen) != now) {
 		section_lock(&set->lock);
@@ -395,6 +393,49 @@ static bool is_plain(struct epset *set)
 		section_unlock(&set->lock);
 	}
 	return !load_rlx(set->any);
+}
+
+/* A wait on few connections can poll them once they are upgraded. */
+static void may_be_worth(struct epset *set)
+{
+	struct reg *r, *tmp;
+
+	unsigned turn = load_rlx(set->waits);
+
+	store_rlx(set->waits, turn + 1);
+	if (epset_count(set) > FEW_WATCHED || turn % LOOK_EVERY)
+		return;
+	section_lock(&set->lock);
+	HASH_ITER(by_fd, set->by_fd, r, tmp)
+		if (r->sock && level_input(r))
+			sock_is_worth(r->sock);
+	section_unlock(&set->lock);
+}
+
+/* Its time was counted roughly: adoptions are rare. */
+static struct timespec rest_of(const struct timespec *timeout, uint64_t began)
+{
+	uint64_t ns = (uint64_t)timeout->tv_sec * 1000000000u + (uint64_t)timeout->tv_nsec;
+	uint64_t gone = clock_coarse_ns() - began;
+
+	ns = gone < ns ? ns - gone : 0;
+	return (struct timespec){ (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
+}
+
+/* If a stream came up meanwhile, the kernel's answer may be a doorbell, and the wait not over. */
+static int wait_plain(struct epwait *w, const struct timespec *timeout, struct signal_mark mark)
+{
+	uint64_t began = timeout ? clock_coarse_ns() : 0;
+	int r = kernel_wait(w, timeout);
+
+	may_be_worth(w->set);
+	if (r <= 0 || is_plain(w->set))
+		return r;
+	r = merge(w, r);
+	if (r)
+		return r;
+	struct timespec left = timeout ? rest_of(timeout, began) : (struct timespec){ 0 };
+	return wait_streams(w, timeout ? &left : NULL, mark);
 }
 
 static void cancelled(void *arg)
@@ -410,14 +451,22 @@ static void cancelled(void *arg)
 int wait_epoll(int ep, struct epoll_event *evs, int max, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct signal_mark mark = signal_mark();
-	struct epwait w = { .set = epset_of(ep), .ep = ep, .max = max, .evs = evs, .mask = mask };
+	struct epwait w;
 
-	if (!w.set || max <= 0 || is_plain(w.set))
+	/* its arrays are filled as far as they are used */
+	w.set = epset_of(ep);
+	w.ep = ep;
+	w.max = max;
+	w.evs = evs;
+	w.mask = mask;
+	w.watches = 0;
+	w.asleep = false;
+	if (!w.set || max <= 0)
 		return kernel_wait(&w, timeout);
 	w.alone = atomic_fetch_add(&w.set->waiters, 1) == 0;
 	int r;
 	pthread_cleanup_push(cancelled, &w);
-	r = wait_streams(&w, timeout, mark);
+	r = is_plain(w.set) ? wait_plain(&w, timeout, mark) : wait_streams(&w, timeout, mark);
 	pthread_cleanup_pop(0);
 	atomic_fetch_sub(&w.set->waiters, 1);
 	return r;

@@ -16,6 +16,14 @@ static inline uint64_t clock_monotonic_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* The monotonic clock at the kernel's last tick: up to some milliseconds ago, at a fifth of the price. */
+static inline uint64_t clock_coarse_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 static inline uint64_t clock_ticks(void)
 {
 #if defined(__x86_64__)
