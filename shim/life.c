@@ -428,11 +428,7 @@ static void leave_rendezvous(int fd)
 	if (s->rv.listener >= 0)
 		rendezvous_close(&s->rv);
 	store_rlx(s->meeting, NULL); /* its thread is the parent's */
-	store_rlx(s->advancing, false);
-	for (int d = 0; d < 2; d++) {
-		store_rlx(s->half[d].busy, 0);
-		store_rlx(s->half[d].switching, false);
-	}
+	sock_in_child(s);
 	sock_leave(s);
 }
 

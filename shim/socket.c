@@ -28,7 +28,7 @@ bool sockets_on;
 /* LARGE: a message that is faster through memory even to a peer that sleeps; below ANY_MESSAGE the
  * setting NET_THRESHOLD asks for every connection. */
 enum { LARGE = 16384, ANY_MESSAGE = 4096 };
-enum { POOL_BYTES = 256 * 1024, GAP_FIRST_US = 20, GAP_MOST_US = 10000, TRIES_MOST = 200 };
+enum { POOL_BYTES = 256 * 1024, GAP_FIRST_US = 20, GAP_MOST_US = 10000, TRIES_MOST = 200, TELL_BYTES = 4096 };
 
 /* ---- objects: from pools that are never unmapped, so that a stale pointer still points to a sock */
 
@@ -168,10 +168,20 @@ void sock_unshare(struct sock *s, int fd)
 	sock_release(s);
 }
 
+/* The counters are shared by all threads and not worth a visit for every small message. */
+static void tell_stats(struct sock *s, enum direction d)
+{
+	uint64_t n = half_bytes(&s->half[d]);
+
+	stat_add(d == TX ? STAT_net_bytes_plain : STAT_net_recv_plain, n - atomic_exchange(&s->half[d].told, n));
+}
+
 void sock_quiesce(struct sock *s, int fd)
 {
 	struct stream *st = sock_stream(s, RX);
 
+	tell_stats(s, TX);
+	tell_stats(s, RX);
 	if (st)
 		stream_quiesce(st, fd, false);
 }
@@ -198,6 +208,8 @@ void sock_end(struct sock *s)
 		return;
 	struct stream *st = atomic_exchange(&s->stream, NULL);
 	stop_meeting(s);
+	tell_stats(s, TX);
+	tell_stats(s, RX);
 	if (st) {
 		fd_close_hidden(load_rlx(st->peer_pidfd));
 		fd_close_hidden(load_rlx(st->moved_fd));
@@ -207,11 +219,22 @@ void sock_end(struct sock *s)
 	errno = err;
 }
 
+void sock_in_child(struct sock *s)
+{
+	store_rlx(s->advancing, false);
+	for (int d = 0; d < 2; d++) {
+		struct half *h = &s->half[d];
+		store_rlx(h->plain, load_rlx(h->plain) & ~(uint64_t)BUSY_MASK);
+		store_rlx(h->told, half_bytes(h));
+		store_rlx(h->switching, false);
+	}
+}
+
 /* ---- handing a direction to the stream */
 
 static void hand_over(struct sock *s, int fd, struct stream *st, enum direction d)
 {
-	uint64_t n = load_rlx(s->half[d].bytes);
+	uint64_t n = half_bytes(&s->half[d]);
 
 	if (d == TX)
 		stream_take_tx(st, fd, n);
@@ -229,8 +252,8 @@ static void try_switch(struct sock *s, int fd, struct stream *st, enum direction
 		return;
 	store_rel(h->switching, true);
 	full_fence(); /* MUTATE: fence_switch */
-	if (!load_acq(h->busy)) { /* MUTATE: switch_recheck */
-		enum proof m = d == TX ? proof_tx(fd, load_rlx(h->bytes), s->role) : proof_rx(fd, load_rlx(h->bytes));
+	if (!(load_acq(h->plain) & BUSY_MASK)) { /* MUTATE: switch_recheck */
+		enum proof m = d == TX ? proof_tx(fd, half_bytes(h), s->role) : proof_rx(fd, half_bytes(h));
 		if (m == PROOF_MATCH) {
 			hand_over(s, fd, st, d);
 		} else if (m == PROOF_DIFFERS) {
@@ -241,21 +264,27 @@ static void try_switch(struct sock *s, int fd, struct stream *st, enum direction
 	store_rel(h->switching, false);
 }
 
+static uint64_t carried(struct sock *s)
+{
+	return half_bytes(&s->half[TX]) + half_bytes(&s->half[RX]);
+}
+
 bool sock_plain_begin(struct sock *s, int fd, enum direction d, uint64_t upcoming)
 {
 	struct half *h = &s->half[d];
 
 	if (load_acq(h->on))
 		return false;
-	if (upcoming >= LARGE || (d == RX && !load_rlx(s->nonblock))) /* a receive that blocks can spin */
+	/* a receive that blocks can spin; after a wait for the descriptor it hardly blocks */
+	if (upcoming >= LARGE || (d == RX && !load_rlx(s->nonblock) && !load_rlx(s->epolls)))
 		sock_is_worth(s);
-	if (load_rlx(s->worth) && !load_rlx(s->never) && load_rlx(s->half[TX].bytes) + load_rlx(s->half[RX].bytes) + upcoming >= load_rlx(s->next_try))
+	if (load_rlx(s->worth) && !load_rlx(s->never) && carried(s) + upcoming >= load_rlx(s->next_try))
 		sock_advance(s, fd, upcoming);
 	for (;;) {
-		atomic_fetch_add(&h->busy, 1); /* orders with `switching` */
+		atomic_fetch_add(&h->plain, 1); /* orders with `switching` */
 		if (!load_acq(h->switching) && !load_acq(h->on)) /* MUTATE: plain_recheck */
 			return true;
-		atomic_fetch_sub(&h->busy, 1);
+		atomic_fetch_sub(&h->plain, 1);
 		if (load_acq(h->on))
 			return false;
 		cpu_relax();
@@ -266,11 +295,11 @@ void sock_plain_moved(struct sock *s, enum direction d, ssize_t n)
 {
 	struct half *h = &s->half[d];
 
-	if (n > 0) {
-		atomic_fetch_add_explicit(&h->bytes, (uint64_t)n, memory_order_relaxed);
-		stat_add(d == TX ? STAT_net_bytes_plain : STAT_net_recv_plain, (uint64_t)n);
-	}
-	atomic_fetch_sub(&h->busy, 1);
+	uint64_t moved = n > 0 ? (uint64_t)n : 0;
+	uint64_t all = (atomic_fetch_add(&h->plain, (moved << BUSY_BITS) - 1) >> BUSY_BITS) + moved;
+
+	if (all - load_rlx(h->told) >= TELL_BYTES)
+		tell_stats(s, d);
 }
 
 void sock_plain_end(struct sock *s, enum direction d, ssize_t n)
@@ -281,11 +310,6 @@ void sock_plain_end(struct sock *s, enum direction d, ssize_t n)
 }
 
 /* ---- the handshake, a step at a time */
-
-static uint64_t carried(struct sock *s)
-{
-	return load_rlx(s->half[TX].bytes) + load_rlx(s->half[RX].bytes);
-}
 
 static void try_again_at(struct sock *s, uint64_t bytes)
 {

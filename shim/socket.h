@@ -16,9 +16,12 @@
 
 enum direction { TX, RX };
 
+/* Plain calls under way below, payload counted so far above: a call ends with one operation. */
+enum { BUSY_BITS = 16, BUSY_MASK = (1 << BUSY_BITS) - 1 };
+
 struct half {
-	_Atomic uint64_t bytes;  /* payload counted so far, while plain */
-	_Atomic int busy;        /* plain calls under way */
+	_Atomic uint64_t plain;  /* see BUSY_BITS; after 2^48 bytes the kernel's count differs */
+	_Atomic uint64_t told;   /* of these bytes the process's counters know */
 	_Atomic bool on;         /* the stream has this direction */
 	_Atomic bool switching;
 	_Atomic bool never;      /* the kernel's count differs: stays plain */
@@ -62,6 +65,8 @@ void sock_share(struct sock *s, int fd);
 void sock_unshare(struct sock *s, int fd);
 /* The process ends: nothing of ours may lie unread in TCP. */
 void sock_quiesce(struct sock *s, int fd);
+/* In the child of a fork: no call is under way, and what the parent moved is not the child's. */
+void sock_in_child(struct sock *s);
 /* Options that decide how the stream behaves, as the kernel has them now. */
 void sock_read_options(struct sock *s, int fd, struct stream *st);
 void sock_read_capacity(int fd, struct stream *st);
@@ -102,6 +107,11 @@ static inline void sock_is_worth(struct sock *s)
 {
 	if (!load_rlx(s->worth))
 		store_rlx(s->worth, true);
+}
+
+static inline uint64_t half_bytes(const struct half *h)
+{
+	return load_acq(h->plain) >> BUSY_BITS;
 }
 
 /* The stream if it has that direction. */

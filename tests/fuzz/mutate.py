@@ -28,7 +28,7 @@ SPECIAL = {
     "recheck_before_sleep": ("stream_ready(s)", "READY_NO"),
     "drain_settle": ("stream_swallow(s, fd, tx) | any", "any"),
     "direct_recheck": ("load_rlx(s->side->segr) == r && load_acq(s->in->segw) == r + 1", "1"),
-    "switch_recheck": ("!load_acq(h->busy)", "1"),
+    "switch_recheck": ("!(load_acq(h->plain) & BUSY_MASK)", "1"),
     "plain_recheck": ("!load_acq(h->switching) && !load_acq(h->on)", "1"),
 }
 # Steps that the model has under another name: poll goes to sleep as recv does.
