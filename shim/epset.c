@@ -24,7 +24,7 @@ static struct epset *set_create(int ep)
 	return set;
 }
 
-static void index_data(struct epset *set, struct reg *r)
+static bool index_data(struct epset *set, struct reg *r)
 {
 	struct reg *twin;
 
@@ -32,26 +32,42 @@ static void index_data(struct epset *set, struct reg *r)
 	if (twin)
 		set->ambiguous = true;
 	HASH_ADD(by_data, set->by_data, data, sizeof(r->data), r);
+	return r->by_data.tbl;
 }
 
-/* From the first question on: a set whose connections are all plain is never asked. */
-static void index_all(struct epset *set)
+static void unindex_data(struct epset *set, struct reg *r)
+{
+	if (!r->by_data.tbl)
+		return;
+	HASH_DELETE(by_data, set->by_data, r);
+	r->by_data.tbl = NULL;
+}
+
+static bool unindex_all(struct epset *set)
 {
 	struct reg *r, *tmp;
 
-	set->indexed = true;
 	HASH_ITER(by_fd, set->by_fd, r, tmp)
-		if (r->sock)
-			index_data(set, r);
+		unindex_data(set, r);
+	return false;
+}
+
+/* From the first question on: a set whose connections are all plain is never asked. */
+static bool index_all(struct epset *set)
+{
+	struct reg *r, *tmp;
+
+	HASH_ITER(by_fd, set->by_fd, r, tmp)
+		if (r->sock && !index_data(set, r))
+			return unindex_all(set);
+	return set->indexed = true;
 }
 
 struct reg *epset_find_data(struct epset *set, uint64_t data)
 {
 	struct reg *r;
 
-	if (!set->indexed)
-		index_all(set);
-	if (set->ambiguous)
+	if ((!set->indexed && !index_all(set)) || set->ambiguous)
 		return NULL;
 	HASH_FIND(by_data, set->by_data, &data, sizeof(data), r);
 	return r;
@@ -67,8 +83,7 @@ void epset_set_force(struct epset *set, struct reg *r, bool yes)
 /* The place stays for the next registration of the number: programs delete and add for every request. */
 static void drop_reg(struct epset *set, struct reg *r)
 {
-	if (set->indexed)
-		HASH_DELETE(by_data, set->by_data, r);
+	unindex_data(set, r);
 	epset_set_force(set, r, false);
 	atomic_fetch_sub(&r->sock->epolls, 1);
 	add_rlx(set->head.regs, -1);
@@ -113,30 +128,29 @@ static struct reg *place_of(struct epset *set, int fd)
 	struct reg *r;
 
 	HASH_FIND(by_fd, set->by_fd, &fd, sizeof(fd), r);
-	if (!r && (r = calloc(1, sizeof(*r)))) {
-		r->fd = fd;
-		HASH_ADD(by_fd, set->by_fd, fd, sizeof(r->fd), r);
-	}
-	return r;
+	if (r || !(r = calloc(1, sizeof(*r))))
+		return r;
+	r->fd = fd;
+	HASH_ADD(by_fd, set->by_fd, fd, sizeof(r->fd), r);
+	if (r->by_fd.tbl)
+		return r;
+	free(r);
+	return NULL;
 }
 
-static void add_reg(struct epset *set, struct reg *r, struct sock *s, uint64_t data)
+static bool set_data(struct epset *set, struct reg *r, uint64_t data)
+{
+	unindex_data(set, r);
+	r->data = data;
+	return !set->indexed || index_data(set, r);
+}
+
+static bool add_reg(struct epset *set, struct reg *r, struct sock *s, uint64_t data)
 {
 	r->sock = s;
-	r->data = data;
-	if (set->indexed)
-		index_data(set, r);
 	atomic_fetch_add(&s->epolls, 1);
 	add_rlx(set->head.regs, 1);
-}
-
-static void change_data(struct epset *set, struct reg *r, uint64_t data)
-{
-	if (set->indexed)
-		HASH_DELETE(by_data, set->by_data, r);
-	r->data = data;
-	if (set->indexed)
-		index_data(set, r);
+	return set_data(set, r, data);
 }
 
 /* The connection is held for as long as its stream is looked at. */
@@ -152,21 +166,24 @@ static void meet_stream(struct epset *set, struct reg *r)
 		sock_leave(s);
 }
 
-static void upsert(struct epset *set, struct sock *s, int fd, const struct epoll_event *ev)
+/* False: there is no memory for it. */
+static bool upsert(struct epset *set, struct sock *s, int fd, const struct epoll_event *ev)
 {
 	struct reg *r = place_of(set, fd);
+	bool known = true;
 
 	if (!r)
-		return;
+		return false;
 	if (r->sock && r->sock != s) /* the number stands for another connection now */
 		drop_reg(set, r);
 	if (!r->sock)
-		add_reg(set, r, s, ev->data.u64);
+		known = add_reg(set, r, s, ev->data.u64);
 	else if (r->data != ev->data.u64)
-		change_data(set, r, ev->data.u64);
+		known = set_data(set, r, ev->data.u64);
 	r->events = ev->events;
 	if (load_acq(s->stream))
 		meet_stream(set, r);
+	return known;
 }
 
 static void forget_hot(struct epset *set, int fd)
@@ -176,8 +193,10 @@ static void forget_hot(struct epset *set, int fd)
 			set->hot[i--] = set->hot[--set->hots];
 }
 
-static void note_ctl(struct epset *set, struct sock *s, int op, int fd, const struct epoll_event *ev)
+static bool note_ctl(struct epset *set, struct sock *s, int op, int fd, const struct epoll_event *ev)
 {
+	bool known = true;
+
 	section_lock(&set->lock);
 	if (op == EPOLL_CTL_DEL) {
 		struct reg *r = epset_find_fd(set, fd);
@@ -185,9 +204,24 @@ static void note_ctl(struct epset *set, struct sock *s, int op, int fd, const st
 		if (r)
 			drop_reg(set, r);
 	} else {
-		upsert(set, s, fd, ev);
+		known = upsert(set, s, fd, ev);
 	}
 	section_unlock(&set->lock);
+	return known;
+}
+
+/* Waits on it cannot be corrected: it rings for everything, and goes back to where that is not needed. */
+static void leave_unwatched(int fd)
+{
+	struct sock *s = sock_enter(fd);
+
+	if (!s)
+		return;
+	struct stream *st = load_acq(s->stream);
+	if (st)
+		stream_set_edge(st, true);
+	sock_make_plain(s, fd, FALLBACK_UNWATCHED);
+	sock_leave(s);
 }
 
 bool epset_any_readable(struct epset *set)
@@ -361,8 +395,8 @@ void wait_epoll_note(int ep, int op, int fd, const struct epoll_event *ev)
 		return;
 	if (!set)
 		set = set_create(ep);
-	if (set)
-		note_ctl(set, fd_object(e), op, fd, ev);
+	if (!set || !note_ctl(set, fd_object(e), op, fd, ev))
+		leave_unwatched(fd);
 }
 
 static void note_other(int ep, int op, int fd, const struct epoll_event *ev)

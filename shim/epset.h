@@ -18,6 +18,8 @@ static inline unsigned epset_hash(const void *key, size_t len)
 }
 
 #define HASH_FUNCTION(key, len, hashv) ((hashv) = epset_hash(key, len))
+/* Without memory a registration stays unknown (the library would end the program): its handle has no table. */
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 enum { HOT_MOST = 8 };
