@@ -398,9 +398,8 @@ static bool is_plain(struct epset *set)
 /* A wait on few connections can poll them once they are upgraded. */
 static void may_be_worth(struct epset *set)
 {
-	struct reg *r, *tmp;
-
 	unsigned turn = load_rlx(set->waits);
+	struct reg *r, *tmp;
 
 	store_rlx(set->waits, turn + 1);
 	if (epset_count(set) > FEW_WATCHED || turn % LOOK_EVERY)
