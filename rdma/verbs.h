@@ -183,6 +183,9 @@ void link_poll(struct link *l);
 struct device *device_of(struct rdma_cm_id *id);
 struct device *device_next(struct device *d); /* NULL: the first */
 void device_close(struct ibv_context *context);
+/* From here on we are told when it is removed; then, when nothing of ours is on it any more, the kernel is. */
+void device_watch(const struct rdma_cm_id *on);
+void device_leave(struct ibv_context *context);
 int device_completion_fd(struct device *d);
 int device_async_fd(struct device *d);
 void device_completions(struct device *d);

@@ -166,9 +166,12 @@ void device_close(struct ibv_context *context)
 {
 	struct device *d = devices;
 
-	while (d && (d->context != context || d->gone))
+	while (d && d->context != context)
 		d = d->next;
 	if (!d)
+		return;
+	d->context = NULL; /* another device's may come to lie there */
+	if (d->gone)
 		return;
 	log_info("RDMA device %s is given back", verbs.ibv_get_device_name(context->device));
 	d->gone = true;
@@ -184,6 +187,7 @@ void device_close(struct ibv_context *context)
 	d->cq = NULL;
 	d->memreg = NULL;
 	verbs_unlock(&d->cq_lock);
+	fd_clear(d->channel->fd); /* hidden, the library could not close it */
 	verbs.ibv_destroy_comp_channel(d->channel);
 }
 
