@@ -441,20 +441,36 @@ static bool wait_done(struct sending *w, uint32_t id, uint64_t limit, uint64_t t
 	return true;
 }
 
-/* What has become of it: bytes that the peer has read; -1: nobody knows. */
-static ssize_t block_outcome(struct sending *w, uint32_t id, size_t n)
+/* How much the peer may have read at most: for certain when the link is quiet. */
+static size_t claimed(const struct link *l, uint32_t id, size_t n)
+{
+	struct block_claim c = *(volatile struct block_claim *)l->claim;
+
+	return c.id != id ? 0 : c.upto < n ? c.upto : n;
+}
+
+static bool took_back(struct sending *w, uint32_t id, size_t n)
 {
 	struct link *l = w->vs->link;
 	struct control c = { .type = CONTROL_WITHDRAW, .id = id };
+
+	while (link_control(l, &c) == -EAGAIN)
+		link_poll(l);
+	bool up = wait_done(w, id, us_to_ticks(2 * settings.rdma_dead), UINT64_MAX);
+	if (up && load_acq(l->done_id) != id && claimed(l, id, n))
+		wait_done(w, id, us_to_ticks(n / ANSWER_BYTES_PER_US), UINT64_MAX);
+	return load_acq(l->done_id) == id;
+}
+
+/* What has become of it: bytes that the peer has read; -1: nobody knows, and the link is quiet. */
+static ssize_t block_outcome(struct sending *w, uint32_t id, size_t n)
+{
+	struct link *l = w->vs->link;
 	uint64_t acks = load_rlx(l->ack_ticks);
 
-	if (wait_done(w, id, us_to_ticks(CLAIM_US) + CLAIM_ACKS * acks, us_to_ticks(TIE_US) + TIE_ACKS * acks) && load_acq(l->done_id) != id) {
-		while (link_control(l, &c) == -EAGAIN)
-			link_poll(l);
-		wait_done(w, id, us_to_ticks(2 * settings.rdma_dead + n / ANSWER_BYTES_PER_US), UINT64_MAX);
-		if (load_acq(l->done_id) == id && load_rlx(l->done_bytes) < n)
-			withdrawn(&w->vs->base);
-	}
+	if (wait_done(w, id, us_to_ticks(CLAIM_US) + CLAIM_ACKS * acks, us_to_ticks(TIE_US) + TIE_ACKS * acks) && load_acq(l->done_id) != id &&
+	    took_back(w, id, n) && load_rlx(l->done_bytes) < n)
+		withdrawn(&w->vs->base);
 	if (load_acq(l->done_id) == id)
 		return load_rlx(l->done_bytes) <= n ? (ssize_t)load_rlx(l->done_bytes) : 0;
 	link_fail(l, FALLBACK_RDMA_SILENT);
@@ -463,8 +479,8 @@ static ssize_t block_outcome(struct sending *w, uint32_t id, size_t n)
 }
 
 /*
- * Bytes that have gone this way, 0: none.  Where the link failed in between, the peer may have read some
- * or all: these bytes must go now, whatever the call's kind, since the program may never send them again.
+ * Bytes that have gone this way, 0: none.  Where the link failed in between, the peer may have read what it has
+ * claimed: these bytes must go now, whatever the call's kind, since the program may never send them again.
  */
 static size_t send_block(struct sending *w)
 {
@@ -482,8 +498,9 @@ static size_t send_block(struct sending *w)
 	ssize_t k = block_outcome(w, id, n);
 	device_unregister(d, h);
 	if (k < 0) {
-		w->must = w->done + n;
-		w->v->finishing = side_thread_id();
+		size_t had = claimed(l, id, n);
+		w->must = had ? w->done + had : 0;
+		w->v->finishing = had ? side_thread_id() : 0;
 		return 0;
 	}
 	if (k)
