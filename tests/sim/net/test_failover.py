@@ -13,7 +13,7 @@ import shlex
 import hosts
 import streams
 import vhost
-from test_rdma import counters
+from test_rdma import counters_script, parse_counters
 
 COUNTERS = '/tmp/counters'
 SIZE = 3000000
@@ -43,10 +43,11 @@ before=$(sent)
 for f in {fifos}; do echo {style} >$f; done
 {fault}
 until over; do sleep .02; done
+{counters}
 '''
 FAULT = '''
-until [ $(sent) -gt $((before + {packets})) ]; do over && echo missed && exit; done
-{script}
+until [ $(sent) -gt $((before + {packets})) ]; do over && missed=1 && break; done
+if [ -n "$missed" ]; then echo missed; else {script}; fi
 rdma_active rxea && rdma_active rxeb
 '''
 
@@ -56,8 +57,9 @@ class Pair:
 
     made = 0
 
-    def __init__(self, a, b, preload=None):
+    def __init__(self, a, b, preload=None, tool=None):
         Pair.made += 1
+        self.tool, self.sums, self.gone = tool, collections.Counter(), None
         self.folder = f'{COUNTERS}/{Pair.made}'
         a.run(f'mkdir -p -m 700 {COUNTERS}; mkdir -m 700 {self.folder}; mkfifo {self.folder}/a {self.folder}/b')
         env = {'DLACCEL_DIR': self.folder, 'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info',
@@ -79,12 +81,14 @@ class Pair:
         said = [len(job.out.splitlines()) for job in jobs]
         out = [f'/out/jobs/{job.number}' for job in jobs]
         script = CONVERSATION.format(client=out[0], client_lines=said[0] + 1, server=out[1], server_lines=said[1] + 1,
-                                     style=style, fifos=f'{self.folder}/b {self.folder}/a', fault=fault)
+                                     style=style, fifos=f'{self.folder}/b {self.folder}/a', fault=fault,
+                                     counters=counters_script(self.tool, self.folder) if self.tool else '')
         try:
             done = self.a.spawn(script).wait(limit)
         except vhost.VhostError as e:
             raise vhost.VhostError(f'{e}\n{self.said()}') from None
         assert done.rc == 0, done
+        self.count(done.out)
         return [self.answer(job, n) for job, n in zip(jobs, said)], done.out
 
     @staticmethod
@@ -97,19 +101,20 @@ class Pair:
         return '\n'.join(job.describe(who) for who, job in (('client', self.client), ('server', self.server))) + (
             f'\n--- log\n' + self.a.run(f'cat {self.folder}/log', check=False).out)
 
-    def sums(self, tool):
-        found = collections.Counter()
-        for end in counters(self.a, tool, self.folder):
-            found.update(end)
-        return found
+    def count(self, text):
+        """The counters of both ends: so far, and of this connection."""
+        before, self.sums = self.sums, collections.Counter()
+        for end in parse_counters(text):
+            self.sums.update(end)
+        self.gone = self.sums - before
 
     def alive(self):
         return self.client.rc is None and self.server.rc is None
 
-    def warm(self, tool):
+    def warm(self):
         for _ in range(WARM):
             self.talk('large')
-            if self.sums(tool)['net.upgraded.verbs'] >= 2:
+            if self.sums['net.upgraded.verbs'] >= 2:
                 return self
         raise AssertionError('RDMA is not used: ' + self.said())
 
@@ -144,7 +149,7 @@ class Judge:
 
     def warm_pair(self):
         if not self.pair or not self.pair.alive():
-            self.pair = Pair(self.a, self.b, self.args.preload).warm(self.args.tool)
+            self.pair = Pair(self.a, self.b, self.args.preload, self.args.tool).warm()
         return self.pair
 
     def judge(self, seed):
@@ -152,10 +157,9 @@ class Judge:
         name, style = list(FAULTS)[seed % len(FAULTS)], dice.choice(STYLES)
         seconds, packets = dice.choice((.1, 1, 2)), dice.randrange(4, 250)
         pair = self.warm_pair()
-        before = pair.sums(self.args.tool)
         ends, words = pair.talk(style, FAULT.format(packets=packets, script=FAULTS[name].format(seconds=seconds)))
-        gone = pair.sums(self.args.tool) - before
-        missed = 'missed' in words
+        gone = pair.gone
+        missed = words.startswith('missed')
         if name == 'killed' and not missed:
             survived(*ends)
         else:
@@ -163,7 +167,7 @@ class Judge:
         assert not gone['net.violations'], gone
         self.tally[name, 'missed' if missed else 'went on' if gone['rdma.failovers'] else 'held'] += 1
         print(f'ok {seed}: {name} ({seconds} s) under {style} after {packets} packets, {gone["net.bytes_verbs"]} bytes by RDMA, '
-              f'{gone["rdma.failovers"]} directions went on' + (', missed' if missed else ''))
+              f'{gone["rdma.failovers"]} directions went on' + (f', missed\n{dict(gone)}\n{pair.said()}' if missed else ''))
 
     def attempt(self, seed):
         try:
