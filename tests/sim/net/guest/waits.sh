@@ -10,4 +10,4 @@ done 2>/dev/null
 ls -l /proc/[0-9]*/fd 2>/dev/null | grep -E '^/proc|infiniband|rdma'
 grep -l uverbs /proc/[0-9]*/maps 2>/dev/null
 rdma resource show
-dmesg | tail -n 20
+dmesg | tail -n 150
