@@ -1,6 +1,6 @@
 /*
  * The transport between hosts.  Files follow the data: `verbs_meet` (finding each other), `verbs_thread`
- * (the progress thread), `verbs_link` (devices, queue pairs, completions), `verbs_send`, `verbs_recv`,
+ * (the progress thread), `verbs_link` (devices, queue pairs, completions), `verbs_send` and `verbs_offer`, `verbs_recv`,
  * `verbs_stream` (the transport's table).
  *
  * Threading: the thread owns connections being made and unmade; streams post and poll from any thread
@@ -45,6 +45,7 @@ struct link {
 	uint32_t lkey, rkey;
 	uint64_t ring_bytes;          /* of each */
 	char *staging, *ring, *bounce; /* ours to send from; the peer's to write; ours to read blocks into */
+	struct block_claim *claim;     /* the peer's to write: to be looked at when the link is quiet */
 	uint64_t peer_ring;
 	uint32_t peer_rkey;
 
@@ -169,6 +170,8 @@ void link_quiet(struct link *l);
  */
 int link_write(struct link *l, uint64_t pos, size_t n, bool last, uint64_t *ret_seq);
 int link_read(struct link *l, void *to, uint32_t lkey, uint64_t from, uint32_t rkey, size_t n, uint64_t *ret_seq);
+/* Goes before a READ: the peer will know that there may have been one. */
+int link_claim(struct link *l, uint32_t id, uint64_t upto);
 int link_control(struct link *l, const struct control *c);
 int link_introduce(struct link *l, const struct intro *i);
 int link_ping(struct link *l, uint64_t *ret_seq);
@@ -183,6 +186,9 @@ void link_poll(struct link *l);
 struct device *device_of(struct rdma_cm_id *id);
 struct device *device_next(struct device *d); /* NULL: the first */
 void device_close(struct ibv_context *context);
+/* From here on we are told when it is removed; then, when nothing of ours is on it any more, the kernel is. */
+void device_watch(const struct rdma_cm_id *on);
+void device_leave(struct ibv_context *context);
 int device_completion_fd(struct device *d);
 int device_async_fd(struct device *d);
 void device_completions(struct device *d);

@@ -21,7 +21,8 @@ enum {
 	SRQ_DEPTH = 1024, SLOT = 128,
 	CQ_DEPTH = 8192,
 	RING_BYTES = 262144,
-	LINK_BYTES = 2 * RING_BYTES + BOUNCE_BYTES,
+	CLAIM_BYTES = 4096,
+	LINK_BYTES = 2 * RING_BYTES + CLAIM_BYTES + BOUNCE_BYTES,
 	HASH = 1024,
 };
 static const uint64_t RECEIVE = UINT64_C(1) << 63; /* in wr_id: a slot, not a sequence number */
@@ -166,9 +167,12 @@ void device_close(struct ibv_context *context)
 {
 	struct device *d = devices;
 
-	while (d && (d->context != context || d->gone))
+	while (d && d->context != context)
 		d = d->next;
 	if (!d)
+		return;
+	d->context = NULL; /* another device's may come to lie there */
+	if (d->gone)
 		return;
 	log_info("RDMA device %s is given back", verbs.ibv_get_device_name(context->device));
 	d->gone = true;
@@ -184,6 +188,7 @@ void device_close(struct ibv_context *context)
 	d->cq = NULL;
 	d->memreg = NULL;
 	verbs_unlock(&d->cq_lock);
+	fd_clear(d->channel->fd); /* hidden, the library could not close it */
 	verbs.ibv_destroy_comp_channel(d->channel);
 }
 
@@ -389,7 +394,8 @@ static int map_link(struct link **ret_link)
 	l->ring_bytes = RING_BYTES;
 	l->staging = (char *)l + head;
 	l->ring = l->staging + RING_BYTES;
-	l->bounce = l->ring + RING_BYTES;
+	l->claim = (struct block_claim *)(l->ring + RING_BYTES);
+	l->bounce = l->ring + RING_BYTES + CLAIM_BYTES;
 	stat_add(STAT_net_ring_pages, LINK_BYTES);
 	*ret_link = l;
 	return 0;

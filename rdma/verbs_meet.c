@@ -37,7 +37,6 @@ struct meeting {
 static _Atomic(struct meeting *) fresh;
 /* Thread only. */
 static struct meeting *meetings;
-static struct ibv_context *removed; /* the kernel waits for us to let go of this device */
 
 /* ---- the program's part */
 
@@ -267,6 +266,8 @@ static void start_listening(struct meeting *m)
 		never(m, FALLBACK_RDMA_NO_DEVICE);
 	} else if (verbs.rdma_bind_addr(m->listener, (struct sockaddr *)&at) || verbs.rdma_listen(m->listener, 2)) {
 		never(m, FALLBACK_RDMA_NO_DEVICE);
+	} else {
+		device_watch(m->listener);
 	}
 }
 
@@ -414,13 +415,46 @@ static void disconnected(struct meeting *m, enum stat_id why)
 		link_fail(m->link, why);
 }
 
+static void drop_id(struct rdma_cm_id **id)
+{
+	if (*id)
+		verbs.rdma_destroy_id(*id);
+	*id = NULL;
+}
+
+static bool is_on(const struct rdma_cm_id *id, const struct ibv_context *device)
+{
+	return id && id->verbs == device;
+}
+
+static void let_go(struct meeting *m)
+{
+	if (m->link)
+		link_let_go(m->link);
+	drop_id(&m->id);
+	drop_id(&m->listener);
+	if (load_rlx(m->state) == MEET_BUSY)
+		come_to(m, MEET_NOBODY);
+}
+
+/* The kernel waits for us. */
+static void leave_device(struct ibv_context *removed)
+{
+	for (struct meeting *m = meetings; m; m = m->next)
+		if (is_on(m->id, removed) || is_on(m->listener, removed))
+			let_go(m);
+	device_close(removed);
+	device_leave(removed);
+}
+
 void meeting_event(const struct rdma_cm_event *e, struct rdma_cm_id *id)
 {
-	struct meeting *m = id->context;
+	struct meeting *m = id->context; /* NULL: a watch, which is told of a removal alone */
 
 	log_debug("rdma_cm: %s, status %d", verbs.rdma_event_str(e->event), e->status);
 	switch (e->event) {
 	case RDMA_CM_EVENT_ADDR_RESOLVED:
+		device_watch(id);
 		if (verbs.rdma_resolve_route(id, RESOLVE_MS))
 			never(m, FALLBACK_RDMA_NO_DEVICE);
 		break;
@@ -448,19 +482,11 @@ void meeting_event(const struct rdma_cm_event *e, struct rdma_cm_id *id)
 		disconnected(m, 0);
 		break;
 	case RDMA_CM_EVENT_DEVICE_REMOVAL:
-		disconnected(m, FALLBACK_RDMA_REMOVED);
-		removed = id->verbs;
+		leave_device(id->verbs);
 		break;
 	default:
 		break;
 	}
-}
-
-static void drop_id(struct rdma_cm_id **id)
-{
-	if (*id)
-		verbs.rdma_destroy_id(*id);
-	*id = NULL;
 }
 
 static void drop(struct meeting *m)
@@ -474,30 +500,6 @@ static void drop(struct meeting *m)
 	drop_id(&m->id);
 	drop_id(&m->listener);
 	free(m);
-}
-
-static bool is_on(const struct rdma_cm_id *id, const struct ibv_context *device)
-{
-	return id && id->verbs == device;
-}
-
-static void let_go(struct meeting *m)
-{
-	if (m->link)
-		link_let_go(m->link);
-	drop_id(&m->id);
-	drop_id(&m->listener);
-	if (load_rlx(m->state) == MEET_BUSY)
-		come_to(m, MEET_NEVER);
-}
-
-static void leave_device(void)
-{
-	for (struct meeting *m = meetings; m; m = m->next)
-		if (is_on(m->id, removed) || is_on(m->listener, removed))
-			let_go(m);
-	device_close(removed);
-	removed = NULL;
 }
 
 /* False: the meeting is over. */
@@ -523,8 +525,6 @@ void meeting_steps(void)
 		m->next = meetings;
 		meetings = m;
 	}
-	if (removed)
-		leave_device();
 	for (struct meeting **p = &meetings; (m = *p);) {
 		if (step(m)) {
 			p = &m->next;

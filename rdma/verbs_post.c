@@ -72,6 +72,19 @@ int link_read(struct link *l, void *to, uint32_t lkey, uint64_t from, uint32_t r
 	return post_patiently(l, &wr, true, ret_seq);
 }
 
+int link_claim(struct link *l, uint32_t id, uint64_t upto)
+{
+	struct block_claim c = { .upto = upto, .id = id };
+	struct ibv_sge sge = { (uintptr_t)&c, sizeof(c), 0 };
+	struct ibv_send_wr wr = {
+		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_INLINE,
+		.wr.rdma = { l->peer_ring + l->ring_bytes, l->peer_rkey },
+	};
+	uint64_t seq;
+
+	return post_patiently(l, &wr, false, &seq);
+}
+
 static int send_message(struct link *l, const void *p, size_t n)
 {
 	struct ibv_sge sge = { (uintptr_t)p, (uint32_t)n, 0 };

@@ -5,15 +5,12 @@
  */
 #include "call.h"
 #include "clock.h"
-#include "cursor.h"
-#include "process.h"
 #include "real.h"
 #include "settings.h"
 #include "stats.h"
 #include "stream.h"
 #include "sys.h"
-#include "verbs.h"
-#include "verbs_io.h"
+#include "verbs_sending.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -22,27 +19,9 @@
 #include <sys/time.h>
 
 enum {
-	SMALL = 8192,         /* cheaper through TCP than by a write and a doorbell */
 	PIECE = 65536,        /* of the ring, written at a time */
 	FRAME_MOST = 1 << 18, /* what a frame owes is filled by whatever the program sends next */
 	INLINE_IOV = 64,
-	BLOCK_LEAST = 65536, BLOCK_MOST = 1 << 30,
-	CLAIM_US = 4000, CLAIM_ACKS = 64, /* a peer that reads has begun by then: so long, and so many acknowledgements */
-	TIE_US = 300, TIE_ACKS = 16,
-	BACKOFF_MOST = 8,
-	ANSWER_BYTES_PER_US = 5,
-};
-
-struct sending {
-	struct verbs_stream *vs;
-	struct verbs_side *v;
-	int fd, flags;
-	struct cursor c;
-	size_t done;
-	struct signal_mark mark;
-	size_t limit; /* of the next piece through TCP */
-	size_t must;  /* so much of the call cannot be left unsent */
-	bool waited;
 };
 
 static uint64_t ring_position(struct verbs_stream *vs)
@@ -235,8 +214,7 @@ static int send_inline(struct sending *w, size_t upto)
 
 /* ---- through the ring */
 
-/* A peer that is gone takes no more; where TCP is full a doorbell would not get through. */
-static bool tcp_is_clear(struct verbs_stream *vs, int fd)
+bool send_tcp_is_clear(struct verbs_stream *vs, int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLOUT | POLLRDHUP };
 
@@ -244,7 +222,7 @@ static bool tcp_is_clear(struct verbs_stream *vs, int fd)
 	return p.revents == POLLOUT;
 }
 
-static bool may_use_ring(struct verbs_stream *vs)
+bool send_may_use_ring(struct verbs_stream *vs)
 {
 	struct verbs_side *v = vs->v;
 
@@ -332,7 +310,7 @@ static size_t send_ring(struct sending *w)
 	size_t sent = 0;
 	bool last = false;
 
-	if (!tcp_is_clear(vs, w->fd))
+	if (!send_tcp_is_clear(vs, w->fd))
 		return 0;
 	while (!last) {
 		uint64_t from = pos;
@@ -360,147 +338,11 @@ static size_t send_ring(struct sending *w)
 	return sent;
 }
 
-/* ---- blocks: the peer reads them out of the program's buffer, from inside its own receive */
-
-/* The peer has sent what the program has not read, and may be waiting for that: the accepting side steps back. */
-static bool tie(struct sending *w)
-{
-	struct pollfd p = { .fd = w->fd, .events = POLLIN };
-
-	if (!w->vs->base.role || sys_call(SYS_poll, &p, 1, 0) != 1)
-		return false;
-	stat_inc(STAT_net_ties);
-	return true;
-}
-
-static bool block_pays(struct sending *w)
-{
-	struct stream *s = &w->vs->base;
-
-	if (cursor_run(&w->c) < BLOCK_LEAST || !may_use_ring(w->vs) || signal_in_handler() || tie(w))
-		return false;
-	if (!s->offer_skip)
-		return true;
-	s->offer_skip--;
-	return false;
-}
-
-/* A small piece before a block goes by itself, so that the block can go straight (a preamble and its tensor). */
-static size_t lead(const struct sending *w)
-{
-	struct cursor c = w->c;
-	size_t n = cursor_run(&c);
-
-	if (n > SMALL || n == c.left || !may_use_ring(w->vs) || w->vs->base.offer_skip)
-		return SIZE_MAX;
-	cursor_advance(&c, n);
-	return cursor_run(&c) >= BLOCK_LEAST ? n : SIZE_MAX;
-}
-
-/* Whoever does not read does not block us: after a while the block is taken back, more and more rarely offered. */
-static void withdrawn(struct stream *s)
-{
-	stat_inc(STAT_net_withdrawn);
-	s->offer_backoff = s->offer_backoff ? s->offer_backoff * 2 : 1;
-	if (s->offer_backoff > BACKOFF_MOST)
-		s->offer_backoff = BACKOFF_MOST;
-	s->offer_skip = s->offer_backoff;
-}
-
-static bool offer(struct sending *w, const struct memreg_hold *h, uint32_t id, size_t n)
-{
-	struct frame_out *o = &w->v->out;
-	struct frame_block b = { .address = (uintptr_t)cursor_ptr(&w->c), .length = n, .rkey = h->key.rkey, .id = id };
-
-	return frame_out_head(o, FRAME_BLOCK, load_rlx(w->v->tx_at), w->vs->link->ring_w, 0) &&
-	       frame_out_put(o, &b, sizeof(b)) && flush_tail(w->vs, w->fd);
-}
-
-/* False: the link is down.  The peer's device lives, since it acknowledges what we ask it now and then. */
-static bool wait_done(struct sending *w, uint32_t id, uint64_t limit, uint64_t tie_limit)
-{
-	struct link *l = w->vs->link;
-	uint64_t start = clock_ticks(), asked = start, seq = 0;
-
-	while (load_acq(l->done_id) != id) {
-		uint64_t now = clock_ticks();
-		link_poll(l);
-		if (load_acq(l->done_id) == id)
-			break;
-		if (load_acq(l->state) == LINK_DOWN)
-			return false;
-		if (now - start > limit || (now - start > tie_limit && tie(w)))
-			return true;
-		if (now - asked > us_to_ticks(settings.rdma_dead / 2)) {
-			if (seq && !link_wait(l, seq))
-				return false;
-			link_ping(l, &seq);
-			asked = now;
-		}
-		sched_yield();
-	}
-	return true;
-}
-
-/* What has become of it: bytes that the peer has read; -1: nobody knows. */
-static ssize_t block_outcome(struct sending *w, uint32_t id, size_t n)
-{
-	struct link *l = w->vs->link;
-	struct control c = { .type = CONTROL_WITHDRAW, .id = id };
-	uint64_t acks = load_rlx(l->ack_ticks);
-
-	if (wait_done(w, id, us_to_ticks(CLAIM_US) + CLAIM_ACKS * acks, us_to_ticks(TIE_US) + TIE_ACKS * acks) && load_acq(l->done_id) != id) {
-		while (link_control(l, &c) == -EAGAIN)
-			link_poll(l);
-		wait_done(w, id, us_to_ticks(2 * settings.rdma_dead + n / ANSWER_BYTES_PER_US), UINT64_MAX);
-		if (load_acq(l->done_id) == id && load_rlx(l->done_bytes) < n)
-			withdrawn(&w->vs->base);
-	}
-	if (load_acq(l->done_id) == id)
-		return load_rlx(l->done_bytes) <= n ? (ssize_t)load_rlx(l->done_bytes) : 0;
-	link_fail(l, FALLBACK_RDMA_SILENT);
-	link_quiet(l); /* a READ that ends later would have read what the program writes next */
-	return -1;
-}
-
-/*
- * Bytes that have gone this way, 0: none.  Where the link failed in between, the peer may have read some
- * or all: these bytes must go now, whatever the call's kind, since the program may never send them again.
- */
-static size_t send_block(struct sending *w)
-{
-	struct link *l = w->vs->link;
-	size_t n = cursor_run(&w->c) < BLOCK_MOST ? cursor_run(&w->c) : BLOCK_MOST;
-	struct device *d = l->device;
-	struct memreg_hold *h = tcp_is_clear(w->vs, w->fd) ? device_register(d, cursor_ptr(&w->c), n) : NULL;
-
-	if (!h)
-		return 0;
-	uint32_t id = ++l->block_id;
-	stat_inc(STAT_net_offers);
-	if (!offer(w, h, id, n))
-		link_fail(l, FALLBACK_RDMA_FAILED);
-	ssize_t k = block_outcome(w, id, n);
-	device_unregister(d, h);
-	if (k < 0) {
-		w->must = w->done + n;
-		w->v->finishing = thread_id();
-		return 0;
-	}
-	if (k)
-		w->vs->base.offer_backoff = 0;
-	store_rlx(w->v->tx_at, load_rlx(w->v->tx_at) + (uint64_t)k);
-	cursor_advance(&w->c, (size_t)k);
-	w->done += (size_t)k;
-	stat_add(STAT_net_bytes_verbs, (uint64_t)k);
-	return (size_t)k;
-}
-
 static bool ring_pays(struct sending *w)
 {
 	struct verbs_stream *vs = w->vs;
 
-	if (w->c.left <= SMALL || !may_use_ring(vs))
+	if (w->c.left <= SMALL || !send_may_use_ring(vs))
 		return false;
 	link_poll(vs->link);
 	return room_at(vs, vs->link->ring_w) > SMALL;
@@ -512,7 +354,7 @@ static bool room_comes(struct sending *w)
 	struct link *l = w->vs->link;
 	uint64_t start = clock_ticks(), taken = load_acq(l->peer_taken);
 
-	if (w->c.left <= SMALL || !may_use_ring(w->vs) || (w->waited && !may_sleep(w)))
+	if (w->c.left <= SMALL || !send_may_use_ring(w->vs) || (w->waited && !may_sleep(w)))
 		return false;
 	w->waited = true;
 	while (clock_ticks() - start < us_to_ticks(settings.spin)) {
@@ -544,9 +386,9 @@ static int send_all(struct sending *w)
 	while (w->c.left && !r) {
 		agree(w->vs);
 		push_tail(w);
-		if (block_pays(w) && send_block(w))
+		if (send_block_pays(w) && send_block(w))
 			continue;
-		w->limit = lead(w);
+		w->limit = send_lead(w);
 		if (w->limit == SIZE_MAX && ring_pays(w) && send_ring(w))
 			continue;
 		if (w->limit == SIZE_MAX && !ring_pays(w) && room_comes(w))

@@ -319,7 +319,8 @@ static bool read_block(struct receiving *w, void *to, uint32_t lkey, size_t n)
 	struct verbs_side *v = w->v;
 	uint64_t seq;
 
-	if (link_read(w->vs->link, to, lkey, v->block.address + v->block.taken, v->block.rkey, n, &seq))
+	if (link_claim(w->vs->link, v->block.id, v->block.taken + n) ||
+	    link_read(w->vs->link, to, lkey, v->block.address + v->block.taken, v->block.rkey, n, &seq))
 		return false;
 	if (!link_wait_long(w->vs->link, seq)) {
 		link_quiet(w->vs->link); /* `to` is the program's again */

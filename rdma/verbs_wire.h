@@ -1,5 +1,5 @@
 /*
- * What two hosts say to each other, version 1; rdma/README.md ("Between hosts") has the rules.  All
+ * What two hosts say to each other, version 2 (1 had no claims); rdma/README.md ("Between hosts") has the rules.  All
  * numbers are little-endian, as every machine that we build for has them.
  */
 #pragma once
@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 #define VERBS_MAGIC 0x64616c76u
-#define VERBS_VERSION_MIN 1
-#define VERBS_VERSION_MAX 1
+#define VERBS_VERSION_MIN 2
+#define VERBS_VERSION_MAX 2
 
 /* ---- on TCP, once a direction is framed: heads, each followed by `len` bytes of payload if DATA */
 enum frame_type {
@@ -45,6 +45,16 @@ struct ring_head {
 	uint32_t len, zero;
 };
 enum { RING_ALIGN = 16, RING_TAIL = 64 };
+
+/*
+ * Behind the ring, written by RDMA WRITE before each READ of a block: a READ of which nothing stands here has had no
+ * answer, since the responder executes both in their order.
+ */
+struct block_claim {
+	uint64_t upto; /* bytes of the block, with this READ */
+	uint32_t id, zero;
+};
+static_assert(sizeof(struct block_claim) == 16, "block claim");
 
 /* ---- by SEND: one struct control, but for the first message, which is a struct intro */
 enum control_type {

@@ -129,12 +129,25 @@ static const struct setting_row *find_row(const char *entry, const char **ret_va
 	return NULL;
 }
 
+/* Programs overwrite their environment with the title that ps shows: redis, nginx. */
+static const char *keep(const char *text)
+{
+	static char room[8192];
+	static size_t used;
+	size_t n = strlen(text) + 1;
+
+	if (n > sizeof(room) - used)
+		return text;
+	used += n;
+	return memcpy(room + used - n, text, n);
+}
+
 static void apply(const struct setting_row *row, const char *text)
 {
 	char *field = (char *)&settings + row->offset;
 
 	if (row->kind == SETTING_TEXT)
-		*(const char **)field = text;
+		*(const char **)field = keep(text);
 	else
 		settings_parse(row->kind, text, (uint64_t *)field);
 }

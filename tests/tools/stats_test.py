@@ -11,6 +11,20 @@ import unittest
 from lib import FIXTURES, LIBRARY, PATIENCE, TOOL, ToolTest, clean_environment, main, stats_image
 
 COUNTING = os.path.join(FIXTURES, "counting")
+# As redis and nginx do, for the title that ps shows.
+OVERWRITES_ENVIRONMENT = """
+import ctypes, socket
+environ = ctypes.POINTER(ctypes.c_void_p).in_dll(ctypes.CDLL(None), 'environ')
+for text in iter(iter(environ).__next__, None):
+    ctypes.memset(text, 0, len(ctypes.string_at(text)))
+listener = socket.create_server(('127.0.0.1', 0))
+one, other = socket.create_connection(listener.getsockname()), listener.accept()[0]
+for end, peer in ((one, other), (other, one)):
+    end.sendall(bytes(50000))
+    while len(peer.recv(50000, socket.MSG_PEEK)) < 50000:
+        pass
+    peer.recv(50000)
+"""
 
 
 class Live(ToolTest):
@@ -45,6 +59,13 @@ class Live(ToolTest):
         child = self.counting("net.open=5", library=copy)
         os.unlink(copy)
         self.assertEqual(self.stats("-p", str(child.pid))["counters"]["net.open"], 5)
+
+    def test_environment_overwritten(self):
+        os.mkdir(self.path("title"), 0o700)
+        child = self.start(sys.executable, "-c", OVERWRITES_ENVIRONMENT, env={
+            "LD_PRELOAD": LIBRARY, "DLACCEL_DIR": self.path("title"), "DLACCEL_NET_THRESHOLD": "2K"})
+        self.assertEqual(child.wait(), 0)
+        self.assertIn(f"{child.pid}.stats", os.listdir(self.path("title")))
 
     def test_other_processes(self):
         bare = self.start("sleep", "1000")

@@ -2,7 +2,8 @@
  * Streams between hosts under faults, over the simulated devices: two ends, each with one or two threads that
  * send and one that receives, and the progress thread's work beside them.  Whatever fails, at whatever moment: each
  * end has what each of the other's threads was told to have sent, in order, once, and then the end of the stream; and
- * nothing is written into a buffer whose call has returned.
+ * nothing is written into a buffer whose call has returned.  Against a peer that neither reads nor answers, a call
+ * that must not block does not.
  *
  *   verbs-faults [FIRST:LAST]     seeds
  */
@@ -28,8 +29,8 @@
 
 enum { TOTAL = 1500000, SENDERS = 2, THREADS = 2 * (SENDERS + 1), ROOM = 400000, GUARD = 64, EMPTY = 0x5a, GONE = 0xa5, HUNG_S = 20 };
 
-enum fault { NO_FAULT, HOLE, LONG_HOLE, BROKEN, PORT, REMOVED, LOST_ACKS, FAULTS };
-static const char *const fault_names[] = { "nothing", "hole", "long hole", "broken", "port", "removed", "lost acks" };
+enum fault { NO_FAULT, HOLE, LONG_HOLE, BROKEN, PORT, REMOVED, LOST_ACKS, STOPPED, FAULTS };
+static const char *const fault_names[] = { "nothing", "hole", "long hole", "broken", "port", "removed", "lost acks", "stopped" };
 
 struct sender {
 	struct end *end;
@@ -97,9 +98,9 @@ static void connect_tcp(void)
 
 static void choose_buffers(uint64_t *dice)
 {
-	int bytes = 65536 << roll(dice, 4);
+	int bytes = fault == STOPPED ? 65536 : 65536 << roll(dice, 4);
 
-	for (int i = 0; i < 2 && roll(dice, 2); i++) {
+	for (int i = 0; i < 2 && (roll(dice, 2) || fault == STOPPED); i++) {
 		setsockopt(ends[i].fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 		setsockopt(ends[!i].fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 	}
@@ -229,6 +230,27 @@ static void last_closes(struct end *e)
 	shutdown(e->fd, SHUT_WR);
 }
 
+/* False: not now. */
+static bool send_some(struct sender *s, uint8_t *buf, size_t n, int flags)
+{
+	const struct end *e = s->end;
+
+	if (n > s->total - s->sent)
+		n = s->total - s->sent;
+	fill(buf, n, s->tag, &s->dice);
+	ssize_t r = send_piece(s, buf, n, flags);
+	if (r < 0 && r != -EAGAIN)
+		wrong("end %d: send at %zu: %s", e->role, s->sent, strerror((int)-r));
+	if (r > (ssize_t)n || !r)
+		wrong("end %d: %zd of %zu sent", e->role, r, n);
+	if (r > 0) {
+		memcpy(s->said + s->sent, buf, (size_t)r);
+		s->sent += (size_t)r;
+	}
+	memset(buf, GONE, n);
+	return r > 0;
+}
+
 static void *sends(void *arg)
 {
 	struct sender *s = arg;
@@ -237,20 +259,7 @@ static void *sends(void *arg)
 
 	while (s->sent < s->total) {
 		size_t n = some(&s->dice);
-		if (n > s->total - s->sent)
-			n = s->total - s->sent;
-		fill(buf, n, s->tag, &s->dice);
-		ssize_t r = send_piece(s, buf, n, roll(&s->dice, 8) ? 0 : MSG_DONTWAIT);
-		if (r < 0 && r != -EAGAIN)
-			wrong("end %d: send at %zu: %s", e->role, s->sent, strerror((int)-r));
-		if (r > (ssize_t)n || !r)
-			wrong("end %d: %zd of %zu sent", e->role, r, n);
-		if (r > 0) {
-			memcpy(s->said + s->sent, buf, (size_t)r);
-			s->sent += (size_t)r;
-		}
-		memset(buf, GONE, n);
-		if (r < 0)
+		if (!send_some(s, buf, n, roll(&s->dice, 8) ? 0 : MSG_DONTWAIT))
 			wait_for(e->fd, POLLOUT);
 	}
 	last_closes(e);
@@ -311,6 +320,18 @@ static void *receives(void *arg)
 	free(buf);
 	running--;
 	return NULL;
+}
+
+/* Nobody reads or answers at the other end; one who waits for that is ended by the alarm. */
+static void send_to_stopped(struct sender *s)
+{
+	uint8_t *buf = malloc(ROOM);
+
+	alarm(HUNG_S);
+	while (s->sent < s->total && send_some(s, buf, ROOM, MSG_DONTWAIT))
+		;
+	alarm(0);
+	free(buf);
 }
 
 /* ---- the progress thread, and what goes wrong */
@@ -406,6 +427,8 @@ static void run_seed(void)
 	if (roll(&dice, 4))
 		agree_first();
 	set_wire(&dice, strike_at);
+	if (fault == STOPPED)
+		send_to_stopped(&ends[0].senders[0]);
 	running = THREADS;
 	for (int i = 0; i < THREADS; i++) {
 		struct end *e = &ends[i % 2];

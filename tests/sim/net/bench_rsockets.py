@@ -3,12 +3,13 @@
     bench_rsockets.py [--dlaccel LIBRARY] [--rounds N] [--styles] [VARIABLE=VALUE...]
 
 Times inside an emulated guest say nothing of hardware; they are printed because they can be
-compared within a run. The counts are the figures to hold: system calls of each end and RDMA packets
-per message, as the difference of two runs of different length, so that set-up cancels out. A write
+compared within a run. The counts are the figures to hold: system calls of each end between its two marks,
+and RDMA packets, per message. A write
 to a verbs device is a doorbell, and a read from its completion channel a wake-up. --styles says
 besides which styles of prog_stream run under each preload.
 """
 import argparse
+import collections
 import itertools
 import json
 import re
@@ -20,7 +21,7 @@ import vhost
 
 PORTS = itertools.count(7500)
 WORK = (('pingpong', 64, 400), ('oneway', 65536, 100), ('oneway', 1 << 20, 8))
-TRACED = (('pingpong', 64, 50, 150), ('oneway', 65536, 20, 60), ('oneway', 1 << 20, 4, 12))
+TRACED = (('pingpong', 64, 100), ('oneway', 65536, 40), ('oneway', 1 << 20, 8))
 
 
 def once(a, b, lib, env, verb, size, count, traced=False):
@@ -34,7 +35,7 @@ def once(a, b, lib, env, verb, size, count, traced=False):
             return [prog, *argv]
         sets = [f'LD_PRELOAD={lib}'] if lib else []
         more = [x for kv in sets for x in ('-E', kv)]
-        return ['strace', '-f', '-c', '-o', logs[end], *more, prog, *argv]
+        return ['strace', '-f', '-o', logs[end], *more, prog, *argv]
     preload = None if traced else lib
     server = b.spawn(command(1, 'serve', b.addr, port), preload=preload, env=env)
     server.expect('listening')
@@ -45,26 +46,20 @@ def once(a, b, lib, env, verb, size, count, traced=False):
     return json.loads(client.out), calls
 
 
-def syscalls(table):
-    """strace -c's table: seconds, share, microseconds, calls, errors, name."""
-    rows = re.findall(r'^ *[\d.]+ +[\d.]+ +\d+ +(\d+) +(?:\d+ +)?(\w+)$', table, re.M)
-    return {name: int(n) for n, name in rows if name != 'total'}
+def syscalls(trace):
+    """{name: count} of what strace -f saw between the first mark and the last."""
+    names = re.findall(r'^\d+ +(\w+)\(', trace, re.M)
+    first, last = names.index('getppid'), len(names) - names[::-1].index('getppid') - 1
+    return collections.Counter(names[first + 1:last])
 
 
-def per_message(a, b, lib, env, verb, size, few, many):
+def per_message(a, b, lib, env, verb, size, count):
     """({call: count per message} of the client, of the server, RDMA packets per message)."""
-    seen = []
-    for count in (few, many):
-        before = a.counter('sent_pkts') + b.counter('sent_pkts')
-        _, calls = once(a, b, lib, env, verb, size, count, traced=True)
-        seen.append((calls, a.counter('sent_pkts') + b.counter('sent_pkts') - before))
-    n = many - few
-    ends = []
-    for end in (0, 1):
-        less, more = seen[0][0][end], seen[1][0][end]
-        diff = {k: (more.get(k, 0) - less.get(k, 0)) / n for k in sorted({*less, *more})}
-        ends.append({k: v for k, v in diff.items() if abs(v) >= 0.05})
-    return ends[0], ends[1], (seen[1][1] - seen[0][1]) / n
+    before = a.counter('sent_pkts') + b.counter('sent_pkts')
+    _, calls = once(a, b, lib, env, verb, size, count, traced=True)
+    packets = a.counter('sent_pkts') + b.counter('sent_pkts') - before
+    client, server = ({k: n / count for k, n in sorted(end.items()) if n * 20 >= count} for end in calls)
+    return client, server, packets / count
 
 
 def measure(a, b, kinds, env, rounds):
@@ -89,9 +84,9 @@ def show_speed(got):
 
 def show_counts(a, b, kinds, env):
     print('\nper message:  system calls of client and server, RDMA packets of both')
-    for verb, size, few, many in TRACED:
+    for verb, size, count in TRACED:
         for kind, lib in kinds.items():
-            client, server, packets = per_message(a, b, lib, env, verb, size, few, many)
+            client, server, packets = per_message(a, b, lib, env, verb, size, count)
             print(f'{kind:10} {verb:9} {size:8}  client {sum(client.values()):6.2f}  '
                   f'server {sum(server.values()):6.2f}  packets {packets:7.2f}')
             for end, calls in (('client', client), ('server', server)):

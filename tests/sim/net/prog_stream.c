@@ -4,6 +4,8 @@
  *   prog_stream talk  ADDR PORT [-n BYTES] [-s SEED] [-f] [-b FROM] STYLE...
  *   prog_stream list
  *
+ * Without a STYLE they come on standard input, one a line.
+ *
  * Both ends name the same styles; each style is one connection: BYTES each way, 64 questions and
  * answers, end of stream in one direction while the other still sends, and the receiver's own
  * checksum. What is printed depends on the arguments alone: a bare run and a preloaded one must
@@ -35,6 +37,7 @@ struct flow { /* one direction of one connection */
 	uint64_t at;
 	uint64_t sum;
 	uint64_t dice;
+	uint64_t word, word_at; /* the eight bytes that were asked for last */
 	unsigned char *buf;
 };
 
@@ -78,9 +81,13 @@ static uint64_t mix(uint64_t x)
 	return x ^ (x >> 31);
 }
 
-static unsigned char byte_at(const struct flow *f, uint64_t at)
+static unsigned char byte_at(struct flow *f, uint64_t at)
 {
-	return mix(f->seed ^ at / 8) >> at % 8 * 8;
+	if (f->word_at != at / 8) {
+		f->word_at = at / 8;
+		f->word = mix(f->seed ^ f->word_at);
+	}
+	return f->word >> at % 8 * 8;
 }
 
 static uint64_t roll(uint64_t *dice, uint64_t sides)
@@ -354,7 +361,7 @@ static timer_t start_signals(void)
 static void start_flow(struct flow *f, int direction)
 {
 	*f = (struct flow){.seed = mix(opt_seed * 2 + direction), .dice = mix(opt_seed + 77),
-		.buf = malloc(ROOM + GUARD)};
+		.word_at = UINT64_MAX, .buf = malloc(ROOM + GUARD)};
 	if (!f->buf)
 		die("malloc");
 }
@@ -526,15 +533,31 @@ static int list_styles(void)
 	return 0;
 }
 
+/* The next style's name: an argument, or a line of input where no argument is. */
+static const char *next_name(char **argv, int *i)
+{
+	static char line[64];
+
+	if (*i && argv[*i])
+		return argv[(*i)++];
+	if (*i > optind)
+		return NULL;
+	*i = 0;
+	if (!fgets(line, sizeof(line), stdin))
+		return NULL;
+	line[strcspn(line, "\n")] = 0;
+	return line;
+}
+
 int main(int argc, char **argv)
 {
-	const char *from = NULL, *verb = argc > 1 ? argv[1] : "";
+	const char *name, *from = NULL, *verb = argc > 1 ? argv[1] : "";
 	struct sockaddr_in at = {.sin_family = AF_INET};
 	int c, listener = -1;
 
 	if (!strcmp(verb, "list"))
 		return list_styles();
-	if (argc < 5)
+	if (argc < 4)
 		fail("see the top of prog_stream.c");
 	optind = 4;
 	while ((c = getopt(argc, argv, "n:s:b:f")) != -1) {
@@ -551,8 +574,8 @@ int main(int argc, char **argv)
 	at.sin_port = htons(atoi(argv[3]));
 	if (!strcmp(verb, "serve"))
 		listener = listen_at(&at);
-	for (int i = optind; i < argc; i++) {
-		const struct style *st = style_named(current = argv[i]);
+	for (int i = optind; (name = next_name(argv, &i));) {
+		const struct style *st = style_named(current = name);
 
 		if (listener >= 0)
 			serve_one(st, listener);

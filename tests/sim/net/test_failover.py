@@ -2,103 +2,196 @@
 
     test_failover.py --preload LIBRARY --tool DLACCEL [--seeds FIRST:LAST]
 
-The fault comes once RDMA carries the stream, by the device's own counter, after a number of packets
-that the seed chooses.
+One pair of programs makes a connection for each seed, in a style and with a fault that the seed chooses, which
+comes after so many packets of RDMA, by the device's own counter. A pair whose server was killed is replaced.
 """
 import argparse
-import functools
+import collections
 import random
+import shlex
 
 import hosts
 import streams
 import vhost
-from test_rdma import counters
+from test_rdma import counters_script, parse_counters
 
 COUNTERS = '/tmp/counters'
-SIZE = 4000000
+SIZE = 3000000
 STYLES = ('large', 'epoll_edge', 'both_ways', 'two_threads', 'dontwait')
+WARM = 40    # connections until RDMA is there: opening rdma-core takes seconds in emulation
 
-
-class Talk:
-    """prog_stream on both hosts, under way."""
-
-    def __init__(self, a, b, style, folder, preload=None):
-        env = {'DLACCEL_DIR': f'{COUNTERS}/{folder}', 'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info',
-               'DLACCEL_RDMA_DEAD': '200ms'}
-        a.run(f'mkdir -p -m 700 {env["DLACCEL_DIR"]}')
-        self.a, self.b, self.env = a, b, env
-        styles = ['large'] * 6 + [style]    # opening rdma-core takes seconds in emulation
-        prog, port = hosts.program('prog_stream'), str(next(streams.PORTS))
-        common = ['-n', str(SIZE), '-f']
-        self.server = b.spawn([prog, 'serve', b.addr, port, *common, *styles], preload=preload, env=env)
-        self.server.expect('listening')
-        self.sent = a.counter('sent_pkts') + b.counter('sent_pkts')
-        self.client = a.spawn([prog, 'talk', b.addr, port, *common, '-b', a.addr, *styles],
-                              preload=preload, env=env)
-
-    def after(self, packets, script):
-        """A job that waits until RDMA has carried so many packets and then runs the script."""
-        sum_now = '$(($(counter rxea sent_pkts) + $(counter rxeb sent_pkts)))'
-        return self.a.spawn(f'. "$VHOST_NET"; until [ {sum_now} -gt {self.sent + packets} ]; do sleep .01; done; '
-                            f'echo now; {script}')
-
-    def results(self):
-        return [(r.rc, r.out, r.err) for r in (self.client.wait(120), self.server.wait(60))]
-
-
-# Shell scripts of the guest, so that a fault comes at once when its moment is there. {pid}: the server's.
+# Shell scripts of the guest, so that a fault comes at once when its moment is there. $pid: the server's.
 FAULTS = {
     'black hole': 'loss va 100; loss vb 100; sleep {seconds}; loss va 0; loss vb 0',
     'link down': 'link_down va; sleep {seconds}; link_up va',
     'link down 10 s': 'link_down va; sleep 10; link_up va',
     'device removed': 'rdma_del rxeb && sleep {seconds} && rdma_add rxeb vb',
-    'stopped': 'kill -STOP {pid}; sleep {seconds}; kill -CONT {pid}',
-    'killed': 'kill -KILL {pid}',
+    'stopped': 'kill -STOP $pid; sleep {seconds}; kill -CONT $pid',
+    'killed': 'kill -KILL $pid',
 }
 
+# One connection: its style's name goes to both programs; the fault, where there is one, comes meanwhile. It is over
+# when both have said how it ended.
+CONVERSATION = '''
+. "$VHOST_NET"
+a=/sys/class/infiniband/rxea/ports/1/hw_counters/sent_pkts b=/sys/class/infiniband/rxeb/ports/1/hw_counters/sent_pkts
+sent() {{ read -r x <$a && read -r y <$b && echo $((x + y)); }}
+ended() {{ mapfile -t l <$1/stdout; [ ${{#l[@]}} -ge $2 ] || [ -e $1/rc ]; }}
+over() {{ ended {client} {client_lines} && ended {server} {server_lines}; }}
+pid=$(cat {server}/pid)
+before=$(sent)
+for f in {fifos}; do echo {style} >$f; done
+{fault}
+until over; do sleep .02; done
+{counters}
+'''
+FAULT = '''
+until [ $(sent) -gt $((before + {packets})) ]; do over && missed=1 && break; done
+if [ -n "$missed" ]; then echo missed; else {script}; fi
+rdma_active rxea && rdma_active rxeb
+'''
 
-@functools.cache
-def bare(a, b, style):
-    got = Talk(a, b, style, 'bare').results()
-    assert [rc for rc, _, _ in got] == [0, 0], got
-    return got
+
+class Pair:
+    """prog_stream on both hosts, told one style after the other."""
+
+    made = 0
+
+    def __init__(self, a, b, preload=None, tool=None):
+        Pair.made += 1
+        self.tool, self.sums, self.gone = tool, collections.Counter(), None
+        self.folder = f'{COUNTERS}/{Pair.made}'
+        a.run(f'mkdir -p -m 700 {COUNTERS}; mkdir -m 700 {self.folder}; mkfifo {self.folder}/a {self.folder}/b')
+        env = {'DLACCEL_DIR': self.folder, 'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info',
+               'DLACCEL_RDMA_DEAD': '200ms', **({'LD_PRELOAD': preload} if preload else {})}
+        self.a, self.b, self.heard = a, b, [[], []]
+        port, common = str(next(streams.PORTS)), ['-n', str(SIZE), '-f']
+        self.server = self.start(b, 'b', env, ['serve', b.addr, port, *common])
+        self.server.expect('listening')
+        self.client = self.start(a, 'a', env, ['talk', b.addr, port, *common, '-b', a.addr])
+
+    def start(self, host, name, env, args):
+        """The program itself opens the fifo for writing too: it has no end."""
+        words = shlex.join(['env', *(f'{k}={v}' for k, v in env.items()), hosts.program('prog_stream'), *args])
+        return host.spawn(f'exec {words} 0<>{self.folder}/{name}')
+
+    def talk(self, style, fault='', limit=120):
+        """What each end printed of one connection, or how it ended; and the script's own words."""
+        jobs = self.client, self.server
+        said = [len(job.out.splitlines()) for job in jobs]
+        out = [f'/out/jobs/{job.number}' for job in jobs]
+        script = CONVERSATION.format(client=out[0], client_lines=said[0] + 1, server=out[1], server_lines=said[1] + 1,
+                                     style=style, fifos=f'{self.folder}/b {self.folder}/a', fault=fault,
+                                     counters=counters_script(self.tool, self.folder) if self.tool else '')
+        try:
+            done = self.a.spawn(script).wait(limit)
+        except vhost.VhostError as e:
+            raise vhost.VhostError(f'{e}\n{self.said()}') from None
+        assert done.rc == 0, done
+        self.count(done.out)
+        return [self.answer(job, n) for job, n in zip(jobs, said)], done.out
+
+    @staticmethod
+    def answer(job, said):
+        """The lines since then, and where it has ended, how."""
+        rc = job.rc
+        return job.out.splitlines()[said:] + (job.err.splitlines() + [f'exit code {rc}'] if rc is not None else [])
+
+    def said(self):
+        return '\n'.join(job.describe(who) for who, job in (('client', self.client), ('server', self.server))) + (
+            f'\n--- log\n' + self.a.run(f'cat {self.folder}/log', check=False).out)
+
+    def count(self, text):
+        """The counters of both ends: so far, and of this connection."""
+        before, self.sums = self.sums, collections.Counter()
+        for end in parse_counters(text):
+            self.sums.update(end)
+        self.gone = self.sums - before
+
+    def alive(self):
+        return self.client.rc is None and self.server.rc is None
+
+    def warm(self):
+        for _ in range(WARM):
+            self.talk('large')
+            if self.sums['net.upgraded.verbs'] >= 2:
+                return self
+        raise AssertionError('RDMA is not used: ' + self.said())
+
+    def end(self):
+        for job in (self.client, self.server):
+            job.kill()
 
 
-def survived(got):
+def bare(a, b):
+    """What each style prints, at the client and at the server."""
+    pair = Pair(a, b)
+    want = {style: pair.talk(style)[0] for style in STYLES}
+    pair.end()
+    return want
+
+
+def survived(client, server):
     """A peer that is killed: the survivor's error is one that TCP would have given it."""
-    rc, _, err = got[0]
-    assert rc == 1 and any(e in err for e in ('reset', 'Broken pipe', 'returned 0', 'end in place')), got
+    words = ' '.join(client)
+    assert server[-1] == 'exit code 137', server
+    assert client[-1] == 'exit code 1', client
+    assert any(e in words for e in ('reset', 'Broken pipe', 'returned 0', 'end in place')), client
 
 
-def judge(a, b, seed, lib, tool):
-    """The stream goes on and is the bare one's, byte for byte; or ends as that would."""
-    dice = random.Random(seed)
-    name, style = list(FAULTS)[seed % len(FAULTS)], dice.choice(STYLES)
-    seconds, packets = dice.choice((.1, 1, 2)), dice.randrange(20, 300)
-    want = bare(a, b, style)
-    talk = Talk(a, b, style, seed, lib)
-    pid = talk.server.read('pid').strip()
-    job = talk.after(packets, FAULTS[name].format(seconds=seconds, pid=pid))
-    got = talk.results()
-    if name == 'killed':
-        survived(got)
-    else:
-        assert got == want, (got, want, a.run(f'cat {talk.env["DLACCEL_DIR"]}/log').out)
-    done = job.wait(60)
-    assert done.rc == 0, done
-    ends = counters(a, tool, talk.env['DLACCEL_DIR'])
-    assert sum(c.get('net.bytes_verbs', 0) for c in ends) > 0, ends
-    assert not any('net.violations' in c for c in ends), ends
-    went_on = sum(c.get('rdma.failovers', 0) for c in ends)
-    print(f'ok {seed}: {name} ({seconds} s) under {style} after {packets} packets, {went_on} directions went on')
-    return went_on
+class Judge:
+    """One seed after the other, on one pair for as long as both ends live."""
+
+    def __init__(self, a, b, args):
+        self.a, self.b, self.args = a, b, args
+        self.want, self.pair, self.failed = bare(a, b), None, []
+        self.tally = collections.Counter()
+
+    def warm_pair(self):
+        if not self.pair or not self.pair.alive():
+            self.pair = Pair(self.a, self.b, self.args.preload, self.args.tool).warm()
+        return self.pair
+
+    def judge(self, seed):
+        dice = random.Random(seed)
+        name, style = list(FAULTS)[seed % len(FAULTS)], dice.choice(STYLES)
+        seconds, packets = dice.choice((.1, 1, 2)), dice.randrange(4, 250)
+        pair = self.warm_pair()
+        ends, words = pair.talk(style, FAULT.format(packets=packets, script=FAULTS[name].format(seconds=seconds)))
+        gone = pair.gone
+        missed = words.startswith('missed')
+        if name == 'killed' and not missed:
+            survived(*ends)
+        else:
+            assert ends == self.want[style], (ends, self.want[style], pair.said())
+        assert not gone['net.violations'], gone
+        self.tally[name, 'missed' if missed else 'went on' if gone['rdma.failovers'] else 'held'] += 1
+        print(f'ok {seed}: {name} ({seconds} s) under {style} after {packets} packets, {gone["net.bytes_verbs"]} bytes by RDMA, '
+              f'{gone["rdma.failovers"]} directions went on' + (f', missed\n{dict(gone)}\n{pair.said()}' if missed else ''))
+
+    def attempt(self, seed):
+        try:
+            self.judge(seed)
+        except (AssertionError, vhost.VhostError) as e:
+            self.failed.append(seed)
+            print(f'FAIL {seed}: {e}')
+            if self.pair:
+                self.pair.end()
 
 
 def body(args):
     first, last = map(int, args.seeds.split(':'))
     with hosts.near('failover') as (a, b):
-        went_on = sum(judge(a, b, seed, args.preload, args.tool) for seed in range(first, last))
-        assert went_on, 'no stream ever went on over TCP'
+        judge = Judge(a, b, args)
+        for seed in range(first, last):
+            judge.attempt(seed)
+        for (name, what), n in sorted(judge.tally.items()):
+            print(f'{name}: {n} {what}')
+        assert not judge.failed, f'seeds {judge.failed}'
+        counts = collections.Counter()
+        for (_, what), n in judge.tally.items():
+            counts[what] += n
+        assert counts['went on'] and counts['missed'] * 10 <= last - first, judge.tally
 
 
 if __name__ == '__main__':

@@ -17,11 +17,18 @@ FEW = 'plain,writev,epoll_edge,peek,fionread,sendfile,fork,two_threads,both_ways
 WARM = ['large'] * 8    # meanwhile the library opens rdma-core, which takes seconds in emulation
 
 
+def counters_script(tool, folder):
+    return f'for f in {folder}/*.stats; do {tool} stats $f; done'
+
+
 def counters(host, tool, folder=COUNTERS):
     """One dictionary of the library's counters for each process that has left any."""
-    out = host.run(f'for f in {folder}/*.stats; do {tool} stats $f; done').out
+    return parse_counters(host.run(counters_script(tool, folder)).out)
+
+
+def parse_counters(text):
     found = []
-    for line in out.splitlines():
+    for line in text.splitlines():
         if line.startswith('pid '):
             found.append({})
         elif m := re.match(r' +(\S+) +(\d+) ', line):

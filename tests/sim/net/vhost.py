@@ -165,9 +165,10 @@ class Job:
         try:
             wait_until(lambda: self.guest.check_alive() and self.rc is not None, limit, 'job')
         except VhostError as e:
+            about = self.guest.autopsy()
             with contextlib.suppress(VhostError):    # a guest that hangs does not hide why
                 self.kill()
-            raise VhostError(self.describe(str(e))) from None
+            raise VhostError(self.describe(str(e)) + about) from None
         return Result(self.rc, self.out, self.err)
 
     def expect(self, pattern, limit=60, stream='stdout'):
@@ -337,6 +338,15 @@ class Guest:
         if check and res.rc:
             raise VhostError(job.describe(f'exit code {res.rc}'))
         return res
+
+    def autopsy(self):
+        """Where everything in the guest waits, for the report of a job that did not end."""
+        try:
+            job = self.spawn(f'bash {HERE}/guest/waits.sh')
+            wait_until(lambda: self.check_alive() and job.rc is not None, 30, 'autopsy')
+            return f'\n--- {self.name}: who waits where\n{job.out}'
+        except VhostError as e:
+            return f'\n--- {self.name}: {str(e).splitlines()[0]}'
 
     def net(self, function, *args, limit=60):
         """Calls a function of guest/net.sh."""

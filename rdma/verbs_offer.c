@@ -1,0 +1,165 @@
+/* Blocks, the sender's side: the peer reads them out of the program's buffer, from inside its own receive. */
+#include "clock.h"
+#include "process.h"
+#include "settings.h"
+#include "stats.h"
+#include "sys.h"
+#include "verbs_sending.h"
+
+#include <poll.h>
+#include <sched.h>
+
+enum {
+	BLOCK_LEAST = 65536, BLOCK_MOST = 1 << 30,
+	CLAIM_US = 4000, CLAIM_ACKS = 64, /* a peer that reads has begun by then: so long, and so many acknowledgements */
+	TIE_US = 300, TIE_ACKS = 16,
+	BACKOFF_MOST = 8,
+	ANSWER_BYTES_PER_US = 5,
+};
+
+/* The peer has sent what the program has not read, and may be waiting for that: the accepting side steps back. */
+static bool tie(struct sending *w)
+{
+	struct pollfd p = { .fd = w->fd, .events = POLLIN };
+
+	if (!w->vs->base.role || sys_call(SYS_poll, &p, 1, 0) != 1)
+		return false;
+	stat_inc(STAT_net_ties);
+	return true;
+}
+
+bool send_block_pays(struct sending *w)
+{
+	struct stream *s = &w->vs->base;
+
+	if (cursor_run(&w->c) < BLOCK_LEAST || !send_may_use_ring(w->vs) || signal_in_handler() || tie(w))
+		return false;
+	if (!s->offer_skip)
+		return true;
+	s->offer_skip--;
+	return false;
+}
+
+/* A small piece before a block goes by itself, so that the block can go straight (a preamble and its tensor). */
+size_t send_lead(const struct sending *w)
+{
+	struct cursor c = w->c;
+	size_t n = cursor_run(&c);
+
+	if (n > SMALL || n == c.left || !send_may_use_ring(w->vs) || w->vs->base.offer_skip)
+		return SIZE_MAX;
+	cursor_advance(&c, n);
+	return cursor_run(&c) >= BLOCK_LEAST ? n : SIZE_MAX;
+}
+
+/* Whoever does not read does not block us: after a while the block is taken back, more and more rarely offered. */
+static void withdrawn(struct stream *s)
+{
+	stat_inc(STAT_net_withdrawn);
+	s->offer_backoff = s->offer_backoff ? s->offer_backoff * 2 : 1;
+	if (s->offer_backoff > BACKOFF_MOST)
+		s->offer_backoff = BACKOFF_MOST;
+	s->offer_skip = s->offer_backoff;
+}
+
+static bool offer(struct sending *w, const struct memreg_hold *h, uint32_t id, size_t n)
+{
+	struct frame_out *o = &w->v->out;
+	struct frame_block b = { .address = (uintptr_t)cursor_ptr(&w->c), .length = n, .rkey = h->key.rkey, .id = id };
+
+	return frame_out_head(o, FRAME_BLOCK, load_rlx(w->v->tx_at), w->vs->link->ring_w, 0) &&
+	       frame_out_put(o, &b, sizeof(b)) && flush_tail(w->vs, w->fd);
+}
+
+/* False: the link is down.  The peer's device lives, since it acknowledges what we ask it now and then. */
+static bool wait_done(struct sending *w, uint32_t id, uint64_t limit, uint64_t tie_limit)
+{
+	struct link *l = w->vs->link;
+	uint64_t start = clock_ticks(), asked = start, seq = 0;
+
+	while (load_acq(l->done_id) != id) {
+		uint64_t now = clock_ticks();
+		link_poll(l);
+		if (load_acq(l->done_id) == id)
+			break;
+		if (load_acq(l->state) == LINK_DOWN)
+			return false;
+		if (now - start > limit || (now - start > tie_limit && tie(w)))
+			return true;
+		if (now - asked > us_to_ticks(settings.rdma_dead / 2)) {
+			if (seq && !link_wait(l, seq))
+				return false;
+			link_ping(l, &seq);
+			asked = now;
+		}
+		sched_yield();
+	}
+	return true;
+}
+
+/* How much the peer may have read at most: for certain when the link is quiet. */
+static size_t claimed(const struct link *l, uint32_t id, size_t n)
+{
+	struct block_claim c = *(volatile struct block_claim *)l->claim;
+
+	return c.id != id ? 0 : c.upto < n ? c.upto : n;
+}
+
+static bool took_back(struct sending *w, uint32_t id, size_t n)
+{
+	struct link *l = w->vs->link;
+	struct control c = { .type = CONTROL_WITHDRAW, .id = id };
+
+	while (link_control(l, &c) == -EAGAIN)
+		link_poll(l);
+	bool up = wait_done(w, id, us_to_ticks(2 * settings.rdma_dead), UINT64_MAX);
+	if (up && load_acq(l->done_id) != id && claimed(l, id, n))
+		wait_done(w, id, us_to_ticks(n / ANSWER_BYTES_PER_US), UINT64_MAX);
+	return load_acq(l->done_id) == id;
+}
+
+/* What has become of it: bytes that the peer has read; -1: nobody knows, and the link is quiet. */
+static ssize_t block_outcome(struct sending *w, uint32_t id, size_t n)
+{
+	struct link *l = w->vs->link;
+	uint64_t acks = load_rlx(l->ack_ticks);
+
+	if (wait_done(w, id, us_to_ticks(CLAIM_US) + CLAIM_ACKS * acks, us_to_ticks(TIE_US) + TIE_ACKS * acks) && load_acq(l->done_id) != id &&
+	    took_back(w, id, n) && load_rlx(l->done_bytes) < n)
+		withdrawn(&w->vs->base);
+	if (load_acq(l->done_id) == id)
+		return load_rlx(l->done_bytes) <= n ? (ssize_t)load_rlx(l->done_bytes) : 0;
+	link_fail(l, FALLBACK_RDMA_SILENT);
+	link_quiet(l); /* a READ that ends later would have read what the program writes next */
+	return -1;
+}
+
+size_t send_block(struct sending *w)
+{
+	struct link *l = w->vs->link;
+	size_t n = cursor_run(&w->c) < BLOCK_MOST ? cursor_run(&w->c) : BLOCK_MOST;
+	struct device *d = l->device;
+	struct memreg_hold *h = send_tcp_is_clear(w->vs, w->fd) ? device_register(d, cursor_ptr(&w->c), n) : NULL;
+
+	if (!h)
+		return 0;
+	uint32_t id = ++l->block_id;
+	stat_inc(STAT_net_offers);
+	if (!offer(w, h, id, n))
+		link_fail(l, FALLBACK_RDMA_FAILED);
+	ssize_t k = block_outcome(w, id, n);
+	device_unregister(d, h);
+	if (k < 0) {
+		size_t had = claimed(l, id, n);
+		w->must = had ? w->done + had : 0;
+		w->v->finishing = had ? thread_id() : 0;
+		return 0;
+	}
+	if (k)
+		w->vs->base.offer_backoff = 0;
+	store_rlx(w->v->tx_at, load_rlx(w->v->tx_at) + (uint64_t)k);
+	cursor_advance(&w->c, (size_t)k);
+	w->done += (size_t)k;
+	stat_add(STAT_net_bytes_verbs, (uint64_t)k);
+	return (size_t)k;
+}
