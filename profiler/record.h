@@ -51,7 +51,6 @@ enum record_kind {
 	RECORD_SEND, /* socket: bytes, stream = fd, flags route */
 	RECORD_RECV,
 	RECORD_FALLBACK, /* name: the reason */
-	RECORD_MARK,	 /* a range of the program's own (NVTX) */
 	RECORD_KINDS,
 };
 

@@ -73,8 +73,6 @@ static const char *category(unsigned kind)
 	case RECORD_CALL:
 	case RECORD_SYNC:
 		return "cuda_runtime";
-	case RECORD_MARK:
-		return "user_annotation";
 	default:
 		return "dlaccel";
 	}

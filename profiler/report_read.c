@@ -300,7 +300,6 @@ const char *report_kind_text(unsigned kind)
 		[RECORD_SEND] = "send",
 		[RECORD_RECV] = "recv",
 		[RECORD_FALLBACK] = "fallback",
-		[RECORD_MARK] = "mark",
 	};
 
 	return kind < RECORD_KINDS && texts[kind] ? texts[kind] : "unknown";

@@ -3,6 +3,7 @@ import os
 import struct
 
 
+PERCENT = 50  # of the launches, at least, must go in graphs
 # Kernels of a millisecond, in virtual time: else the device would be idle as often as the machine has other work.
 COSTS = "call:cuStreamQuery 0\nkernel 1000000\n"
 
@@ -28,3 +29,17 @@ def counters(folder):
                 text = data[at:at + 40].split(b"\0")[0].decode()
                 seen[text] = seen.get(text, 0) + struct.unpack_from("<Q", data, at + 40)[0]
     return {k: v for k, v in seen.items() if v}
+
+
+def told(stats):
+    """How often the driver was told of launches."""
+    with open(stats) as f:
+        calls = [line.split() for line in f if line.startswith("call ")]
+    return sum(int(c[2]) for c in calls if c[1] in ("cuLaunchKernel", "cuLaunchKernelEx", "cuGraphLaunch"))
+
+
+def mostly_in_graphs(seen, bare, ours):
+    share = 100 * seen.get("cuda.batched", 0) / max(1, seen.get("cuda.launches", 0))
+    print(f"{share:.0f}% of {seen.get('cuda.launches', 0)} launches in graphs; the driver was told of them {bare} "
+          f"times bare, {ours} times preloaded")
+    return share >= PERCENT and ours < bare and 100 - 100 * ours / bare >= PERCENT / 2

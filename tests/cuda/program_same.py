@@ -10,29 +10,13 @@ import subprocess
 import sys
 import tempfile
 
-from counted import busy_device, counters
-
-PERCENT = 50
+from counted import busy_device, counters, mostly_in_graphs, told
 
 
 def run(py, program, stats, **env):
     p = subprocess.run([py, *program], stdout=subprocess.PIPE, timeout=250,
                        env={**os.environ, "SIMCUDA_STATS": stats, **env})
     return p.returncode, p.stdout.decode()
-
-
-def told(stats):
-    """How often the driver was told of launches."""
-    with open(stats) as f:
-        calls = [line.split() for line in f if line.startswith("call ")]
-    return sum(int(c[2]) for c in calls if c[1] in ("cuLaunchKernel", "cuLaunchKernelEx", "cuGraphLaunch"))
-
-
-def enough(seen, bare, ours):
-    share = 100 * seen.get("cuda.batched", 0) / max(1, seen.get("cuda.launches", 0))
-    print(f"{share:.0f}% of {seen.get('cuda.launches', 0)} launches in graphs; the driver was told of them {bare} "
-          f"times bare, {ours} times preloaded")
-    return share >= PERCENT and ours < bare and 100 - 100 * ours / bare >= PERCENT / 2
 
 
 def main():
@@ -56,7 +40,7 @@ def main():
     if bare[0] or bare != ours:
         print(f"status {bare[0]} bare, {ours[0]} preloaded:", ours[1], sep="\n")
         return 1
-    return not enough(seen, *calls)
+    return not mostly_in_graphs(seen, *calls)
 
 
 sys.exit(main())
