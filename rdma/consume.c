@@ -186,12 +186,6 @@ static void take(struct receiving *w)
 	}
 }
 
-/* What TCP holds from position rx on, doorbells included. */
-struct tcp_view {
-	char bytes[16384];
-	long n; /* -1: not looked yet */
-};
-
 static void peek_ring(struct receiving *w, uint64_t from, uint64_t to)
 {
 	while (from != to && w->c.left) {
@@ -204,41 +198,44 @@ static void peek_ring(struct receiving *w, uint64_t from, uint64_t to)
 	}
 }
 
-static void copy_out(struct receiving *w, const char *p, size_t n)
+enum { SKIP_IOVS = 256, SKIP_BYTES = 16384 };
+
+/* What TCP holds from `from` on, straight into the program's buffer: at most n bytes. What lies before goes nowhere. */
+static size_t peek_tcp(struct receiving *w, uint64_t from, size_t n)
 {
-	while (n && w->c.left) {
-		size_t k = n < cursor_run(&w->c) ? n : cursor_run(&w->c);
-		memcpy(cursor_ptr(&w->c), p, k);
-		received(w, k);
-		p += k;
-		n -= k;
-	}
+	char nowhere[SKIP_BYTES];
+	struct iovec iov[SKIP_IOVS + 1];
+	struct msghdr m = { .msg_iov = iov };
+
+	for (uint64_t left = from; left && m.msg_iovlen < SKIP_IOVS; left -= iov[m.msg_iovlen++].iov_len)
+		iov[m.msg_iovlen] = (struct iovec){ nowhere, left < sizeof(nowhere) ? left : sizeof(nowhere) };
+	iov[m.msg_iovlen++] = (struct iovec){ cursor_ptr(&w->c), n };
+	long k = from > (uint64_t)SKIP_IOVS * SKIP_BYTES ? 0 : sys_call(SYS_recvmsg, w->fd, &m, MSG_PEEK | MSG_DONTWAIT);
+	return k > 0 && (uint64_t)k > from ? (uint64_t)k - from : 0;
 }
 
 /* The inline bytes of g that have arrived; false: not all of a finished segment have. */
-static bool peek_inline(struct receiving *w, struct wire_seg *g, struct tcp_view *v)
+static bool peek_inline(struct receiving *w, struct wire_seg *g)
 {
 	uint64_t rx = load_rlx(w->s->side->rx), a = load_rlx(g->a), b = load_acq(g->b);
+	uint64_t from = (int64_t)(a - rx) > 0 ? a - rx : 0, to = UINT64_MAX;
 
-	if (v->n < 0)
-		v->n = sys_call(SYS_recvfrom, w->fd, v->bytes, sizeof(v->bytes), MSG_PEEK | MSG_DONTWAIT, 0, 0);
-	if (v->n <= 0) {
-		v->n = 0;
-		return SEG_CLOSED(b) && (int64_t)(b - rx) <= 0;
-	}
-	uint64_t from = (int64_t)(a - rx) > 0 ? a - rx : 0, to = (uint64_t)v->n;
-	if (SEG_CLOSED(b) && (int64_t)(b - rx) < v->n)
+	if (SEG_CLOSED(b))
 		to = (int64_t)(b - rx) > 0 ? b - rx : 0;
-	if (from < to)
-		copy_out(w, v->bytes + from, to - from);
-	return SEG_CLOSED(b) && to == b - rx;
+	while (from < to && w->c.left) {
+		size_t most = cursor_run(&w->c), n = peek_tcp(w, from, to - from < most ? to - from : most);
+		if (!n)
+			break;
+		received(w, n);
+		from += n;
+	}
+	return SEG_CLOSED(b) && from >= to;
 }
 
 /* MSG_PEEK: everything that is there, taken from nowhere; an offer is pulled into the ring first. */
 static void peek(struct receiving *w)
 {
 	struct stream *s = w->s;
-	struct tcp_view v = { .n = -1 };
 	uint64_t at = load_rlx(s->side->rr), rw = load_acq(s->in->rw);
 	uint32_t end = load_acq(s->in->segw), i = load_rlx(s->side->segr);
 
@@ -253,7 +250,7 @@ static void peek(struct receiving *w)
 			return;
 		peek_ring(w, at, x);
 		at = x;
-		if (!peek_inline(w, g, &v))
+		if (!peek_inline(w, g))
 			return;
 	}
 	peek_ring(w, at, rw);
