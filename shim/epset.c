@@ -217,9 +217,7 @@ static void leave_unwatched(int fd)
 
 	if (!s)
 		return;
-	struct stream *st = load_acq(s->stream);
-	if (st)
-		stream_set_edge(st, true);
+	wait_ring_for_everything(s);
 	sock_make_plain(s, fd, FALLBACK_UNWATCHED);
 	sock_leave(s);
 }

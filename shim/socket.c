@@ -294,7 +294,6 @@ bool sock_plain_begin(struct sock *s, int fd, enum direction d, uint64_t upcomin
 void sock_plain_moved(struct sock *s, enum direction d, ssize_t n)
 {
 	struct half *h = &s->half[d];
-
 	uint64_t moved = n > 0 ? (uint64_t)n : 0;
 	uint64_t all = (atomic_fetch_add(&h->plain, (moved << BUSY_BITS) - 1) >> BUSY_BITS) + moved;
 

@@ -13,25 +13,25 @@ bool waits_are_blind(void)
 	return load_rlx(blind);
 }
 
-static void ring_for_everything(int fd)
+void wait_ring_for_everything(struct sock *s)
 {
-	struct sock *s = sock_enter(fd);
-	struct stream *st;
+	struct stream *st = load_acq(s->stream);
 
-	if (!s)
-		return;
-	st = load_acq(s->stream);
 	if (st)
 		stream_set_edge(st, true);
-	sock_leave(s);
 }
 
 void waits_go_blind(void)
 {
 	if (atomic_exchange(&blind, true))
 		return;
-	for (int fd = 0; fd <= atomic_load(&fd_highest); fd++)
-		ring_for_everything(fd);
+	for (int fd = 0; fd <= atomic_load(&fd_highest); fd++) {
+		struct sock *s = sock_enter(fd);
+		if (!s)
+			continue;
+		wait_ring_for_everything(s);
+		sock_leave(s);
+	}
 }
 
 struct deadline deadline_in(const struct timespec *timeout)

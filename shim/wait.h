@@ -15,6 +15,8 @@
 /* The process has waits that we do not see (io_uring, raw epoll): every publish to it must ring. */
 bool waits_are_blind(void);
 void waits_go_blind(void);
+/* Its stream, if it has one, leaves out no doorbell any more: not all of its waits are seen. */
+void wait_ring_for_everything(struct sock *s);
 
 /* A wait on more descriptors than this rarely finds what it waits for while it spins. */
 enum { FEW_WATCHED = 4 };

@@ -28,10 +28,7 @@ struct polling {
 /* A set larger than this has the rest of its streams rung for as if nobody saw the wait. */
 static void give_up_eliding(struct sock *s)
 {
-	struct stream *st = load_acq(s->stream);
-
-	if (st)
-		stream_set_edge(st, true);
+	wait_ring_for_everything(s);
 	sock_leave(s);
 }
 
