@@ -173,7 +173,7 @@ static void tell_stats(struct sock *s, enum direction d)
 {
 	uint64_t n = half_bytes(&s->half[d]);
 
-	stat_add(d == TX ? STAT_net_bytes_plain : STAT_net_recv_plain, n - atomic_exchange(&s->half[d].told, n));
+	stat_add(d == TX ? STAT_net_bytes_plain : STAT_net_recv_plain, (uint32_t)n - atomic_exchange(&s->half[d].told, (uint32_t)n));
 }
 
 void sock_quiesce(struct sock *s, int fd)
@@ -225,7 +225,7 @@ void sock_in_child(struct sock *s)
 	for (int d = 0; d < 2; d++) {
 		struct half *h = &s->half[d];
 		store_rlx(h->plain, load_rlx(h->plain) & ~(uint64_t)BUSY_MASK);
-		store_rlx(h->told, half_bytes(h));
+		store_rlx(h->told, (uint32_t)half_bytes(h));
 		store_rlx(h->switching, false);
 	}
 }
@@ -281,10 +281,10 @@ bool sock_plain_begin(struct sock *s, int fd, enum direction d, uint64_t upcomin
 	if (load_rlx(s->worth) && !load_rlx(s->never) && carried(s) + upcoming >= load_rlx(s->next_try))
 		sock_advance(s, fd, upcoming);
 	for (;;) {
-		atomic_fetch_add(&h->plain, 1); /* orders with `switching` */
+		count_add_64(&h->plain, 1); /* orders with `switching` */
 		if (!load_acq(h->switching) && !load_acq(h->on)) /* MUTATE: plain_recheck */
 			return true;
-		atomic_fetch_sub(&h->plain, 1);
+		count_add_64(&h->plain, (uint64_t)-1);
 		if (load_acq(h->on))
 			return false;
 		cpu_relax();
@@ -295,9 +295,9 @@ void sock_plain_moved(struct sock *s, enum direction d, ssize_t n)
 {
 	struct half *h = &s->half[d];
 	uint64_t moved = n > 0 ? (uint64_t)n : 0;
-	uint64_t all = (atomic_fetch_add(&h->plain, (moved << BUSY_BITS) - 1) >> BUSY_BITS) + moved;
+	uint64_t all = (count_add_64(&h->plain, (moved << BUSY_BITS) - 1) >> BUSY_BITS) + moved;
 
-	if (all - load_rlx(h->told) >= TELL_BYTES)
+	if ((uint32_t)all - load_rlx(h->told) >= TELL_BYTES)
 		tell_stats(s, d);
 }
 

@@ -8,6 +8,7 @@
  * counters agree with ours.
  */
 #pragma once
+#include "alone.h"
 #include "fdtable.h"
 #include "meeting.h"
 #include "probe.h"
@@ -20,31 +21,32 @@ enum direction { TX, RX };
 enum { BUSY_BITS = 16, BUSY_MASK = (1 << BUSY_BITS) - 1 };
 
 struct half {
-	_Atomic uint64_t plain;  /* see BUSY_BITS; after 2^48 bytes the kernel's count differs */
-	_Atomic uint64_t told;   /* of these bytes the process's counters know */
-	_Atomic bool on;         /* the stream has this direction */
+	_Atomic uint64_t plain; /* see BUSY_BITS; after 2^48 bytes the kernel's count differs */
+	_Atomic uint32_t told;  /* of these bytes the process's counters know; its lower half */
+	_Atomic bool on;        /* the stream has this direction */
 	_Atomic bool switching;
-	_Atomic bool never;      /* the kernel's count differs: stays plain */
+	_Atomic bool never;     /* the kernel's count differs: stays plain */
 };
 
 struct sock {
+	/* a plain call, and one that registers it, need no more than the first line */
 	alignas(64) _Atomic int refs; /* table entries and calls */
 	_Atomic int fds;              /* table entries alone */
-	_Atomic bool live;            /* a stale look-up must not end it twice */
+	_Atomic int epolls;           /* registrations in epoll sets */
+	_Atomic int waiters;          /* waits that began before there was a stream */
 	_Atomic(struct stream *) stream;
 	struct half half[2];
-	_Atomic uint64_t next_try;   /* bytes of both directions at which the handshake goes on */
-	_Atomic uint64_t next_ticks; /* not before */
+	_Atomic bool live;            /* a stale look-up must not end it twice */
+	_Atomic bool never;           /* stays plain TCP */
+	_Atomic bool worth;           /* has shown a large message, or a wait that can poll: may be upgraded */
+	_Atomic bool nonblock;        /* hint */
+	_Atomic bool nodelay;         /* as the program set it; the kernel's is on from the upgrade on */
+	_Atomic bool forked;          /* inherited by another process before the upgrade */
+	_Atomic bool advancing;
+	_Atomic uint64_t next_try;    /* bytes of both directions at which the handshake goes on */
+	_Atomic uint64_t next_ticks;  /* not before */
 	uint64_t retry_gap;
 	unsigned tries;
-	_Atomic bool advancing;
-	_Atomic bool never;          /* stays plain TCP */
-	_Atomic bool forked;         /* inherited by another process before the upgrade */
-	_Atomic bool nonblock;       /* hint */
-	_Atomic bool worth;          /* has shown a large message, or a wait that can poll: may be upgraded */
-	_Atomic bool nodelay;        /* as the program set it; the kernel's is on from the upgrade on */
-	_Atomic int epolls;          /* registrations in epoll sets */
-	_Atomic int waiters;         /* waits that began before there was a stream */
 	int role, fd;
 	struct rendezvous rv;
 	_Atomic(struct meeting *) meeting; /* with another host */
@@ -73,7 +75,7 @@ void sock_read_capacity(int fd, struct stream *st);
 
 static inline void sock_release(struct sock *s)
 {
-	if (__builtin_expect(atomic_fetch_sub(&s->refs, 1) == 1, 0))
+	if (__builtin_expect(count_add(&s->refs, -1) == 1, 0))
 		sock_end(s);
 }
 
@@ -81,7 +83,7 @@ static inline struct sock *sock_enter_entry(int fd, uintptr_t e)
 {
 	struct sock *s = fd_object(e);
 
-	atomic_fetch_add(&s->refs, 1);
+	count_add(&s->refs, 1);
 	if (__builtin_expect(fd_get(fd) == e, 1))
 		return s;
 	sock_release(s);

@@ -44,7 +44,7 @@ static void hold(struct polling *p, struct sock *s)
 	}
 	if (p->n <= FEW_WATCHED)
 		sock_is_worth(s);
-	atomic_fetch_add(&s->waiters, 1);
+	count_add(&s->waiters, 1);
 	p->held[p->helds++] = s;
 }
 
@@ -75,7 +75,7 @@ static void let_go(struct polling *p)
 	for (int i = 0; i < p->watches; i++)
 		sock_leave(p->watch[i].sock);
 	for (int i = 0; i < p->helds; i++) {
-		atomic_fetch_sub(&p->held[i]->waiters, 1);
+		count_add(&p->held[i]->waiters, -1);
 		sock_leave(p->held[i]);
 	}
 }

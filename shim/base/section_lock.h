@@ -3,6 +3,7 @@
  * meanwhile.  0 is free; a fork's child sets it to that.
  */
 #pragma once
+#include "alone.h"
 #include "clock.h"
 #include "signals.h"
 
@@ -11,6 +12,10 @@
 static inline void section_lock(_Atomic int *l)
 {
 	section_enter();
+	if (process_alone()) {
+		atomic_store_explicit(l, 1, memory_order_relaxed);
+		return;
+	}
 	while (atomic_exchange_explicit(l, 1, memory_order_acquire))
 		cpu_relax();
 }
