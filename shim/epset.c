@@ -3,7 +3,9 @@
 #include "real.h"
 #include "sys.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 static struct epset *sets;
 static _Atomic int sets_lock;
@@ -24,30 +26,76 @@ static struct epset *set_create(int ep)
 	return set;
 }
 
+struct reg *epset_next(struct epset *set, const struct reg *r)
+{
+	for (int fd = r ? r->fd + 1 : 0; fd < set->chunks * PLACES; fd++) {
+		struct reg *chunk = set->chunk[fd / PLACES];
+		if (!chunk)
+			fd |= PLACES - 1;
+		else if (chunk[fd % PLACES].sock)
+			return &chunk[fd % PLACES];
+	}
+	return NULL;
+}
+
+static bool widen(struct epset *set, int chunks)
+{
+	struct reg **wider = realloc(set->chunk, (size_t)chunks * sizeof(*wider));
+
+	if (!wider)
+		return false;
+	memset(wider + set->chunks, 0, (size_t)(chunks - set->chunks) * sizeof(*wider));
+	set->chunk = wider;
+	set->chunks = chunks;
+	return true;
+}
+
+static struct reg *make_chunk(int first)
+{
+	struct reg *chunk = calloc(PLACES, sizeof(*chunk));
+
+	for (int i = 0; chunk && i < PLACES; i++)
+		chunk[i].fd = first + i;
+	return chunk;
+}
+
+static struct reg *make_place(struct epset *set, int fd)
+{
+	int c = fd / PLACES;
+
+	if (c >= set->chunks && !widen(set, c + 1))
+		return NULL;
+	if (!set->chunk[c] && !(set->chunk[c] = make_chunk(c * PLACES)))
+		return NULL;
+	return &set->chunk[c][fd % PLACES];
+}
+
 static bool index_data(struct epset *set, struct reg *r)
 {
-	struct reg *twin;
+	struct data_key *twin;
 
-	HASH_FIND(by_data, set->by_data, &r->data, sizeof(r->data), twin);
+	if (!r->key && !(r->key = calloc(1, sizeof(*r->key))))
+		return false;
+	r->key->reg = r;
+	r->key->data = r->data;
+	HASH_FIND(hh, set->by_data, &r->data, sizeof(r->data), twin);
 	if (twin)
 		set->ambiguous = true;
-	HASH_ADD(by_data, set->by_data, data, sizeof(r->data), r);
-	return r->by_data.tbl;
+	HASH_ADD(hh, set->by_data, data, sizeof(r->data), r->key);
+	return r->key->hh.tbl;
 }
 
 static void unindex_data(struct epset *set, struct reg *r)
 {
-	if (!r->by_data.tbl)
+	if (!r->key || !r->key->hh.tbl)
 		return;
-	HASH_DELETE(by_data, set->by_data, r);
-	r->by_data.tbl = NULL;
+	HASH_DELETE(hh, set->by_data, r->key);
+	r->key->hh.tbl = NULL;
 }
 
 static bool unindex_all(struct epset *set)
 {
-	struct reg *r, *tmp;
-
-	HASH_ITER(by_fd, set->by_fd, r, tmp)
+	EPSET_EACH(set, r)
 		unindex_data(set, r);
 	return false;
 }
@@ -55,22 +103,20 @@ static bool unindex_all(struct epset *set)
 /* From the first question on: a set whose connections are all plain is never asked. */
 static bool index_all(struct epset *set)
 {
-	struct reg *r, *tmp;
-
-	HASH_ITER(by_fd, set->by_fd, r, tmp)
-		if (r->sock && !index_data(set, r))
+	EPSET_EACH(set, r)
+		if (!index_data(set, r))
 			return unindex_all(set);
 	return set->indexed = true;
 }
 
 struct reg *epset_find_data(struct epset *set, uint64_t data)
 {
-	struct reg *r;
+	struct data_key *k;
 
 	if ((!set->indexed && !index_all(set)) || set->ambiguous)
 		return NULL;
-	HASH_FIND(by_data, set->by_data, &data, sizeof(data), r);
-	return r;
+	HASH_FIND(hh, set->by_data, &data, sizeof(data), k);
+	return k ? k->reg : NULL;
 }
 
 void epset_set_force(struct epset *set, struct reg *r, bool yes)
@@ -80,15 +126,26 @@ void epset_set_force(struct epset *set, struct reg *r, bool yes)
 	r->force = yes;
 }
 
-/* The place stays for the next registration of the number: programs delete and add for every request. */
+static void into_set(struct epset *set, struct reg *r, struct sock *s)
+{
+	r->sock = s;
+	count_add(&s->epolls, 1);
+	add_rlx(set->head.regs, 1);
+}
+
+static void out_of_set(struct epset *set, struct reg *r)
+{
+	count_add(&r->sock->epolls, -1);
+	add_rlx(set->head.regs, -1);
+	r->sock = NULL;
+	r->events = 0;
+}
+
 static void drop_reg(struct epset *set, struct reg *r)
 {
 	unindex_data(set, r);
 	epset_set_force(set, r, false);
-	atomic_fetch_sub(&r->sock->epolls, 1);
-	add_rlx(set->head.regs, -1);
-	r->sock = NULL;
-	r->events = 0;
+	out_of_set(set, r);
 }
 
 /* The stream of a connection that its waits see; must ring for everything unless it may be polled. */
@@ -123,34 +180,11 @@ static void meet_unread(struct epset *set, struct reg *r)
 		atomic_store(&set->unrung, true);
 }
 
-static struct reg *place_of(struct epset *set, int fd)
-{
-	struct reg *r;
-
-	HASH_FIND(by_fd, set->by_fd, &fd, sizeof(fd), r);
-	if (r || !(r = calloc(1, sizeof(*r))))
-		return r;
-	r->fd = fd;
-	HASH_ADD(by_fd, set->by_fd, fd, sizeof(r->fd), r);
-	if (r->by_fd.tbl)
-		return r;
-	free(r);
-	return NULL;
-}
-
 static bool set_data(struct epset *set, struct reg *r, uint64_t data)
 {
 	unindex_data(set, r);
 	r->data = data;
 	return !set->indexed || index_data(set, r);
-}
-
-static bool add_reg(struct epset *set, struct reg *r, struct sock *s, uint64_t data)
-{
-	r->sock = s;
-	atomic_fetch_add(&s->epolls, 1);
-	add_rlx(set->head.regs, 1);
-	return set_data(set, r, data);
 }
 
 /* The connection is held for as long as its stream is looked at. */
@@ -169,16 +203,17 @@ static void meet_stream(struct epset *set, struct reg *r)
 /* False: there is no memory for it. */
 static bool upsert(struct epset *set, struct sock *s, int fd, const struct epoll_event *ev)
 {
-	struct reg *r = place_of(set, fd);
+	struct reg *r = epset_place(set, fd);
 	bool known = true;
 
-	if (!r)
+	if (!r && !(r = make_place(set, fd)))
 		return false;
 	if (r->sock && r->sock != s) /* the number stands for another connection now */
 		drop_reg(set, r);
-	if (!r->sock)
-		known = add_reg(set, r, s, ev->data.u64);
-	else if (r->data != ev->data.u64)
+	bool fresh = !r->sock;
+	if (fresh)
+		into_set(set, r, s);
+	if (fresh || r->data != ev->data.u64)
 		known = set_data(set, r, ev->data.u64);
 	r->events = ev->events;
 	if (load_acq(s->stream))
@@ -191,23 +226,6 @@ static void forget_hot(struct epset *set, int fd)
 	for (int i = 0; i < set->hots; i++)
 		if (set->hot[i] == fd)
 			set->hot[i--] = set->hot[--set->hots];
-}
-
-static bool note_ctl(struct epset *set, struct sock *s, int op, int fd, const struct epoll_event *ev)
-{
-	bool known = true;
-
-	section_lock(&set->lock);
-	if (op == EPOLL_CTL_DEL) {
-		struct reg *r = epset_find_fd(set, fd);
-		forget_hot(set, fd);
-		if (r)
-			drop_reg(set, r);
-	} else {
-		known = upsert(set, s, fd, ev);
-	}
-	section_unlock(&set->lock);
-	return known;
 }
 
 /* Waits on it cannot be corrected: it rings for everything, and goes back to where that is not needed. */
@@ -224,9 +242,7 @@ static void leave_unwatched(int fd)
 
 bool epset_any_readable(struct epset *set)
 {
-	struct reg *r, *tmp;
-
-	HASH_ITER(by_fd, set->by_fd, r, tmp) {
+	EPSET_EACH(set, r) {
 		struct stream *st = level_input(r) ? load_acq(r->sock->stream) : NULL;
 		if (st && stream_wait_ready(st) == READY_YES)
 			return true;
@@ -237,14 +253,11 @@ bool epset_any_readable(struct epset *set)
 /* Somebody waits on this set in a way that does not come here. */
 static void go_unseen(struct epset *set)
 {
-	struct reg *r, *tmp;
-
 	if (atomic_exchange(&set->unseen, true))
 		return;
 	section_lock(&set->lock);
-	HASH_ITER(by_fd, set->by_fd, r, tmp)
-		if (r->sock)
-			arm(set, r);
+	EPSET_EACH(set, r)
+		arm(set, r);
 	atomic_store(&set->unrung, epset_any_readable(set));
 	section_unlock(&set->lock);
 }
@@ -383,6 +396,17 @@ void wait_epoll_created(int ep)
 		set_create(ep);
 }
 
+static bool note_all(struct epset *set, struct sock *s, int op, int fd, const struct epoll_event *ev)
+{
+	if (op != EPOLL_CTL_DEL)
+		return upsert(set, s, fd, ev);
+	struct reg *r = epset_find_fd(set, fd);
+	forget_hot(set, fd);
+	if (r)
+		drop_reg(set, r);
+	return true;
+}
+
 /* The connection is not held: its memory stays a connection's, and only its numbers are touched. */
 void wait_epoll_note(int ep, int op, int fd, const struct epoll_event *ev)
 {
@@ -391,10 +415,48 @@ void wait_epoll_note(int ep, int op, int fd, const struct epoll_event *ev)
 
 	if (fd_kind(e) != FD_SOCK)
 		return;
-	if (!set)
-		set = set_create(ep);
-	if (!set || !note_ctl(set, fd_object(e), op, fd, ev))
+	if (!set && !(set = set_create(ep))) {
 		leave_unwatched(fd);
+		return;
+	}
+	section_lock(&set->lock);
+	bool known = note_all(set, fd_object(e), op, fd, ev);
+	section_unlock(&set->lock);
+	if (!known)
+		leave_unwatched(fd);
+}
+
+/* What a call for a connection without a stream comes to.  False: there is more to do; it may begin again. */
+static inline bool note_plain(struct epset *set, struct sock *s, int op, int fd, const struct epoll_event *ev)
+{
+	struct reg *r = epset_place(set, fd);
+
+	if (__builtin_expect(!r || (r->sock && r->sock != s) || r->force || set->indexed || set->hots, 0))
+		return false;
+	if (op == EPOLL_CTL_DEL) {
+		if (r->sock)
+			out_of_set(set, r);
+		return true;
+	}
+	if (!r->sock)
+		into_set(set, r, s);
+	r->data = ev->data.u64;
+	r->events = ev->events;
+	return !load_acq(s->stream);
+}
+
+/* Programs register and delete for every request: the shortest way through, in few lines of the caches. */
+static inline bool note_quick(int ep, int op, int fd, const struct epoll_event *ev)
+{
+	uintptr_t e = fd_get(fd);
+	struct epset *set = epset_of(ep);
+
+	if (__builtin_expect(fd_kind(e) != FD_SOCK || !set, 0))
+		return false;
+	section_lock(&set->lock);
+	bool done = note_plain(set, fd_object(e), op, fd, ev);
+	section_unlock(&set->lock);
+	return done;
 }
 
 static void note_other(int ep, int op, int fd, const struct epoll_event *ev)
@@ -409,16 +471,32 @@ static void note_other(int ep, int op, int fd, const struct epoll_event *ev)
 		note_nest(set, inner, op, fd, ev);
 }
 
-int wait_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev)
+__attribute__((noinline)) static void note_rest(int ep, int op, int fd, const struct epoll_event *ev)
 {
-	int r = real.epoll_ctl(ep, op, fd, ev);
-
-	if (r)
-		return r;
 	if (fd_kind(fd_get(fd)) == FD_SOCK)
 		wait_epoll_note(ep, op, fd, ev);
 	else
 		note_other(ep, op, fd, ev);
+}
+
+/* No cancellation point: libc's adds a visit to cold code, which shows where it is called for every request. */
+static inline int kernel_ctl(int ep, int op, int fd, struct epoll_event *ev)
+{
+	if (!real_epoll_ctl_is_libcs)
+		return real.epoll_ctl(ep, op, fd, ev);
+	long r = sys_call(SYS_epoll_ctl, ep, op, fd, ev);
+	if (__builtin_expect(!r, 1))
+		return 0;
+	errno = (int)-r;
+	return -1;
+}
+
+int wait_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev)
+{
+	int r = kernel_ctl(ep, op, fd, ev);
+
+	if (!r && !note_quick(ep, op, fd, ev))
+		note_rest(ep, op, fd, ev);
 	return r;
 }
 
@@ -426,10 +504,8 @@ int wait_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev)
 
 static void forget_sock(struct epset *set, struct sock *s)
 {
-	struct reg *r, *tmp;
-
 	section_lock(&set->lock);
-	HASH_ITER(by_fd, set->by_fd, r, tmp) {
+	EPSET_EACH(set, r) {
 		if (r->sock != s)
 			continue;
 		forget_hot(set, r->fd);
@@ -466,21 +542,28 @@ static void unlink_set(struct epset *set)
 	section_unlock(&sets_lock);
 }
 
+static void free_places(struct epset *set)
+{
+	for (int c = 0; c < set->chunks; c++) {
+		for (int i = 0; set->chunk[c] && i < PLACES; i++)
+			free(set->chunk[c][i].key);
+		free(set->chunk[c]);
+	}
+	free(set->chunk);
+	set->chunk = NULL;
+	set->chunks = 0;
+}
+
 /* A wait in another thread may still run: then the set stays, unlinked and empty. */
 void wait_epoll_closed(void *object)
 {
 	struct epset *set = object;
-	struct reg *r, *tmp;
-
 	unlink_set(set);
 	section_lock(&set->lock);
 	set->hots = 0;
-	HASH_ITER(by_fd, set->by_fd, r, tmp) {
-		if (r->sock)
-			drop_reg(set, r);
-		HASH_DELETE(by_fd, set->by_fd, r);
-		free(r);
-	}
+	EPSET_EACH(set, r)
+		drop_reg(set, r);
+	free_places(set);
 	section_unlock(&set->lock);
 	if (!atomic_load(&set->waiters))
 		free(set);

@@ -9,28 +9,38 @@
 #include "section_lock.h"
 #include "wait.h"
 
-/* Keys are descriptors and what programs register with them, mostly pointers: one multiplication spreads both. */
-static inline unsigned epset_hash(const void *key, size_t len)
+/* Keys are what programs register, mostly pointers: one multiplication spreads them. */
+static inline unsigned epset_hash(const uint64_t *key)
 {
-	uint64_t k = len == sizeof(int) ? *(const unsigned *)key : *(const uint64_t *)key;
-
-	return (unsigned)((k * 0x9e3779b97f4a7c15u) >> 32);
+	return (unsigned)((*key * 0x9e3779b97f4a7c15u) >> 32);
 }
 
-#define HASH_FUNCTION(key, len, hashv) ((hashv) = epset_hash(key, len))
+#define HASH_FUNCTION(key, len, hashv) ((hashv) = epset_hash(key))
 /* Without memory a registration stays unknown (the library would end the program): its handle has no table. */
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 enum { HOT_MOST = 8 };
 
+/*
+ * What is registered under a number; its place in the table is made with the first registration and stays as
+ * long as the set: programs delete and add for every request.  All that such a call touches is in one line.
+ */
 struct reg {
-	int fd;
-	uint32_t events;
-	uint64_t data;
 	struct sock *sock; /* NULL: not registered now */
-	bool force; /* edge-triggered, armed while data lay there unrung for: owes one event */
-	UT_hash_handle by_fd, by_data;
+	uint64_t data;
+	struct data_key *key;
+	uint32_t events;
+	int fd : 31;
+	bool force : 1; /* edge-triggered, armed while data lay there unrung for: owes one event */
+};
+
+enum { PLACES = 16 }; /* in a chunk of the table */
+
+struct data_key {
+	uint64_t data;
+	struct reg *reg;
+	UT_hash_handle hh;
 };
 
 /* A set registered in another one. */
@@ -56,8 +66,10 @@ struct epset {
 	_Atomic unsigned waits; /* without one, roughly */
 	bool indexed;           /* by_data is kept */
 	bool ambiguous;         /* two registrations share their data: events cannot be told apart */
-	struct reg *by_fd, *by_data;
-	int hot[HOT_MOST], hots; /* fds */
+	int hots, chunks;
+	struct reg **chunk;     /* places by number; NULL where none was registered */
+	int hot[HOT_MOST];      /* numbers */
+	struct data_key *by_data;
 	struct nest *nests;     /* under the lock of the list of sets */
 	struct epset *next, *prev;
 };
@@ -69,13 +81,25 @@ static inline struct epset *epset_of(int ep)
 	return fd_kind(e) == FD_EPOLL ? fd_object(e) : NULL;
 }
 
+/* NULL: never registered here. */
+static inline struct reg *epset_place(struct epset *set, int fd)
+{
+	unsigned c = (unsigned)fd / PLACES;
+	struct reg *chunk = c < (unsigned)set->chunks ? set->chunk[c] : NULL;
+
+	return chunk ? &chunk[(unsigned)fd % PLACES] : NULL;
+}
+
 static inline struct reg *epset_find_fd(struct epset *set, int fd)
 {
-	struct reg *r;
+	struct reg *r = epset_place(set, fd);
 
-	HASH_FIND(by_fd, set->by_fd, &fd, sizeof(fd), r);
 	return r && r->sock ? r : NULL;
 }
+
+/* The registered one behind r, or the first; NULL: no more. */
+struct reg *epset_next(struct epset *set, const struct reg *r);
+#define EPSET_EACH(set, r) for (struct reg *r = NULL; (r = epset_next(set, r));)
 
 static inline int epset_count(struct epset *set)
 {

@@ -187,12 +187,10 @@ static int add_polled(struct epwait *w, int n)
 
 static int add_forced(struct epwait *w, int n)
 {
-	struct reg *r, *tmp;
-
 	if (!atomic_load(&w->set->forced))
 		return n;
 	section_lock(&w->set->lock);
-	HASH_ITER(by_fd, w->set->by_fd, r, tmp) {
+	EPSET_EACH(w->set, r) {
 		struct stream *st = r->force ? sock_stream(r->sock, RX) : NULL;
 		if (!st || n >= w->max)
 			continue;
@@ -209,12 +207,10 @@ static int add_forced(struct epwait *w, int n)
 /* What nobody rang for before others came to wait on the set: it is polled no more. */
 static int add_unrung(struct epwait *w, int n)
 {
-	struct reg *r, *tmp;
-
 	if (!atomic_load(&w->set->unrung))
 		return n;
 	section_lock(&w->set->lock);
-	HASH_ITER(by_fd, w->set->by_fd, r, tmp) {
+	EPSET_EACH(w->set, r) {
 		struct stream *st = level_input(r) ? sock_stream(r->sock, RX) : NULL;
 		if (st && stream_wait_ready(st) == READY_YES && !told(w, n, r->data))
 			n = tell(w, n, r->data);
@@ -368,10 +364,8 @@ void wait_stream_adopted(void)
 
 static bool has_stream(struct epset *set)
 {
-	struct reg *r, *tmp;
-
-	HASH_ITER(by_fd, set->by_fd, r, tmp)
-		if (r->sock && load_acq(r->sock->stream))
+	EPSET_EACH(set, r)
+		if (load_acq(r->sock->stream))
 			return true;
 	return false;
 }
@@ -399,14 +393,13 @@ static bool is_plain(struct epset *set)
 static void may_be_worth(struct epset *set)
 {
 	unsigned turn = load_rlx(set->waits);
-	struct reg *r, *tmp;
 
 	store_rlx(set->waits, turn + 1);
 	if (epset_count(set) > FEW_WATCHED || turn % LOOK_EVERY)
 		return;
 	section_lock(&set->lock);
-	HASH_ITER(by_fd, set->by_fd, r, tmp)
-		if (r->sock && level_input(r))
+	EPSET_EACH(set, r)
+		if (level_input(r))
 			sock_is_worth(r->sock);
 	section_unlock(&set->lock);
 }
@@ -444,7 +437,7 @@ static void cancelled(void *arg)
 	if (w->asleep)
 		watch_sleep_end(w->watch, w->watches);
 	let_go(w);
-	atomic_fetch_sub(&w->set->waiters, 1);
+	count_add(&w->set->waiters, -1);
 }
 
 int wait_epoll(int ep, struct epoll_event *evs, int max, const struct timespec *timeout, const sigset_t *mask)
@@ -462,11 +455,11 @@ int wait_epoll(int ep, struct epoll_event *evs, int max, const struct timespec *
 	w.asleep = false;
 	if (!w.set || max <= 0)
 		return kernel_wait(&w, timeout);
-	w.alone = atomic_fetch_add(&w.set->waiters, 1) == 0;
+	w.alone = count_add(&w.set->waiters, 1) == 0;
 	int r;
 	pthread_cleanup_push(cancelled, &w);
 	r = is_plain(w.set) ? wait_plain(&w, timeout, mark) : wait_streams(&w, timeout, mark);
 	pthread_cleanup_pop(0);
-	atomic_fetch_sub(&w.set->waiters, 1);
+	count_add(&w.set->waiters, -1);
 	return r;
 }

@@ -1,6 +1,7 @@
 #include "real.h"
 
 #include <dlfcn.h>
+#include <gnu/libc-version.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -39,6 +40,15 @@ struct real real = {
 #undef HOOK
 };
 
+bool real_epoll_ctl_is_libcs;
+
+static bool is_libcs(void *fn)
+{
+	Dl_info here, libc;
+
+	return dladdr(fn, &here) && dladdr((void *)gnu_get_libc_version, &libc) && here.dli_fbase == libc.dli_fbase;
+}
+
 /* Threads may run this at once: each stores the same values. */
 int real_init(void)
 {
@@ -52,6 +62,7 @@ int real_init(void)
 	missing += presence && !real.name;
 #include "hooks_libc.def"
 #undef HOOK
+	real_epoll_ctl_is_libcs = real.epoll_ctl && is_libcs((void *)real.epoll_ctl);
 	atomic_store_explicit(&done, missing, memory_order_release);
 	return missing;
 }

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
@@ -25,6 +26,9 @@ struct real {
 };
 
 extern struct real real;
+
+/* It is the C library's, not that of another library in the chain: a system call does the same. */
+extern bool real_epoll_ctl_is_libcs;
 
 /* Resolves all pointers; idempotent, safe from any thread.  Returns how many REQUIRED are missing. */
 int real_init(void);
