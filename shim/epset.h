@@ -64,6 +64,7 @@ struct epset {
 	_Atomic unsigned seen;  /* adoptions when `any` was found out */
 	_Atomic bool any;       /* some connection of the set has a stream */
 	_Atomic unsigned waits; /* without one, roughly */
+	_Atomic unsigned vain;  /* waits in a row that told only what had been told before and was not taken */
 	bool indexed;           /* by_data is kept */
 	bool ambiguous;         /* two registrations share their data: events cannot be told apart */
 	int hots, chunks;

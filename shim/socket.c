@@ -564,6 +564,7 @@ ssize_t sock_send(struct sock *s, int fd, const struct iovec *iov, int cnt, int 
 	struct stream_opts o = { .flags = flags, .mark = signal_mark() };
 
 	obey_off(s, fd);
+	add_rlx(s->calls, 1);
 	ssize_t r = stream_send(load_acq(s->stream), fd, iov, cnt, o);
 	if (__builtin_expect(!load_rlx(s->half[RX].on), 0))
 		sock_advance(s, fd, 0);
@@ -576,6 +577,7 @@ ssize_t sock_recv(struct sock *s, int fd, const struct iovec *iov, int cnt, int 
 	struct stream_opts o = { .flags = flags, .mark = signal_mark() };
 
 	obey_off(s, fd);
+	add_rlx(s->calls, 1);
 	if (__builtin_expect(!load_rlx(s->half[TX].on), 0))
 		sock_advance(s, fd, 0);
 	struct stream *st = load_acq(s->stream);

@@ -43,6 +43,8 @@ struct sock {
 	_Atomic bool nodelay;         /* as the program set it; the kernel's is on from the upgrade on */
 	_Atomic bool forked;          /* inherited by another process before the upgrade */
 	_Atomic bool advancing;
+	_Atomic unsigned calls;       /* sends and receives of its stream, roughly */
+	_Atomic unsigned told_at;     /* `calls` when an epoll wait last told of it */
 	_Atomic uint64_t next_try;    /* bytes of both directions at which the handshake goes on */
 	_Atomic uint64_t next_ticks;  /* not before */
 	uint64_t retry_gap;

@@ -24,6 +24,7 @@ struct epwait {
 	struct watch watch[HOT_MOST];
 	uint64_t data[HOT_MOST];
 	int watches;
+	int again; /* of the events, those that were told before and not taken */
 	bool alone, asleep;
 };
 
@@ -134,6 +135,31 @@ static void rearm(struct epwait *w, const struct reg *r)
 		sys_call(SYS_epoll_ctl, w->ep, EPOLL_CTL_MOD, r->fd, &ev);
 }
 
+static void note_told(struct epwait *w, struct sock *s)
+{
+	unsigned calls = load_rlx(s->calls);
+
+	w->again += load_rlx(s->told_at) == calls;
+	store_rlx(s->told_at, calls);
+}
+
+/*
+ * A program that is told of input and takes none, time after time, waits for another of its threads: gloo's loop tries a
+ * lock that the sender of the same connection holds, and would turn for a whole time slice on the core which
+ * that sender needs.
+ */
+static void give_way(struct epwait *w, int events)
+{
+	struct epset *set = w->set;
+	unsigned vain = events && w->again == events ? load_rlx(set->vain) + 1 : 0;
+
+	store_rlx(set->vain, vain);
+	if (vain < 2)
+		return;
+	stat_inc(STAT_epoll_yields);
+	sys_call(SYS_sched_yield);
+}
+
 /* One kernel event made true for the program; false: there is nothing to tell. */
 static bool correct(struct epwait *w, struct epoll_event *ev)
 {
@@ -149,6 +175,8 @@ static bool correct(struct epwait *w, struct epoll_event *ev)
 		if (!ev->events)
 			rearm(w, &r);
 	}
+	if (ev->events)
+		note_told(w, s);
 	sock_leave(s);
 	return ev->events != 0;
 }
@@ -180,6 +208,7 @@ static int add_polled(struct epwait *w, int n)
 		if (stream_wait_ready(w->watch[i].st) != READY_YES || told(w, n, w->data[i]))
 			continue;
 		stat_inc(STAT_epoll_added);
+		note_told(w, w->watch[i].sock);
 		n = tell(w, n, w->data[i]);
 	}
 	return n;
@@ -249,6 +278,7 @@ static int merge(struct epwait *w, int n)
 {
 	int kept = 0;
 
+	w->again = 0;
 	for (int i = 0; i < n; i++)
 		if (correct(w, &w->evs[i]))
 			w->evs[kept++] = w->evs[i];
@@ -319,6 +349,9 @@ static int wait_streams(struct epwait *w, const struct timespec *timeout, struct
 				goto interrupted;
 			/* other descriptors of the set get their turn */
 			if (e == WATCH_READY && shortcut(w) && (!atomic_load(&w->set->others) || (++turn & 3))) {
+				w->again = 0;
+				note_told(w, w->watch[0].sock);
+				give_way(w, 1);
 				let_go(w);
 				w->evs[0] = (struct epoll_event){ .events = EPOLLIN, .data.u64 = w->data[0] };
 				return 1;
@@ -343,7 +376,7 @@ static int wait_streams(struct epwait *w, const struct timespec *timeout, struct
 			watch_sleep_end(w->watch, w->watches);
 		}
 		if (r >= 0)
-			r = merge(w, r);
+			give_way(w, r = merge(w, r));
 		let_go(w);
 		errno = err;
 		if (r || over)
