@@ -337,16 +337,17 @@ static bool receive_direct(struct receiving *w, ssize_t *ret)
 	return true;
 }
 
-/*
- * A process that is killed with unread bytes resets the connection.  Ring bytes that nobody rang for
- * are unknown to its kernel, which ends it in order: the survivor knows better.
- */
-static ssize_t end_or_reset(struct stream *s)
+static ssize_t end_or_reset(struct stream *s, int fd)
 {
-	if (!stream_unread(s) || load_rlx(s->side->shut) || load_rlx(s->side->reset_told) || !stream_peer_dead(s))
+	bool told;
+	int err;
+	socklen_t len = sizeof(err);
+
+	if (!stream_end_is_reset(s, fd, &told))
 		return 0;
-	s->side->dead = true;
-	s->side->reset_told = true;
+	if (told) /* by this call */
+		sys_call(SYS_getsockopt, fd, SOL_SOCKET, SO_ERROR, &err, &len);
+	store_rlx(s->side->reset_told, true);
 	return -ECONNRESET;
 }
 
@@ -397,7 +398,7 @@ static bool sleep_on_token(struct receiving *w, struct signal_mark mark, ssize_t
 		*ret = 0;
 		if (stream_ready(s) == READY_YES)
 			return false;
-		*ret = end_or_reset(s);
+		*ret = end_or_reset(s, w->fd);
 		side_lock(&s->side->c);
 		stream_settle(s, w->fd);
 		side_unlock(&s->side->c);
@@ -428,7 +429,7 @@ static ssize_t direct_answer(struct receiving *w, ssize_t k)
 {
 	if (w->got && w->err)
 		store_rlx(w->s->side->err, w->err);
-	return answer(w, k ? k : end_or_reset(w->s));
+	return answer(w, k ? k : end_or_reset(w->s, w->fd));
 }
 
 static ssize_t receive(struct receiving *w, struct signal_mark mark)
@@ -454,7 +455,7 @@ static ssize_t receive(struct receiving *w, struct signal_mark mark)
 			return answer(w, -ECONNRESET);
 		if (w->eof) {
 			if (stream_ready(w->s) != READY_YES)
-				return answer(w, end_or_reset(w->s));
+				return answer(w, end_or_reset(w->s, w->fd));
 			w->eof = false;
 			continue;
 		}

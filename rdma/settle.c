@@ -7,8 +7,10 @@
 #include "stats.h"
 #include "sys.h"
 
+#include <poll.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
 enum readiness stream_ready(struct stream *s)
 {
@@ -266,23 +268,60 @@ int shm_available(struct stream *s, int fd)
 	return n;
 }
 
-bool shm_really_readable(struct stream *s, int fd)
+/* As after a peer's RST: the error is the next call's, poll says ERR and HUP, both halves are shut. */
+static bool reset_kernel(int fd)
+{
+	struct sockaddr none = { .sa_family = AF_UNSPEC };
+
+	if (sys_call(SYS_connect, fd, &none, sizeof(none)))
+		return false;
+	sys_call(SYS_shutdown, fd, SHUT_RDWR);
+	return true;
+}
+
+static bool ends_orderly(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+	return sys_call(SYS_poll, &p, 1, 0) == 1 && p.revents == POLLRDHUP;
+}
+
+/*
+ * A process that is killed with unread bytes resets the connection.  Ring bytes that nobody rang for
+ * are unknown to its kernel, which ends it in order: the survivor knows better.
+ */
+bool stream_end_is_reset(struct stream *s, int fd, bool *ret_told)
+{
+	struct side *me = s->side;
+
+	if (!stream_unread(s) || load_rlx(me->shut) || load_rlx(me->reset_told) || !ends_orderly(fd) || !stream_peer_dead(s))
+		return false;
+	me->dead = true;
+	if ((*ret_told = reset_kernel(fd)))
+		store_rlx(me->reset_told, true);
+	return true;
+}
+
+enum readable shm_really_readable(struct stream *s, int fd)
 {
 	char byte;
+	bool told;
 
 	for (int looks = 0; looks < 3; looks++) {
-		if (stream_ready(s) == READY_YES || stream_inline_open(s) || load_rlx(s->side->err))
-			return true;
+		if (stream_ready(s) == READY_YES || load_rlx(s->side->err) || (stream_inline_open(s) && !stream_unread(s)))
+			return READABLE_YES;
 		stream_settle_late(s, fd);
 		if (stream_ready(s) == READY_YES)
-			return true;
+			return READABLE_YES;
 		long k = sys_call(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0);
 		if (k == -EAGAIN)
-			return stream_ready(s) == READY_YES;
+			return stream_ready(s) == READY_YES ? READABLE_YES : READABLE_NO;
+		if (k == 0 && stream_end_is_reset(s, fd, &told) && told)
+			return READABLE_RESET;
 		if (k != 1 || stream_ready(s) == READY_KERNEL) /* the end, an error, or inline bytes */
-			return true;
+			return READABLE_YES;
 	}
-	return false;
+	return READABLE_NO;
 }
 
 /*

@@ -19,7 +19,9 @@ int shm_available(struct stream *s, int fd);
 void shm_begin_raw_send(struct stream *s);
 void shm_end_raw_send(struct stream *s, ssize_t sent);
 enum readiness shm_wait_ready(struct stream *s);
-bool shm_really_readable(struct stream *s, int fd);
+enum readable shm_really_readable(struct stream *s, int fd);
+/* The end that the kernel shows is a reset; *ret_told: its socket says so from now on. */
+bool stream_end_is_reset(struct stream *s, int fd, bool *ret_told);
 void shm_set_lowat(struct stream *s, int fd, int v);
 void shm_lowat_drained(struct stream *s, int fd);
 void shm_make_plain(struct stream *s, int fd);

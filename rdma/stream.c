@@ -8,6 +8,7 @@
 
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 
 static void set_up_side(struct side *side, uint64_t ring_bytes)
@@ -82,13 +83,19 @@ uint64_t stream_unread(struct stream *s)
 static void ask_kernel(struct stream *s, int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+	bool told;
+	int n;
 
 	if (sys_call(SYS_poll, &p, 1, 0) != 1)
 		return;
 	if (p.revents & (POLLERR | POLLHUP | POLLNVAL))
 		s->side->dead = true;
-	if (p.revents & POLLRDHUP)
-		s->side->rdhup = true;
+	if (!(p.revents & POLLRDHUP))
+		return;
+	s->side->rdhup = true;
+	/* what lies in TCP would be lost */
+	if (!s->side->dead && !sys_call(SYS_ioctl, fd, FIONREAD, &n) && !n)
+		stream_end_is_reset(s, fd, &told);
 }
 
 /* Nobody pours megabytes into a dead peer's ring: the kernel is asked every 100 us of sending. */

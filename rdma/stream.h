@@ -86,6 +86,12 @@ struct stream_opts {
 	struct signal_mark mark; /* at the entry of the call */
 };
 
+/*
+ * What stands behind input that the kernel tells of: nothing for the program; something; or an end that is a reset,
+ * which the kernel did not know and says from now on: it is to be asked again.
+ */
+enum readable { READABLE_NO, READABLE_YES, READABLE_RESET };
+
 /* What a transport is.  No slot is empty; `fd` is always the program's TCP socket. */
 struct transport_ops {
 	const char *name;
@@ -99,7 +105,7 @@ struct transport_ops {
 	void (*begin_raw_send)(struct stream *s);
 	void (*end_raw_send)(struct stream *s, ssize_t sent);
 	enum readiness (*wait_ready)(struct stream *s);
-	bool (*really_readable)(struct stream *s, int fd);
+	enum readable (*really_readable)(struct stream *s, int fd);
 	void (*set_lowat)(struct stream *s, int fd, int v);
 	void (*lowat_drained)(struct stream *s, int fd);
 	void (*make_plain)(struct stream *s, int fd);
@@ -192,7 +198,7 @@ static inline enum readiness stream_wait_ready(struct stream *s)
 }
 
 /* The kernel says readable: is it so for the program?  Swallows doorbells that have no data. */
-static inline bool stream_really_readable(struct stream *s, int fd)
+static inline enum readable stream_really_readable(struct stream *s, int fd)
 {
 	return s->ops->really_readable(s, fd);
 }

@@ -5,7 +5,7 @@
 ssize_t verbs_send(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o);
 ssize_t verbs_recv(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o);
 int verbs_available(struct stream *s, int fd);
-bool verbs_really_readable(struct stream *s, int fd);
+enum readable verbs_really_readable(struct stream *s, int fd);
 enum readiness verbs_wait_ready(struct stream *s);
 /* Takes doorbells out of TCP that stand for nothing any more. */
 void verbs_settle(struct verbs_stream *vs, int fd);

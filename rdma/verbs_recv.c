@@ -157,13 +157,13 @@ void verbs_settle(struct verbs_stream *vs, int fd)
 }
 
 /* Heads without payload behind them are none of the program's business. */
-bool verbs_really_readable(struct stream *s, int fd)
+enum readable verbs_really_readable(struct stream *s, int fd)
 {
 	struct verbs_stream *vs = verbs_of(s);
 	char byte;
 
 	if (verbs_ring_has(vs) || recv_bounce_has(vs->v) || load_rlx(s->side->err) || load_rlx(s->side->broken))
-		return true;
+		return READABLE_YES;
 	side_lock(&s->side->c);
 	struct receiving w = { .vs = vs, .v = vs->v, .fd = fd };
 	while (!load_rlx(vs->v->framed) && vs->v->spare_at == vs->v->spare_end && load_rlx(vs->v->rx_at) == load_rlx(vs->v->mark_at) &&
@@ -172,8 +172,8 @@ bool verbs_really_readable(struct stream *s, int fd)
 	recv_settle(&w);
 	side_unlock(&s->side->c);
 	if (verbs_ring_has(vs) || vs->v->spare_at != vs->v->spare_end)
-		return true;
-	return sys_call(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0) != -EAGAIN;
+		return READABLE_YES;
+	return sys_call(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0) == -EAGAIN ? READABLE_NO : READABLE_YES;
 }
 
 enum readiness verbs_wait_ready(struct stream *s)

@@ -148,6 +148,15 @@ int life_setsockopt(int fd, int level, int name, const void *val, socklen_t len)
 	return r;
 }
 
+/* An end that the kernel takes for an orderly one may be a reset: then its socket has the error. */
+static void find_reset(struct stream *st, int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+	if (sys_call(SYS_poll, &p, 1, 0) == 1 && p.revents == POLLRDHUP)
+		stream_really_readable(st, fd);
+}
+
 int life_getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 {
 	struct sock *s = sock_enter(fd);
@@ -156,6 +165,9 @@ int life_getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 		return real.getsockopt(fd, level, name, val, len);
 	if (level == IPPROTO_TCP && name == TCP_ZEROCOPY_RECEIVE)
 		make_plain(s, fd, FALLBACK_ZEROCOPY);
+	struct stream *rx = sock_stream(s, RX);
+	if (rx && level == SOL_SOCKET && name == SO_ERROR)
+		find_reset(rx, fd);
 	int r = real.getsockopt(fd, level, name, val, len);
 	if (!r && level == IPPROTO_TCP && name == TCP_NODELAY && load_acq(s->stream) && *len >= sizeof(int))
 		*(int *)val = load_rlx(s->nodelay);

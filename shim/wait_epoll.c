@@ -24,6 +24,7 @@ struct epwait {
 	struct watch watch[HOT_MOST];
 	uint64_t data[HOT_MOST];
 	int watches;
+	bool redo; /* the kernel has to be asked once more, whatever the time */
 	int again; /* of the events, those that were told before and not taken */
 	bool alone, asleep;
 };
@@ -168,15 +169,20 @@ static bool correct(struct epwait *w, struct epoll_event *ev)
 
 	if (!s)
 		return true;
-	if ((ev->events & EPOLLIN) && !(ev->events & (EPOLLERR | EPOLLHUP)) &&
-	    !stream_really_readable(sock_stream(s, RX), r.fd)) {
+	enum readable is = READABLE_YES;
+	if ((ev->events & EPOLLIN) && !(ev->events & (EPOLLERR | EPOLLHUP)))
+		is = stream_really_readable(sock_stream(s, RX), r.fd);
+	if (is == READABLE_NO) {
 		ev->events &= ~(uint32_t)(EPOLLIN | EPOLLRDNORM);
 		stat_inc(STAT_epoll_filtered);
-		if (!ev->events)
-			rearm(w, &r);
+	} else if (is == READABLE_RESET) {
+		ev->events = 0;
+		w->redo = true;
 	}
 	if (ev->events)
 		note_told(w, s);
+	else
+		rearm(w, &r);
 	sock_leave(s);
 	return ev->events != 0;
 }
@@ -279,6 +285,7 @@ static int merge(struct epwait *w, int n)
 	int kept = 0;
 
 	w->again = 0;
+	w->redo = false;
 	for (int i = 0; i < n; i++)
 		if (correct(w, &w->evs[i]))
 			w->evs[kept++] = w->evs[i];
@@ -379,7 +386,7 @@ static int wait_streams(struct epwait *w, const struct timespec *timeout, struct
 			give_way(w, r = merge(w, r));
 		let_go(w);
 		errno = err;
-		if (r || over)
+		if (r || (over && !w->redo))
 			return r;
 	}
 interrupted:
@@ -485,6 +492,7 @@ int wait_epoll(int ep, struct epoll_event *evs, int max, const struct timespec *
 	w.evs = evs;
 	w.mask = mask;
 	w.watches = 0;
+	w.redo = false;
 	w.asleep = false;
 	if (!w.set || max <= 0)
 		return kernel_wait(&w, timeout);

@@ -98,6 +98,18 @@ static struct stream *watched(struct polling *p, int fd)
 	return NULL;
 }
 
+static void correct(struct pollfd *f, struct stream *st)
+{
+	enum readable is = stream_really_readable(st, f->fd);
+
+	if (is == READABLE_NO) {
+		f->revents &= ~IN_EVENTS;
+		stat_inc(STAT_epoll_filtered);
+	} else if (is == READABLE_RESET) {
+		sys_call(SYS_poll, f, 1, 0);
+	}
+}
+
 /* What the kernel said, made true for the program; returns how many have events. */
 static int merge(struct polling *p)
 {
@@ -110,10 +122,8 @@ static int merge(struct polling *p)
 			if (!(f->revents & IN_EVENTS))
 				stat_inc(STAT_epoll_added);
 			f->revents |= f->events & IN_EVENTS;
-		} else if (st && (f->revents & IN_EVENTS) && !(f->revents & (POLLERR | POLLHUP)) &&
-			   !stream_really_readable(st, f->fd)) {
-			f->revents &= ~IN_EVENTS;
-			stat_inc(STAT_epoll_filtered);
+		} else if (st && (f->revents & IN_EVENTS) && !(f->revents & (POLLERR | POLLHUP))) {
+			correct(f, st);
 		} else if (!st && p->sets && wait_epoll_holds_unrung(f->fd)) {
 			f->revents |= f->events & (POLLIN | POLLRDNORM);
 			stat_inc(STAT_epoll_added);
