@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 static struct epset *sets;
 static _Atomic int sets_lock;
@@ -24,99 +25,6 @@ static struct epset *set_create(int ep)
 	section_unlock(&sets_lock);
 	fd_set_entry(ep, FD_EPOLL, set);
 	return set;
-}
-
-struct reg *epset_next(struct epset *set, const struct reg *r)
-{
-	for (int fd = r ? r->fd + 1 : 0; fd < set->chunks * PLACES; fd++) {
-		struct reg *chunk = set->chunk[fd / PLACES];
-		if (!chunk)
-			fd |= PLACES - 1;
-		else if (chunk[fd % PLACES].sock)
-			return &chunk[fd % PLACES];
-	}
-	return NULL;
-}
-
-static bool widen(struct epset *set, int chunks)
-{
-	struct reg **wider = realloc(set->chunk, (size_t)chunks * sizeof(*wider));
-
-	if (!wider)
-		return false;
-	memset(wider + set->chunks, 0, (size_t)(chunks - set->chunks) * sizeof(*wider));
-	set->chunk = wider;
-	set->chunks = chunks;
-	return true;
-}
-
-static struct reg *make_chunk(int first)
-{
-	struct reg *chunk = calloc(PLACES, sizeof(*chunk));
-
-	for (int i = 0; chunk && i < PLACES; i++)
-		chunk[i].fd = first + i;
-	return chunk;
-}
-
-static struct reg *make_place(struct epset *set, int fd)
-{
-	int c = fd / PLACES;
-
-	if (c >= set->chunks && !widen(set, c + 1))
-		return NULL;
-	if (!set->chunk[c] && !(set->chunk[c] = make_chunk(c * PLACES)))
-		return NULL;
-	return &set->chunk[c][fd % PLACES];
-}
-
-static bool index_data(struct epset *set, struct reg *r)
-{
-	struct data_key *twin;
-
-	if (!r->key && !(r->key = calloc(1, sizeof(*r->key))))
-		return false;
-	r->key->reg = r;
-	r->key->data = r->data;
-	HASH_FIND(hh, set->by_data, &r->data, sizeof(r->data), twin);
-	if (twin)
-		set->ambiguous = true;
-	HASH_ADD(hh, set->by_data, data, sizeof(r->data), r->key);
-	return r->key->hh.tbl;
-}
-
-static void unindex_data(struct epset *set, struct reg *r)
-{
-	if (!r->key || !r->key->hh.tbl)
-		return;
-	HASH_DELETE(hh, set->by_data, r->key);
-	r->key->hh.tbl = NULL;
-}
-
-static bool unindex_all(struct epset *set)
-{
-	EPSET_EACH(set, r)
-		unindex_data(set, r);
-	return false;
-}
-
-/* From the first question on: a set whose connections are all plain is never asked. */
-static bool index_all(struct epset *set)
-{
-	EPSET_EACH(set, r)
-		if (!index_data(set, r))
-			return unindex_all(set);
-	return set->indexed = true;
-}
-
-struct reg *epset_find_data(struct epset *set, uint64_t data)
-{
-	struct data_key *k;
-
-	if ((!set->indexed && !index_all(set)) || set->ambiguous)
-		return NULL;
-	HASH_FIND(hh, set->by_data, &data, sizeof(data), k);
-	return k ? k->reg : NULL;
 }
 
 void epset_set_force(struct epset *set, struct reg *r, bool yes)
@@ -141,9 +49,19 @@ static void out_of_set(struct epset *set, struct reg *r)
 	r->events = 0;
 }
 
+void epset_stand_down(struct epset *set, int fd)
+{
+	if (!set->stands || set->stands_for != fd)
+		return;
+	sys_call(SYS_epoll_ctl, set->stands_in, EPOLL_CTL_DEL, set->stand_in, NULL); /* a fork's child may have it, too */
+	fd_close_hidden(set->stand_in);
+	set->stands = false;
+}
+
 static void drop_reg(struct epset *set, struct reg *r)
 {
-	unindex_data(set, r);
+	epset_stand_down(set, r->fd);
+	epset_unindex(set, r);
 	epset_set_force(set, r, false);
 	out_of_set(set, r);
 }
@@ -168,56 +86,80 @@ static bool kernel_shows(int fd)
 	return sys_call(SYS_poll, &p, 1, 0) == 1;
 }
 
+static int always_readable(void)
+{
+	long fd = sys_call(SYS_eventfd2, 1, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	return fd < 0 ? -1 : fd_hide((int)fd);
+}
+
+/*
+ * Whoever sleeps on the set, or on one around it, is woken as by a registration over data that the kernel knows of: once,
+ * by an event with the registration's own data, which is right even for a wait that does not come through here.
+ */
+static void wake_sleepers(struct epset *set, int ep, const struct reg *r)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLONESHOT, .data.u64 = r->data };
+
+	if (set->stands) /* one is enough: whoever comes looks at all that nobody rang for */
+		epset_stand_down(set, set->stands_for);
+	set->stand_in = always_readable();
+	if (set->stand_in < 0)
+		return;
+	set->stands = true;
+	set->stands_for = r->fd;
+	set->stands_in = ep;
+	if (sys_call(SYS_epoll_ctl, ep, EPOLL_CTL_ADD, set->stand_in, &ev))
+		epset_stand_down(set, r->fd);
+}
+
 /* The kernel reports what is there when a registration is made; what nobody rang for it does not know. */
-static void meet_unread(struct epset *set, struct reg *r)
+static void meet_unread(struct epset *set, int ep, struct reg *r)
 {
 	struct stream *st = load_acq(r->sock->stream);
 	bool unread = st && stream_wait_ready(st) == READY_YES;
 
 	if (st && wants_edges(r->events))
-		epset_set_force(set, r, unread);
-	else if (unread && level_input(r) && !kernel_shows(r->fd))
+		epset_set_force(set, r, unread && (r->events & EPOLLIN));
+	if (!unread || !(r->events & EPOLLIN) || kernel_shows(r->fd))
+		return;
+	if (!wants_edges(r->events))
 		atomic_store(&set->unrung, true);
-}
-
-static bool set_data(struct epset *set, struct reg *r, uint64_t data)
-{
-	unindex_data(set, r);
-	r->data = data;
-	return !set->indexed || index_data(set, r);
+	wake_sleepers(set, ep, r);
 }
 
 /* The connection is held for as long as its stream is looked at. */
-static void meet_stream(struct epset *set, struct reg *r)
+static void meet_stream(struct epset *set, int ep, struct reg *r)
 {
 	struct sock *s = sock_enter(r->fd);
 
 	if (s == r->sock) {
 		arm(set, r);
-		meet_unread(set, r);
+		meet_unread(set, ep, r);
 	}
 	if (s)
 		sock_leave(s);
 }
 
 /* False: there is no memory for it. */
-static bool upsert(struct epset *set, struct sock *s, int fd, const struct epoll_event *ev)
+static bool upsert(struct epset *set, int ep, struct sock *s, int fd, const struct epoll_event *ev)
 {
 	struct reg *r = epset_place(set, fd);
 	bool known = true;
 
-	if (!r && !(r = make_place(set, fd)))
+	if (!r && !(r = epset_make_place(set, fd)))
 		return false;
+	epset_stand_down(set, fd);
 	if (r->sock && r->sock != s) /* the number stands for another connection now */
 		drop_reg(set, r);
 	bool fresh = !r->sock;
 	if (fresh)
 		into_set(set, r, s);
 	if (fresh || r->data != ev->data.u64)
-		known = set_data(set, r, ev->data.u64);
+		known = epset_set_data(set, r, ev->data.u64);
 	r->events = ev->events;
 	if (load_acq(s->stream))
-		meet_stream(set, r);
+		meet_stream(set, ep, r);
 	return known;
 }
 
@@ -396,10 +338,10 @@ void wait_epoll_created(int ep)
 		set_create(ep);
 }
 
-static bool note_all(struct epset *set, struct sock *s, int op, int fd, const struct epoll_event *ev)
+static bool note_all(struct epset *set, int ep, struct sock *s, int op, int fd, const struct epoll_event *ev)
 {
 	if (op != EPOLL_CTL_DEL)
-		return upsert(set, s, fd, ev);
+		return upsert(set, ep, s, fd, ev);
 	struct reg *r = epset_find_fd(set, fd);
 	forget_hot(set, fd);
 	if (r)
@@ -420,7 +362,7 @@ void wait_epoll_note(int ep, int op, int fd, const struct epoll_event *ev)
 		return;
 	}
 	section_lock(&set->lock);
-	bool known = note_all(set, fd_object(e), op, fd, ev);
+	bool known = note_all(set, ep, fd_object(e), op, fd, ev);
 	section_unlock(&set->lock);
 	if (!known)
 		leave_unwatched(fd);
@@ -431,7 +373,7 @@ static inline bool note_plain(struct epset *set, struct sock *s, int op, int fd,
 {
 	struct reg *r = epset_place(set, fd);
 
-	if (__builtin_expect(!r || (r->sock && r->sock != s) || r->force || set->indexed || set->hots, 0))
+	if (__builtin_expect(!r || (r->sock && r->sock != s) || r->force || set->indexed || set->hots || set->stands, 0))
 		return false;
 	if (op == EPOLL_CTL_DEL) {
 		if (r->sock)
@@ -542,18 +484,6 @@ static void unlink_set(struct epset *set)
 	section_unlock(&sets_lock);
 }
 
-static void free_places(struct epset *set)
-{
-	for (int c = 0; c < set->chunks; c++) {
-		for (int i = 0; set->chunk[c] && i < PLACES; i++)
-			free(set->chunk[c][i].key);
-		free(set->chunk[c]);
-	}
-	free(set->chunk);
-	set->chunk = NULL;
-	set->chunks = 0;
-}
-
 /* A wait in another thread may still run: then the set stays, unlinked and empty. */
 void wait_epoll_closed(void *object)
 {
@@ -563,7 +493,7 @@ void wait_epoll_closed(void *object)
 	set->hots = 0;
 	EPSET_EACH(set, r)
 		drop_reg(set, r);
-	free_places(set);
+	epset_free_places(set);
 	section_unlock(&set->lock);
 	if (!atomic_load(&set->waiters))
 		free(set);

@@ -1,6 +1,6 @@
 /*
  * epoll sets as the program registered them, for connections only, and what is known of each.  epset.c
- * keeps them; wait_epoll.c waits on them.
+ * keeps them in epset_table.c's tables; wait_epoll.c waits on them.
  *
  * Lock order: the lock of the list of sets, which is also that of what is nested, then epset.lock, a leaf;
  * no stream lock is taken under either.
@@ -67,10 +67,12 @@ struct epset {
 	_Atomic unsigned vain;  /* waits in a row that told only what had been told before and was not taken */
 	bool indexed;           /* by_data is kept */
 	bool ambiguous;         /* two registrations share their data: events cannot be told apart */
+	bool stands;            /* the kernel's set has our stand-in for a registration with what nobody rang for */
 	int hots, chunks;
 	struct reg **chunk;     /* places by number; NULL where none was registered */
 	int hot[HOT_MOST];      /* numbers */
 	struct data_key *by_data;
+	int stand_in, stands_for, stands_in; /* its number, the registration's, and the set's when it was made */
 	struct nest *nests;     /* under the lock of the list of sets */
 	struct epset *next, *prev;
 };
@@ -98,6 +100,12 @@ static inline struct reg *epset_find_fd(struct epset *set, int fd)
 	return r && r->sock ? r : NULL;
 }
 
+/* NULL: there is no memory for it. */
+struct reg *epset_make_place(struct epset *set, int fd);
+/* False: there is no memory for the index. */
+bool epset_set_data(struct epset *set, struct reg *r, uint64_t data);
+void epset_unindex(struct epset *set, struct reg *r);
+void epset_free_places(struct epset *set);
 /* The registered one behind r, or the first; NULL: no more. */
 struct reg *epset_next(struct epset *set, const struct reg *r);
 #define EPSET_EACH(set, r) for (struct reg *r = NULL; (r = epset_next(set, r));)
@@ -120,6 +128,8 @@ static inline bool level_input(const struct reg *r)
 	return (r->events & EPOLLIN) && !wants_edges(r->events);
 }
 
+/* The stand-in of this registration, if it has one, is needed no more: its event came, or is none of the program's. */
+void epset_stand_down(struct epset *set, int fd);
 /* Registered edge-triggered over unread data that nobody rang for: owes one event, or no more. */
 void epset_set_force(struct epset *set, struct reg *r, bool yes);
 /* A one-shot registration was told of an event that the kernel does not know of: as it would have been with it. */

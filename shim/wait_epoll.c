@@ -119,7 +119,10 @@ static struct sock *who(struct epwait *w, const struct epoll_event *ev, struct r
 	}
 	if (s) {
 		*ret_reg = *r;
+		if (r->force) /* the event may be the stand-in's */
+			epset_disarm(w->ep, r->fd, r->events, r->data);
 		epset_set_force(set, r, false);
+		epset_stand_down(set, r->fd);
 		if (level_input(r) && (ev->events & EPOLLIN) && !atomic_load(&set->unseen))
 			make_hot(set, r->fd);
 	}

@@ -1,9 +1,12 @@
 /* An epoll set in which a stream lies readable, found so by poll and select on the set itself; and a one-shot
  * registration that has had its event, which a poll of the set does not give it again; and a set made over data that
- * another wait found, which tells of it, a one-shot registration of nothing more. */
+ * another wait found, which tells of it, a one-shot registration of nothing more; and one whose sleeper another thread
+ * wakes by registering such data there, or in a set within; and such a registration that is gone before anybody waits. */
 #include "pair.h"
 
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 
@@ -97,6 +100,89 @@ static void made_late(struct end *e, unsigned how)
 	close(ep);
 }
 
+struct sleeper {
+	int ep, events;
+	_Atomic pid_t tid;
+	uint64_t data;
+};
+
+static void *sleep_on_set(void *arg)
+{
+	struct sleeper *s = arg;
+	struct epoll_event ev = { 0 };
+
+	atomic_store(&s->tid, gettid());
+	check(epoll_wait(s->ep, &ev, 1, -1) == 1);
+	s->events = (int)ev.events;
+	s->data = ev.data.u64;
+	return NULL;
+}
+
+/* Registered while another thread sleeps there; `inner` is where, the sleeper's own set or one within it. */
+static void wakes(struct end *e, struct sleeper *s, int inner, int op, unsigned how)
+{
+	struct epoll_event ev = { .events = EPOLLIN | how, .data.u64 = 77 };
+	pthread_t t;
+
+	atomic_store(&s->tid, 0);
+	check(!pthread_create(&t, NULL, sleep_on_set, s));
+	while (!atomic_load(&s->tid))
+		usleep(100);
+	await_sleep(atomic_load(&s->tid));
+	check(!epoll_ctl(inner, op, e->fd, &ev));
+	check(!pthread_join(t, NULL));
+	check(s->events == EPOLLIN && s->data == (inner == s->ep ? 77 : 5));
+	if (inner != s->ep)
+		check(events_of(inner, 0) == EPOLLIN);
+	take(e, e->fd, 60);
+	check(!events_of(inner, 0) && !events_of(s->ep, 0));
+}
+
+static void registered_late(struct end *e, unsigned how)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = 5 };
+	struct sleeper s = { .ep = epoll_create1(EPOLL_CLOEXEC) };
+	int inner = epoll_create1(EPOLL_CLOEXEC), first = set_with(e->fd, EPOLLIN);
+
+	leave_half(e, first);
+	close(first);
+	wakes(e, &s, s.ep, EPOLL_CTL_ADD, how);
+	check(!epoll_ctl(s.ep, EPOLL_CTL_DEL, e->fd, NULL));
+	check(!epoll_ctl(s.ep, EPOLL_CTL_ADD, inner, &ev));
+	first = set_with(e->fd, EPOLLIN);
+	leave_half(e, first);
+	close(first);
+	wakes(e, &s, inner, EPOLL_CTL_ADD, how);
+	close(inner);
+	close(s.ep);
+}
+
+static void armed_late(struct end *e)
+{
+	struct epoll_event ev = { .events = 0 };
+	struct sleeper s = { .ep = epoll_create1(EPOLL_CLOEXEC) };
+	int first = set_with(e->fd, EPOLLIN);
+
+	leave_half(e, first);
+	close(first);
+	check(!epoll_ctl(s.ep, EPOLL_CTL_ADD, e->fd, &ev));
+	wakes(e, &s, s.ep, EPOLL_CTL_MOD, 0);
+	close(s.ep);
+}
+
+static void gone_again(struct end *e)
+{
+	int first = set_with(e->fd, EPOLLIN), ep;
+
+	leave_half(e, first);
+	close(first);
+	ep = set_with(e->fd, EPOLLIN);
+	check(!epoll_ctl(ep, EPOLL_CTL_DEL, e->fd, NULL));
+	check(!events_of(ep, 0));
+	take(e, e->fd, 60);
+	close(ep);
+}
+
 static void client(struct end *e)
 {
 	for (int round = 0; round < 20; round++) {
@@ -105,6 +191,11 @@ static void client(struct end *e)
 		made_late(e, 0);
 		made_late(e, EPOLLET);
 		made_late(e, EPOLLONESHOT);
+		registered_late(e, 0);
+		registered_late(e, EPOLLET);
+		registered_late(e, EPOLLONESHOT);
+		armed_late(e);
+		gone_again(e);
 	}
 	tell('e');
 	say("all of it readable, none of it twice");
