@@ -90,6 +90,7 @@ struct verbs_side {
 
 	/* receiving, under side.c */
 	struct frame_in in;
+	_Atomic uint32_t taken; /* how often something has been taken out of TCP */
 	_Atomic uint64_t rx_at;
 	_Atomic uint64_t mark_at; /* where the mark may stand; UINT64_MAX: nowhere */
 	uint64_t mark_gap;

@@ -52,19 +52,29 @@ static ssize_t answer(const struct receiving *w, ssize_t otherwise)
 	return w->got ? (ssize_t)w->got : otherwise;
 }
 
-static ssize_t peek_byte(struct receiving *w)
+/* Looks at TCP by sleeping there first: what it sees is taken without another look. */
+static bool sees_asleep(const struct receiving *w)
+{
+	return is_blocking(w) && !w->peek && load_rlx(w->v->framed) && !w->v->in.left && load_rlx(w->vs->base.lowat) <= 1;
+}
+
+static ssize_t look_asleep(struct receiving *w)
 {
 	struct stream *s = &w->vs->base;
-	char byte;
+	struct ahead *a = w->ahead;
 	ssize_t k;
 
+	a->n = 0;
+	a->taken = load_acq(w->v->taken);
 	call_sleeps(s, NULL, false);
 	pthread_cleanup_push(call_cancelled, s);
-	k = real.recv(w->fd, &byte, 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
+	k = real.recv(w->fd, a->bytes, sees_asleep(w) ? WINDOW : 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
 	if (k < 0)
 		k = -errno;
 	pthread_cleanup_pop(0);
 	call_wakes(s);
+	if (k > 1)
+		a->n = (size_t)k;
 	return k;
 }
 
@@ -76,7 +86,7 @@ static bool sleep_in_kernel(struct receiving *w, struct signal_mark mark, ssize_
 	if (is_blocking(w) && signal_mark().breaking != mark.breaking)
 		k = -EINTR;
 	else
-		k = peek_byte(w);
+		k = look_asleep(w);
 	w->fd = stream_fd(&w->vs->base, w->fd);
 	if (k > 0)
 		return false;
@@ -88,9 +98,12 @@ static ssize_t receive(struct receiving *w, struct signal_mark mark)
 {
 	ssize_t k;
 
-	for (;;) {
+	w->beside = sees_asleep(w);
+	for (;; w->beside = false) {
 		w->fd = stream_fd(&w->vs->base, w->fd);
 		take_locked(w);
+		if (w->beside && w->got && w->c.left) /* TCP may hold more of what has been peeked or counted */
+			continue;
 		if (satisfied(w))
 			return (ssize_t)w->got;
 		if (w->err)
@@ -121,10 +134,13 @@ static ssize_t receive_nothing(struct verbs_stream *vs, int fd, int flags)
 ssize_t verbs_recv(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)
 {
 	struct verbs_stream *vs = verbs_of(s);
+	struct ahead ahead;
 	struct receiving w = {
 		.vs = vs, .v = vs->v, .fd = fd, .flags = o.flags, .c = cursor_init(iov, cnt), .peek = !!(o.flags & MSG_PEEK),
+		.ahead = &ahead,
 	};
 
+	ahead.n = 0;
 	stream_reclaim();
 	verbs_enter(vs);
 	if (!w.c.left)

@@ -3,6 +3,15 @@
 #include "cursor.h"
 #include "verbs_io.h"
 
+enum { WINDOW = 8192 }; /* of TCP, looked at before anything is taken */
+
+/* What a receive saw in TCP when it slept there: good for as long as nobody has taken anything since. */
+struct ahead {
+	size_t n;
+	uint32_t taken;
+	uint8_t bytes[WINDOW];
+};
+
 struct receiving {
 	struct verbs_stream *vs;
 	struct verbs_side *v;
@@ -10,7 +19,9 @@ struct receiving {
 	struct cursor c;
 	size_t got;
 	bool peek, eof, rang;
+	bool beside; /* nothing is taken from TCP yet */
 	int err;
+	struct ahead *ahead; /* NULL: none */
 };
 
 static inline size_t least(size_t a, size_t b)

@@ -12,7 +12,7 @@
 #include <sys/ioctl.h>
 
 /* MARK_SURE: a connection that ends behind so much of the mark ended there; less of it is payload. */
-enum { MARK_SURE = 4, DIRECT_LEAST = 32768, READ_MOST = 1 << 24, WINDOW = 8192, INLINE_IOV = 64, GAP_FIRST = 65536, GAP_MOST = 1 << 28 };
+enum { MARK_SURE = 4, DIRECT_LEAST = 32768, READ_MOST = 1 << 24, INLINE_IOV = 64, GAP_FIRST = 65536, GAP_MOST = 1 << 28 };
 
 static void violation(struct receiving *w, const char *what)
 {
@@ -151,6 +151,7 @@ static long receive_into(struct receiving *w, size_t limit)
 	size_t asked;
 
 	m.msg_iovlen = (size_t)cursor_export(&w->c, iov, INLINE_IOV, limit, &asked);
+	add_rlx(w->v->taken, 1);
 	long k = sys_call(SYS_recvmsg, w->fd, &m, MSG_DONTWAIT);
 	if (k <= 0) {
 		kernel_answer(w, k);
@@ -165,6 +166,7 @@ static long receive_into(struct receiving *w, size_t limit)
 /* What has been looked at is there to be taken. */
 static void discard(struct receiving *w, size_t n)
 {
+	add_rlx(w->v->taken, 1);
 	for (long k; n; n -= (size_t)k) {
 		k = sys_call(SYS_recvfrom, w->fd, 0, n, MSG_TRUNC | MSG_DONTWAIT, 0, 0);
 		if (k <= 0)
@@ -489,11 +491,25 @@ static size_t parse_window(struct receiving *w, const uint8_t *p, size_t n)
 	return used;
 }
 
+/* What TCP begins with, as it was seen in sleep or as it is now; nothing, or the kernel's answer. */
+static long look_at_tcp(struct receiving *w, uint8_t *room, const uint8_t **ret_window)
+{
+	struct ahead *a = w->ahead;
+
+	if (a && a->n && a->taken == load_rlx(w->v->taken)) {
+		*ret_window = a->bytes;
+		return (long)a->n;
+	}
+	*ret_window = room;
+	return sys_call(SYS_recvfrom, w->fd, room, WINDOW, MSG_PEEK | MSG_DONTWAIT, 0, 0);
+}
+
 /* True: something moved. */
 static bool take_frames(struct receiving *w)
 {
 	struct frame_in *f = &w->v->in;
-	uint8_t window[WINDOW];
+	uint8_t room[WINDOW];
+	const uint8_t *window;
 
 	if (f->left && f->at == load_rlx(w->v->rx_at) && w->c.left) {
 		size_t want = least(f->left, w->c.left);
@@ -502,7 +518,7 @@ static bool take_frames(struct receiving *w)
 		f->at += (uint64_t)k;
 		return k > 0 && (size_t)k == want;
 	}
-	long n = sys_call(SYS_recvfrom, w->fd, window, sizeof(window), MSG_PEEK | MSG_DONTWAIT, 0, 0);
+	long n = look_at_tcp(w, room, &window);
 	if (n <= 0) {
 		kernel_answer(w, n);
 		return false;
@@ -515,6 +531,8 @@ static bool take_frames(struct receiving *w)
 
 static bool take_tcp(struct receiving *w)
 {
+	if (w->beside)
+		return false;
 	return load_rlx(w->v->framed) ? take_frames(w) : take_plain(w);
 }
 
