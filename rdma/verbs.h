@@ -45,7 +45,7 @@ struct link {
 	uint32_t lkey, rkey;
 	uint64_t ring_bytes;          /* of each */
 	char *staging, *ring, *bounce; /* ours to send from; the peer's to write; ours to read blocks into */
-	struct block_claim *claim;     /* the peer's to write: to be looked at when the link is quiet */
+	struct peer_words *words;      /* the peer's to write; the claim: to be looked at when the link is quiet */
 	uint64_t peer_ring;
 	uint32_t peer_rkey;
 
@@ -68,6 +68,11 @@ struct link {
 	/* receiving: side->c; records from `arrived` on are not there, whatever lies in the memory */
 	alignas(64) _Atomic uint64_t arrived;
 	uint64_t ring_r, told;
+	uint64_t unrung;               /* ring position up to which records were taken for what they are, without a doorbell */
+	_Atomic int poll_lock;         /* what the peer is told of our polling, and: */
+	_Atomic int sleepers;          /* threads in the kernel; then nobody polls */
+	_Atomic bool told_polls;       /* the peer may leave its doorbells out */
+	uint64_t told_seq;             /* the request that took that back */
 	_Atomic uint32_t withdrawn;    /* block id that the peer takes back */
 	_Atomic bool broken;           /* the peer said what cannot be */
 	_Atomic int reader_lock;       /* the thread and the stream's end: `reader` */
@@ -113,7 +118,8 @@ struct verbs_stream {
 	struct stream base;
 	struct verbs_side *v;
 	struct link *link;
-	uint64_t last_look;
+	uint64_t last_look;   /* at the kernel's state of the connection, by a sender that rings for nothing; side->p */
+	_Atomic unsigned unrung; /* hint: so many in a row came without a doorbell */
 };
 
 static inline struct verbs_stream *verbs_of(struct stream *s)
@@ -165,6 +171,8 @@ void link_arrived(struct link *l, uint64_t ring);
 void link_fail(struct link *l, enum stat_id why);
 /* Of a link that is down: from here on no device touches the program's memory over it. */
 void link_quiet(struct link *l);
+/* Such a link, whose receiver had said that it polled. */
+void link_polls_no_more(struct link *l);
 /*
  * A range of the ring, of bytes that lie at the same place in `staging`; `last` of a
  * row: its completion will be waited for.  -errno.
@@ -176,6 +184,9 @@ int link_claim(struct link *l, uint32_t id, uint64_t upto);
 int link_control(struct link *l, const struct control *c);
 int link_introduce(struct link *l, const struct intro *i);
 int link_ping(struct link *l, uint64_t *ret_seq);
+/* We look at our ring, or will before we sleep; taken back: its acknowledgement will be waited for. */
+int link_tell_polls(struct link *l, bool yes, uint64_t *ret_seq);
+bool link_is_acked(struct link *l, uint64_t seq);
 /* Until it is acknowledged; false: the link is down. */
 bool link_wait(struct link *l, uint64_t seq);
 /* The same for a READ, which takes as long as its length takes. */

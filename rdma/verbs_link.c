@@ -21,8 +21,8 @@ enum {
 	SRQ_DEPTH = 1024, SLOT = 128,
 	CQ_DEPTH = 8192,
 	RING_BYTES = 262144,
-	CLAIM_BYTES = 4096,
-	LINK_BYTES = 2 * RING_BYTES + CLAIM_BYTES + BOUNCE_BYTES,
+	WORDS_BYTES = 4096,
+	LINK_BYTES = 2 * RING_BYTES + WORDS_BYTES + BOUNCE_BYTES,
 	HASH = 1024,
 };
 static const uint64_t RECEIVE = UINT64_C(1) << 63; /* in wr_id: a slot, not a sequence number */
@@ -394,8 +394,8 @@ static int map_link(struct link **ret_link)
 	l->ring_bytes = RING_BYTES;
 	l->staging = (char *)l + head;
 	l->ring = l->staging + RING_BYTES;
-	l->claim = (struct block_claim *)(l->ring + RING_BYTES);
-	l->bounce = l->ring + RING_BYTES + CLAIM_BYTES;
+	l->words = (struct peer_words *)(l->ring + RING_BYTES);
+	l->bounce = l->ring + RING_BYTES + WORDS_BYTES;
 	stat_add(STAT_net_ring_pages, LINK_BYTES);
 	*ret_link = l;
 	return 0;
@@ -527,9 +527,9 @@ void link_leave_to_parent(struct link *l)
 {
 	uint64_t start = clock_ticks();
 
-	if (load_acq(l->state) == LINK_DOWN || atomic_exchange(&l->wanted_down, true))
+	if ((load_acq(l->state) == LINK_DOWN && !load_acq(l->told_polls)) || atomic_exchange(&l->wanted_down, true))
 		return;
 	thread_wake();
-	while (load_acq(l->state) == LINK_UP && clock_ticks() - start < us_to_ticks(settings.rdma_dead))
+	while ((load_acq(l->state) == LINK_UP || load_acq(l->told_polls)) && clock_ticks() - start < us_to_ticks(settings.rdma_dead))
 		sched_yield();
 }

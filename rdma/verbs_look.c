@@ -92,6 +92,7 @@ size_t recv_walk(struct receiving *w, bool count_only)
 	int queued = 0;
 	long n;
 
+	recv_look_ahead(w->vs);
 	if (!load_rlx(w->v->framed) && load_rlx(w->v->mark_at) == k.at)
 		recv_look_for_mark(w);
 	if (recv_block_waits(w) && !recv_read_bounce(w))

@@ -100,7 +100,7 @@ static bool wait_done(struct sending *w, uint32_t id, uint64_t limit, uint64_t t
 /* How much the peer may have read at most: for certain when the link is quiet. */
 static size_t claimed(const struct link *l, uint32_t id, size_t n)
 {
-	struct block_claim c = *(volatile struct block_claim *)l->claim;
+	struct block_claim c = *(volatile struct block_claim *)&l->words->claim;
 
 	return c.id != id ? 0 : c.upto < n ? c.upto : n;
 }

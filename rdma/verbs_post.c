@@ -56,6 +56,7 @@ int link_write(struct link *l, uint64_t pos, size_t n, bool last, uint64_t *ret_
 	struct ibv_sge sge = { (uintptr_t)l->staging + pos % l->ring_bytes, (uint32_t)n, l->lkey };
 	struct ibv_send_wr wr = {
 		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE,
+		.send_flags = n <= LINK_INLINE ? IBV_SEND_INLINE : 0,
 		.wr.rdma = { l->peer_ring + pos % l->ring_bytes, l->peer_rkey },
 	};
 
@@ -83,6 +84,18 @@ int link_claim(struct link *l, uint32_t id, uint64_t upto)
 	uint64_t seq;
 
 	return post_patiently(l, &wr, false, &seq);
+}
+
+int link_tell_polls(struct link *l, bool yes, uint64_t *ret_seq)
+{
+	uint64_t polls = yes;
+	struct ibv_sge sge = { (uintptr_t)&polls, sizeof(polls), 0 };
+	struct ibv_send_wr wr = {
+		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_INLINE,
+		.wr.rdma = { l->peer_ring + l->ring_bytes + offsetof(struct peer_words, polls), l->peer_rkey },
+	};
+
+	return yes ? post(l, &wr, false, ret_seq) : post_patiently(l, &wr, true, ret_seq);
 }
 
 static int send_message(struct link *l, const void *p, size_t n)
@@ -115,7 +128,7 @@ int link_ping(struct link *l, uint64_t *ret_seq)
 	return post(l, &wr, true, ret_seq);
 }
 
-static bool is_acked(struct link *l, uint64_t seq)
+bool link_is_acked(struct link *l, uint64_t seq)
 {
 	return (int64_t)(seq - load_acq(l->acked)) <= 0;
 }
@@ -125,12 +138,12 @@ static bool wait_within(struct link *l, uint64_t seq, uint64_t limit)
 {
 	uint64_t start = clock_ticks();
 
-	while (!is_acked(l, seq)) {
+	while (!link_is_acked(l, seq)) {
 		uint64_t waited = clock_ticks() - start;
 		link_poll(l);
 		if (load_acq(l->state) == LINK_DOWN)
 			return false;
-		if (waited > limit && !is_acked(l, seq)) {
+		if (waited > limit && !link_is_acked(l, seq)) {
 			link_fail(l, FALLBACK_RDMA_SILENT);
 			return false;
 		}

@@ -1,6 +1,7 @@
 /* The program's receives between hosts: what is there is taken, sleep is the kernel's. */
 #include "call.h"
 #include "real.h"
+#include "spin.h"
 #include "stats.h"
 #include "sys.h"
 #include "verbs_recv.h"
@@ -58,7 +59,7 @@ static bool sees_asleep(const struct receiving *w)
 	return is_blocking(w) && !w->peek && load_rlx(w->v->framed) && !w->v->in.left && load_rlx(w->vs->base.lowat) <= 1;
 }
 
-static ssize_t look_asleep(struct receiving *w)
+static ssize_t look_asleep(struct receiving *w, bool counted)
 {
 	struct stream *s = &w->vs->base;
 	struct ahead *a = w->ahead;
@@ -66,7 +67,7 @@ static ssize_t look_asleep(struct receiving *w)
 
 	a->n = 0;
 	a->taken = load_acq(w->v->taken);
-	call_sleeps(s, NULL, false);
+	call_sleeps(s, NULL, counted);
 	pthread_cleanup_push(call_cancelled, s);
 	k = real.recv(w->fd, a->bytes, sees_asleep(w) ? WINDOW : 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
 	if (k < 0)
@@ -81,12 +82,18 @@ static ssize_t look_asleep(struct receiving *w)
 /* The kernel's answer is ours.  False: there is something to take. */
 static bool sleep_in_kernel(struct receiving *w, struct signal_mark mark, ssize_t *ret)
 {
-	ssize_t k;
+	struct stream *s = &w->vs->base;
+	bool sleeps = is_blocking(w);
+	ssize_t k = 1;
 
-	if (is_blocking(w) && signal_mark().breaking != mark.breaking)
+	if (sleeps)
+		stream_sleep_begin(s);
+	if (sleeps && signal_mark().breaking != mark.breaking)
 		k = -EINTR;
-	else
-		k = look_asleep(w);
+	else if (!verbs_ring_has(w->vs))
+		k = look_asleep(w, sleeps);
+	if (sleeps)
+		stream_sleep_end(s);
 	w->fd = stream_fd(&w->vs->base, w->fd);
 	if (k > 0)
 		return false;
@@ -99,11 +106,13 @@ static ssize_t receive(struct receiving *w, struct signal_mark mark)
 	ssize_t k;
 
 	w->beside = sees_asleep(w);
-	for (;; w->beside = false) {
+	for (;;) {
 		w->fd = stream_fd(&w->vs->base, w->fd);
 		take_locked(w);
-		if (w->beside && w->got && w->c.left) /* TCP may hold more of what has been peeked or counted */
+		if (w->beside && w->got && w->c.left) { /* TCP may hold more of what has been peeked or counted */
+			w->beside = false;
 			continue;
+		}
 		if (satisfied(w))
 			return (ssize_t)w->got;
 		if (w->err)
@@ -116,7 +125,11 @@ static ssize_t receive(struct receiving *w, struct signal_mark mark)
 			w->eof = false;
 			continue;
 		}
-		if (sleep_in_kernel(w, mark, &k))
+		enum spin_end e = is_blocking(w) ? stream_spin(&w->vs->base, w->fd, mark, verbs_wait_ready) : SPIN_NOTHING;
+		if (e == SPIN_INTERRUPTED)
+			return answer(w, -EINTR);
+		w->beside = e == SPIN_DATA && !w->peek && verbs_ring_has(w->vs);
+		if (e != SPIN_DATA && sleep_in_kernel(w, mark, &k))
 			return answer(w, k);
 	}
 }
@@ -198,5 +211,7 @@ enum readiness verbs_wait_ready(struct stream *s)
 
 	if (load_rlx(s->lowat) > 1 || load_rlx(s->side->broken))
 		return READY_KERNEL;
-	return verbs_ring_has(vs) || recv_bounce_has(vs->v) || vs->v->spare_at != vs->v->spare_end ? READY_YES : READY_KERNEL;
+	if (verbs_ring_has(vs) || recv_bounce_has(vs->v) || vs->v->spare_at != vs->v->spare_end)
+		return READY_YES;
+	return verbs_is_unrung(vs) ? READY_NO : READY_KERNEL;
 }

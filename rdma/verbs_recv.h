@@ -49,6 +49,8 @@ static inline bool recv_bounce_has(const struct verbs_side *v)
 
 /* The first record, from *pos on, that is not past `at`. */
 enum found recv_next_record(struct link *l, uint64_t *pos, uint64_t at, struct record *ret);
+/* Finds those that no head has told of. */
+void recv_look_ahead(struct verbs_stream *vs);
 void recv_copy_out(struct receiving *w, const char *p, size_t n);
 /* True: look again. */
 bool recv_look_for_mark(struct receiving *w);

@@ -59,12 +59,46 @@ enum found recv_next_record(struct link *l, uint64_t *pos, uint64_t at, struct r
 	return f;
 }
 
+/* A record that counts though nobody has rung for it; of a lap before, its place in the stream would be another. */
+static bool counts_at(struct link *l, uint64_t pos, uint64_t at, struct record *ret)
+{
+	size_t off = pos % l->ring_bytes, rest = l->ring_bytes - off;
+
+	if (rest < RING_TAIL) {
+		pos += rest;
+		off = 0;
+		rest = l->ring_bytes;
+	}
+	struct ring_head h = *(volatile struct ring_head *)(l->ring + off);
+	size_t padded = ring_padded(h.len);
+	if (!h.check || h.at != at || !h.len || h.len > l->ring_bytes || sizeof(h) + padded > rest)
+		return false;
+	*ret = (struct record){ .at = at, .len = h.len, .end = pos + sizeof(h) + padded, .payload = l->ring + off + sizeof(h) };
+	return ring_check(at, ret->payload, padded) == h.check;
+}
+
+/* Such records, in a row behind those that have been rung for. */
+void recv_look_ahead(struct verbs_stream *vs)
+{
+	struct link *l = vs->link;
+	uint64_t pos = l->ring_r, at = load_rlx(vs->v->rx_at);
+	struct record r;
+
+	for (; record_at(l, pos, &r) == FOUND; pos = r.end)
+		at = r.at + r.len;
+	for (; pos == load_acq(l->arrived) && counts_at(l, pos, at, &r); at += r.len) {
+		link_arrived(l, r.end);
+		pos = l->unrung = r.end;
+	}
+}
+
 bool verbs_ring_has(struct verbs_stream *vs)
 {
 	uint64_t pos = vs->link->ring_r, at = load_rlx(vs->v->rx_at);
 	struct record r;
+	enum found f = recv_next_record(vs->link, &pos, at, &r);
 
-	return recv_next_record(vs->link, &pos, at, &r) == FOUND && record_covers(&r, at);
+	return f == FOUND ? record_covers(&r, at) : f == NOTHING && counts_at(vs->link, pos, at, &r);
 }
 
 void verbs_tell_state(struct verbs_stream *vs)
@@ -110,6 +144,10 @@ static bool take_ring(struct receiving *w)
 	struct record r;
 	enum found f = recv_next_record(vs->link, &pos, at, &r);
 
+	if (f == NOTHING) {
+		recv_look_ahead(vs);
+		f = recv_next_record(vs->link, &pos, at, &r);
+	}
 	leave_records(vs, pos);
 	if (f == NONSENSE)
 		violation(w, "impossible record in the ring");
@@ -121,7 +159,9 @@ static bool take_ring(struct receiving *w)
 	stat_add(STAT_net_recv_verbs, n);
 	if (off + n == r.len)
 		leave_records(vs, r.end);
-	w->rang = true;
+	bool unrung = (int64_t)(vs->link->unrung - r.end) >= 0;
+	store_rlx(vs->unrung, unrung ? load_rlx(vs->unrung) + 1 : 0);
+	w->rang |= !unrung || !load_rlx(vs->link->told_polls); /* its sender may have seen that we had stopped */
 	return true;
 }
 
@@ -140,6 +180,7 @@ static void kernel_answer(struct receiving *w, long k)
 static void payload_taken(struct receiving *w, size_t n)
 {
 	store_rlx(w->v->rx_at, load_rlx(w->v->rx_at) + n);
+	store_rlx(w->vs->unrung, 0);
 	stat_add(STAT_net_recv_inline, n);
 }
 
@@ -384,12 +425,14 @@ static bool take_bounce(struct receiving *w)
 	struct verbs_side *v = w->v;
 	size_t n = least(v->bounce_end - v->bounce_at, w->c.left);
 
+	if (!n)
+		return false;
 	recv_copy_out(w, w->vs->link->bounce + v->bounce_at, n);
 	v->bounce_at += (uint32_t)n;
 	store_rlx(v->rx_at, load_rlx(v->rx_at) + n);
 	stat_add(STAT_net_recv_verbs, n);
 	w->rang = true;
-	return n > 0;
+	return true;
 }
 
 static bool take_block(struct receiving *w)

@@ -42,7 +42,8 @@ enum { MARK_BYTES = 16 };
  */
 struct ring_head {
 	uint64_t at; /* stream offset */
-	uint32_t len, zero;
+	uint32_t len;
+	uint32_t check; /* 0; or ring_check(): counts as soon as it lies there, its sender stands by it */
 };
 enum { RING_ALIGN = 16, RING_TAIL = 64 };
 
@@ -55,6 +56,14 @@ struct block_claim {
 	uint32_t id, zero;
 };
 static_assert(sizeof(struct block_claim) == 16, "block claim");
+
+/* All that lies behind a ring, in its owner's memory, for the peer to write. */
+struct peer_words {
+	struct block_claim claim;
+	uint64_t unused[6];
+	uint64_t polls; /* 1: the peer looks at its own ring, or will before it sleeps: no doorbell */
+};
+static_assert(sizeof(struct peer_words) == 72, "peer words");
 
 /* ---- by SEND: one struct control, but for the first message, which is a struct intro */
 enum control_type {
