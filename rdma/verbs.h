@@ -42,8 +42,10 @@ struct link {
 	uint32_t qpn;
 	struct link *next;            /* device's list, under cq_lock */
 	void *memory;                 /* struct ibv_mr of both rings */
+	void *_Atomic bounce_memory;  /* and of the bounce buffer, once it is used; made under side.c */
 	uint32_t lkey, rkey;
 	uint64_t ring_bytes;          /* of each */
+	uint64_t room, counted;       /* behind this structure; of it, within DLACCEL_NET_MEMORY */
 	char *staging, *ring, *bounce; /* ours to send from; the peer's to write; ours to read blocks into */
 	struct peer_words *words;      /* the peer's to write; the claim: to be looked at when the link is quiet */
 	uint64_t peer_ring;
@@ -157,7 +159,13 @@ static inline bool link_is_up(struct link *l)
 
 /* A fork's child: the parent takes the link down before anything goes on. */
 void link_leave_to_parent(struct link *l);
-int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, struct link **ret_link);
+/* How large a ring may be, the smaller the more memory is in use; 0: DLACCEL_NET_MEMORY is. */
+uint64_t link_ring_wish(void);
+int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, uint64_t ring_bytes, struct link **ret_link);
+/* Not larger than it was made. */
+void link_agree(struct link *l, uint64_t ring_bytes);
+/* The key of the bounce buffer, 0: it cannot be used. */
+uint32_t link_bounce(struct link *l);
 /* Thread only; the id is the caller's to destroy.  let_go: the device's part, the memory stays. */
 void link_let_go(struct link *l);
 void link_destroy(struct link *l);

@@ -384,7 +384,9 @@ bool recv_read_bounce(struct receiving *w)
 	struct verbs_side *v = w->v;
 	size_t n = least(v->block.length - v->block.taken, BOUNCE_BYTES);
 
-	if (!read_block(w, w->vs->link->bounce, w->vs->link->lkey, n))
+	uint32_t key = link_bounce(w->vs->link);
+
+	if (!key || !read_block(w, w->vs->link->bounce, key, n))
 		return false;
 	v->bounce_at = 0;
 	v->bounce_end = (uint32_t)n;

@@ -54,7 +54,7 @@ struct end {
 };
 
 static struct end ends[2];
-static uint64_t seed;
+static uint64_t seed, ring_bytes;
 static enum fault fault;
 static struct { unsigned failed[FAULTS], runs[FAULTS]; } tally;
 static _Atomic unsigned running;
@@ -134,7 +134,7 @@ static void make_end(int i, bool chats, uint64_t *dice)
 	share_out(e, roll(dice, 2) || chats, seed * 4 + (unsigned)i);
 	e->id = sim_id_create(i);
 	struct device *d = device_of(e->id);
-	if (!d || link_create(d, e->id, (struct meeting *)no_meeting, &e->link))
+	if (!d || link_create(d, e->id, (struct meeting *)no_meeting, ring_bytes, &e->link))
 		wrong("no link");
 	fcntl(e->fd, F_SETFL, e->blocking ? 0 : O_NONBLOCK);
 }
@@ -146,6 +146,7 @@ static void make_ends(uint64_t *dice)
 	connect_tcp();
 	choose_buffers(dice);
 	bool chats = fault != STOPPED && !roll(dice, 3);
+	ring_bytes = UINT64_C(1) << (RING_SHIFT_LEAST + 2 * roll(dice, 3));
 	settings.spin = chats ? 2000 : 50;
 	for (int i = 0; i < 2; i++)
 		make_end(i, chats, dice);
@@ -481,6 +482,7 @@ static void set_up(void)
 	settings.rdma_devices = "";
 	settings.rdma_dead = 20000;
 	settings.rdma_idle = 60000;
+	settings.net_memory = UINT64_C(1) << 30;
 	settings.spin = 50;
 	sim_verbs_install();
 	for (int i = 0; i < 2; i++) {
