@@ -10,7 +10,7 @@
 #include "verbs_recv.h"
 #include "verbs_sending.h"
 
-enum { LOOK_US = 10000, UNRUNG_SURE = 8 };
+enum { LOOK_US = 10000, UNRUNG_SURE = 4 };
 
 /* ---- the receiver */
 
