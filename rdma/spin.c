@@ -15,7 +15,7 @@ enum {
 	TURN_LEAST_US = 100, PREEMPTED_FIRST = 2000, PREEMPTED_MOST = 500000,
 	FRUITLESS_FIRST = 500, FRUITLESS_MOST = 200000,
 	FRUITLESS = 3, FRUITFUL = 64,
-	KERNEL_LOOK_US = 2, OFTEN_US = 50, /* how often a spin on inline traffic asks the kernel; later more and more rarely */
+	KERNEL_LOOK_US = 2, OFTEN_US = 50, /* how often a spin on inline traffic asks the kernel; later, and between hosts, more and more rarely */
 	MOVE_EVERY_US = 5000,
 };
 
@@ -142,9 +142,11 @@ void spin_result(struct stream *s, bool hit)
 	store_rlx(s->spin_off_until, clock_ticks() + backoff);
 }
 
-static uint64_t kernel_look_ticks(uint64_t waited)
+static uint64_t kernel_look_ticks(const struct stream *s, uint64_t waited)
 {
-	return waited < us_to_ticks(OFTEN_US) ? us_to_ticks(KERNEL_LOOK_US) : waited / 4;
+	uint64_t often = us_to_ticks(KERNEL_LOOK_US);
+
+	return (s->in && waited < us_to_ticks(OFTEN_US)) || waited / 2 < often ? often : waited / 2;
 }
 
 static bool kernel_has_news(int fd)
@@ -169,7 +171,7 @@ static enum spin_end spin_loop(struct stream *s, int fd, struct signal_mark mark
 			spin_preempted(s);
 			return SPIN_NOTHING;
 		}
-		if (r == READY_KERNEL && now - looked > kernel_look_ticks(now - start)) {
+		if (r == READY_KERNEL && now - looked > kernel_look_ticks(s, now - start)) {
 			looked = now;
 			if (kernel_has_news(fd))
 				return SPIN_DATA;

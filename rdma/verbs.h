@@ -64,7 +64,8 @@ struct link {
 	_Atomic uint64_t peer_counted; /* 1 + CONTROL_COUNTED's offset; 0: not said */
 	_Atomic bool peer_inline;
 	_Atomic uint64_t done_bytes;   /* CONTROL_DONE */
-	_Atomic uint32_t done_id;
+	_Atomic uint32_t done_id;      /* a futex */
+	_Atomic uint32_t done_waits;   /* somebody sleeps on it */
 	uint32_t block_id;             /* of the last block offered */
 
 	/* receiving: side->c; records from `arrived` on are not there, whatever lies in the memory */
@@ -197,6 +198,10 @@ int link_tell_polls(struct link *l, bool yes, uint64_t *ret_seq);
 bool link_is_acked(struct link *l, uint64_t seq);
 /* Until it is acknowledged; false: the link is down. */
 bool link_wait(struct link *l, uint64_t seq);
+/* Between two looks at what the peer's device does, after so many ticks of waiting. */
+void link_pause(uint64_t waited);
+/* The same while only the peer's program can help: its answer about a block wakes. */
+void link_pause_for_done(struct link *l, uint32_t seen_id, uint64_t waited);
 /* The same for a READ, which takes as long as its length takes. */
 bool link_wait_long(struct link *l, uint64_t seq);
 /* Takes in what has completed; whoever else is at it does it for us. */

@@ -12,6 +12,7 @@
 #include "verbs_api.h"
 
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -259,6 +260,14 @@ void link_arrived(struct link *l, uint64_t ring)
 	raise_to(&l->arrived, ring);
 }
 
+/* Whoever waits for the answer about a block. */
+static void wake_done(struct link *l)
+{
+	full_fence();
+	if (load_rlx(l->done_waits))
+		sys_call(SYS_futex, &l->done_id, FUTEX_WAKE, INT32_MAX, 0, 0, 0);
+}
+
 static void note_control(struct link *l, const struct control *c)
 {
 	switch (c->type) {
@@ -273,6 +282,7 @@ static void note_control(struct link *l, const struct control *c)
 	case CONTROL_DONE:
 		store_rlx(l->done_bytes, c->ring);
 		store_rel(l->done_id, c->id);
+		wake_done(l);
 		break;
 	case CONTROL_WITHDRAW:
 		store_rel(l->withdrawn, c->id);
@@ -550,6 +560,7 @@ void link_fail(struct link *l, enum stat_id why)
 	if (was_up)
 		store_rel(l->state, LINK_DOWN); /* whoever sees it may rely on the queue pair's state */
 	verbs_unlock(&l->sq_lock);
+	wake_done(l);
 	if (was_up && why)
 		fallback(why);
 }

@@ -2,14 +2,19 @@
 #include "clock.h"
 #include "settings.h"
 #include "stats.h"
+#include "sys.h"
 #include "verbs.h"
 #include "verbs_api.h"
 
+#include <linux/futex.h>
 #include <sched.h>
 
 enum {
 	SIGNAL_EVERY = 16,
 	POLITE_US = 20, /* of polling; then the core is offered to others between looks */
+	YIELD_US = 100, /* then slept away from */
+	RELAX = 64,
+	NAP_MOST_NS = 20000000,
 };
 
 static int post(struct link *l, struct ibv_send_wr *wr, bool signalled, uint64_t *ret_seq)
@@ -133,6 +138,46 @@ bool link_is_acked(struct link *l, uint64_t seq)
 	return (int64_t)(seq - load_acq(l->acked)) <= 0;
 }
 
+static void yield(void)
+{
+	sched_yield();
+	for (int i = 0; i < RELAX; i++)
+		cpu_relax();
+}
+
+/* The longer the wait, the longer the sleep: a wait of any length costs some tens of calls. */
+static struct timespec quarter_of(uint64_t ticks)
+{
+	uint64_t ns = ticks / us_to_ticks(1) * 250;
+
+	return (struct timespec){ .tv_nsec = ns < NAP_MOST_NS ? (long)ns : NAP_MOST_NS };
+}
+
+void link_pause(uint64_t waited)
+{
+	struct timespec nap = quarter_of(waited);
+
+	if (waited < us_to_ticks(POLITE_US))
+		cpu_relax();
+	else if (waited < us_to_ticks(YIELD_US))
+		yield();
+	else
+		sys_call(SYS_nanosleep, &nap, 0);
+}
+
+void link_pause_for_done(struct link *l, uint32_t seen_id, uint64_t waited)
+{
+	struct timespec most = quarter_of(waited);
+
+	if (waited < us_to_ticks(YIELD_US)) {
+		link_pause(waited);
+		return;
+	}
+	atomic_fetch_add(&l->done_waits, 1);
+	sys_call(SYS_futex, &l->done_id, FUTEX_WAIT, seen_id, &most, 0, 0);
+	atomic_fetch_sub(&l->done_waits, 1);
+}
+
 /* What has come is looked at before the time is up: this process may have been stopped meanwhile. */
 static bool wait_within(struct link *l, uint64_t seq, uint64_t limit)
 {
@@ -147,10 +192,7 @@ static bool wait_within(struct link *l, uint64_t seq, uint64_t limit)
 			link_fail(l, FALLBACK_RDMA_SILENT);
 			return false;
 		}
-		if (waited > us_to_ticks(POLITE_US))
-			sched_yield();
-		else
-			cpu_relax();
+		link_pause(waited);
 	}
 	return true;
 }
