@@ -8,6 +8,7 @@
 #include "log.h"
 #include "process.h"
 #include "real.h"
+#include "spin.h"
 #include "stats.h"
 #include "sys.h"
 
@@ -460,7 +461,7 @@ static ssize_t receive(struct receiving *w, struct signal_mark mark)
 			continue;
 		}
 		if (is_blocking(w)) {
-			enum spin_end e = stream_spin(w->s, w->fd, mark);
+			enum spin_end e = stream_spin(w->s, w->fd, mark, stream_ready);
 			if (e == SPIN_INTERRUPTED)
 				return answer(w, -EINTR);
 			if (e == SPIN_DATA)

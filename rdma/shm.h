@@ -33,8 +33,6 @@ void shm_sleep_end(struct stream *s);
 void shm_poll_begin(struct stream *s);
 void shm_poll_end(struct stream *s);
 bool shm_may_spin(struct stream *s);
-void shm_spin_result(struct stream *s, bool hit);
-void shm_spin_preempted(struct stream *s);
 void shm_destroy(struct stream *s);
 
 enum readiness stream_ready(struct stream *s);
@@ -62,9 +60,6 @@ bool stream_peer_gone(struct stream *s); /* needs an open pidfd */
 bool stream_peer_dead(struct stream *s); /* asks for one */
 bool stream_inline_open(struct stream *s);
 bool stream_settle(struct stream *s, int fd); /* side->c held */
-
-enum spin_end { SPIN_NOTHING, SPIN_DATA, SPIN_INTERRUPTED };
-enum spin_end stream_spin(struct stream *s, int fd, struct signal_mark mark);
 
 size_t block_min(void);
 bool block_wanted(struct stream *s, size_t run);

@@ -1,21 +1,21 @@
 /*
- * When to poll shared memory instead of sleeping, and when not: never while both ends share a core,
- * less and less while it does not pay, not for a while after the thread was preempted in a spin.
+ * When to poll memory instead of sleeping, and when not: less and less while it does not pay, not for a while after
+ * the thread was preempted in a spin; on one host never while both ends share a core.
  */
 #include "clock.h"
 #include "settings.h"
 #include "shm.h"
+#include "spin.h"
 #include "stats.h"
 #include "sys.h"
 
 #include <sched.h>
 
 enum {
-	PREEMPTED_US = 100,  /* one turn of the loop took longer: another thread wanted the core */
-	PREEMPTED_FIRST = 2000, PREEMPTED_MOST = 500000,
+	TURN_LEAST_US = 100, PREEMPTED_FIRST = 2000, PREEMPTED_MOST = 500000,
 	FRUITLESS_FIRST = 500, FRUITLESS_MOST = 200000,
 	FRUITLESS = 3, FRUITFUL = 64,
-	KERNEL_LOOK_US = 2,  /* how often a spin on inline traffic asks the kernel */
+	KERNEL_LOOK_US = 2, OFTEN_US = 50, /* how often a spin on inline traffic asks the kernel; later, and between hosts, more and more rarely */
 	MOVE_EVERY_US = 5000,
 };
 
@@ -29,13 +29,20 @@ static uint64_t doubled(uint64_t backoff, uint64_t first_us, uint64_t most_us)
 	return b < us_to_ticks(most_us) ? b : us_to_ticks(most_us);
 }
 
-void shm_spin_preempted(struct stream *s)
+/* On one host the peer is told. */
+static void say_spinner(struct stream *s, uint32_t v)
+{
+	if (s->in && load_rlx(s->in->spinner) != v)
+		store_rlx(s->in->spinner, v);
+}
+
+void spin_preempted(struct stream *s)
 {
 	uint64_t backoff = doubled(load_rlx(preempted_backoff), PREEMPTED_FIRST, PREEMPTED_MOST);
 
 	store_rlx(preempted_backoff, backoff);
 	store_rlx(off_until, clock_ticks() + backoff);
-	store_rlx(s->in->spinner, 0);
+	say_spinner(s, 0);
 }
 
 /*
@@ -74,8 +81,7 @@ static bool peer_has_another_core(struct stream *s)
 		store_rlx(s->in->cpu, (uint32_t)cpu + 1);
 	if (load_rlx(s->out->cpu) != (uint32_t)cpu + 1 || move_away(s, cpu))
 		return true;
-	if (load_rlx(s->in->spinner))
-		store_rlx(s->in->spinner, 0);
+	say_spinner(s, 0);
 	return false;
 }
 
@@ -89,11 +95,21 @@ bool stream_shares_core(struct stream *s)
 	return load_rlx(s->out->cpu) == (uint32_t)sched_getcpu() + 1;
 }
 
-bool shm_may_spin(struct stream *s)
+uint64_t spin_turn_most(void)
+{
+	return us_to_ticks(2 * settings.spin > TURN_LEAST_US ? 2 * settings.spin : TURN_LEAST_US);
+}
+
+bool spin_is_due(const struct stream *s)
 {
 	uint64_t now = clock_ticks();
 
-	return settings.spin && now > load_rlx(off_until) && now > load_rlx(s->spin_off_until) && peer_has_another_core(s);
+	return settings.spin && now > load_rlx(off_until) && now > load_rlx(s->spin_off_until);
+}
+
+bool shm_may_spin(struct stream *s)
+{
+	return spin_is_due(s) && peer_has_another_core(s);
 }
 
 static void spin_paid(struct stream *s)
@@ -106,11 +122,10 @@ static void spin_paid(struct stream *s)
 		store_rlx(s->spin_hits, 0);
 		store_rlx(preempted_backoff, 0);
 	}
-	if (!load_rlx(s->in->spinner))
-		store_rlx(s->in->spinner, 1);
+	say_spinner(s, 1);
 }
 
-void shm_spin_result(struct stream *s, bool hit)
+void spin_result(struct stream *s, bool hit)
 {
 	if (hit) {
 		spin_paid(s);
@@ -121,10 +136,17 @@ void shm_spin_result(struct stream *s, bool hit)
 	if (load_rlx(s->spin_fails) < FRUITLESS)
 		return;
 	store_rlx(s->spin_fails, FRUITLESS - 1);
-	store_rlx(s->in->spinner, 0);
+	say_spinner(s, 0);
 	uint64_t backoff = doubled(load_rlx(s->spin_backoff), FRUITLESS_FIRST, FRUITLESS_MOST);
 	store_rlx(s->spin_backoff, backoff);
 	store_rlx(s->spin_off_until, clock_ticks() + backoff);
+}
+
+static uint64_t kernel_look_ticks(const struct stream *s, uint64_t waited)
+{
+	uint64_t often = us_to_ticks(KERNEL_LOOK_US);
+
+	return (s->in && waited < us_to_ticks(OFTEN_US)) || waited / 2 < often ? often : waited / 2;
 }
 
 static bool kernel_has_news(int fd)
@@ -134,22 +156,22 @@ static bool kernel_has_news(int fd)
 	return sys_call(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0) != -EAGAIN;
 }
 
-static enum spin_end spin_loop(struct stream *s, int fd, struct signal_mark mark)
+static enum spin_end spin_loop(struct stream *s, int fd, struct signal_mark mark, enum readiness (*look)(struct stream *s))
 {
 	uint64_t start = clock_ticks(), last = start, looked = start;
 
 	for (;;) {
-		enum readiness r = stream_ready(s);
+		enum readiness r = look(s);
 		if (r == READY_YES)
 			return SPIN_DATA;
 		if (signal_mark().breaking != mark.breaking)
 			return SPIN_INTERRUPTED;
 		uint64_t now = clock_ticks();
-		if (now - last > us_to_ticks(PREEMPTED_US)) {
-			shm_spin_preempted(s);
+		if (now - last > spin_turn_most()) {
+			spin_preempted(s);
 			return SPIN_NOTHING;
 		}
-		if (r == READY_KERNEL && now - looked > us_to_ticks(KERNEL_LOOK_US)) {
+		if (r == READY_KERNEL && now - looked > kernel_look_ticks(s, now - start)) {
 			looked = now;
 			if (kernel_has_news(fd))
 				return SPIN_DATA;
@@ -161,19 +183,18 @@ static enum spin_end spin_loop(struct stream *s, int fd, struct signal_mark mark
 	}
 }
 
-/* Polls until something shows, at most the setting SPIN.  After poll_end the ring is looked at again. */
-enum spin_end stream_spin(struct stream *s, int fd, struct signal_mark mark)
+enum spin_end stream_spin(struct stream *s, int fd, struct signal_mark mark, enum readiness (*look)(struct stream *s))
 {
-	if (load_rlx(s->watched) || !shm_may_spin(s))
+	if (load_rlx(s->watched) || !stream_may_spin(s))
 		return SPIN_NOTHING;
 	stat_inc(STAT_net_spins);
-	shm_poll_begin(s);
+	stream_poll_begin(s);
 	call_polls(true);
-	enum spin_end e = spin_loop(s, fd, mark);
+	enum spin_end e = spin_loop(s, fd, mark, look);
 	call_polls(false);
-	shm_poll_end(s);
-	if (e == SPIN_NOTHING && stream_ready(s) == READY_YES)
+	stream_poll_end(s);
+	if (e == SPIN_NOTHING && look(s) == READY_YES)
 		e = SPIN_DATA;
-	shm_spin_result(s, e == SPIN_DATA);
+	spin_result(s, e == SPIN_DATA);
 	return e;
 }

@@ -1,5 +1,6 @@
 /* The table of the one-host transport, and what of it is a line or two. */
 #include "shm.h"
+#include "spin.h"
 
 static bool is_edge(struct stream *s)
 {
@@ -50,8 +51,8 @@ const struct transport_ops transport_shm = {
 	.poll_begin = shm_poll_begin,
 	.poll_end = shm_poll_end,
 	.may_spin = shm_may_spin,
-	.spin_result = shm_spin_result,
-	.spin_preempted = shm_spin_preempted,
+	.spin_result = spin_result,
+	.spin_preempted = spin_preempted,
 	.adopted = adopted,
 	.take_tx = take_tx,
 	.take_rx = take_rx,

@@ -42,10 +42,12 @@ struct link {
 	uint32_t qpn;
 	struct link *next;            /* device's list, under cq_lock */
 	void *memory;                 /* struct ibv_mr of both rings */
+	void *_Atomic bounce_memory;  /* and of the bounce buffer, once it is used; made under side.c */
 	uint32_t lkey, rkey;
 	uint64_t ring_bytes;          /* of each */
+	uint64_t room, counted;       /* behind this structure; of it, within DLACCEL_NET_MEMORY */
 	char *staging, *ring, *bounce; /* ours to send from; the peer's to write; ours to read blocks into */
-	struct block_claim *claim;     /* the peer's to write: to be looked at when the link is quiet */
+	struct peer_words *words;      /* the peer's to write; the claim: to be looked at when the link is quiet */
 	uint64_t peer_ring;
 	uint32_t peer_rkey;
 
@@ -62,12 +64,18 @@ struct link {
 	_Atomic uint64_t peer_counted; /* 1 + CONTROL_COUNTED's offset; 0: not said */
 	_Atomic bool peer_inline;
 	_Atomic uint64_t done_bytes;   /* CONTROL_DONE */
-	_Atomic uint32_t done_id;
+	_Atomic uint32_t done_id;      /* a futex */
+	_Atomic uint32_t done_waits;   /* somebody sleeps on it */
 	uint32_t block_id;             /* of the last block offered */
 
 	/* receiving: side->c; records from `arrived` on are not there, whatever lies in the memory */
 	alignas(64) _Atomic uint64_t arrived;
 	uint64_t ring_r, told;
+	uint64_t unrung;               /* ring position up to which records were taken for what they are, without a doorbell */
+	_Atomic int poll_lock;         /* what the peer is told of our polling, and: */
+	_Atomic int sleepers;          /* threads in the kernel; then nobody polls */
+	_Atomic bool told_polls;       /* the peer may leave its doorbells out */
+	uint64_t told_seq;             /* the request that took that back */
 	_Atomic uint32_t withdrawn;    /* block id that the peer takes back */
 	_Atomic bool broken;           /* the peer said what cannot be */
 	_Atomic int reader_lock;       /* the thread and the stream's end: `reader` */
@@ -90,6 +98,7 @@ struct verbs_side {
 
 	/* receiving, under side.c */
 	struct frame_in in;
+	_Atomic uint32_t taken; /* how often something has been taken out of TCP */
 	_Atomic uint64_t rx_at;
 	_Atomic uint64_t mark_at; /* where the mark may stand; UINT64_MAX: nowhere */
 	uint64_t mark_gap;
@@ -112,7 +121,8 @@ struct verbs_stream {
 	struct stream base;
 	struct verbs_side *v;
 	struct link *link;
-	uint64_t last_look;
+	uint64_t last_look;   /* at the kernel's state of the connection, by a sender that rings for nothing; side->p */
+	_Atomic unsigned unrung; /* hint: so many in a row came without a doorbell */
 };
 
 static inline struct verbs_stream *verbs_of(struct stream *s)
@@ -150,7 +160,13 @@ static inline bool link_is_up(struct link *l)
 
 /* A fork's child: the parent takes the link down before anything goes on. */
 void link_leave_to_parent(struct link *l);
-int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, struct link **ret_link);
+/* How large a ring may be, the smaller the more memory is in use; 0: DLACCEL_NET_MEMORY is. */
+uint64_t link_ring_wish(void);
+int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, uint64_t ring_bytes, struct link **ret_link);
+/* Not larger than it was made. */
+void link_agree(struct link *l, uint64_t ring_bytes);
+/* The key of the bounce buffer, 0: it cannot be used. */
+uint32_t link_bounce(struct link *l);
 /* Thread only; the id is the caller's to destroy.  let_go: the device's part, the memory stays. */
 void link_let_go(struct link *l);
 void link_destroy(struct link *l);
@@ -164,6 +180,8 @@ void link_arrived(struct link *l, uint64_t ring);
 void link_fail(struct link *l, enum stat_id why);
 /* Of a link that is down: from here on no device touches the program's memory over it. */
 void link_quiet(struct link *l);
+/* Such a link, whose receiver had said that it polled. */
+void link_polls_no_more(struct link *l);
 /*
  * A range of the ring, of bytes that lie at the same place in `staging`; `last` of a
  * row: its completion will be waited for.  -errno.
@@ -175,8 +193,15 @@ int link_claim(struct link *l, uint32_t id, uint64_t upto);
 int link_control(struct link *l, const struct control *c);
 int link_introduce(struct link *l, const struct intro *i);
 int link_ping(struct link *l, uint64_t *ret_seq);
+/* We look at our ring, or will before we sleep; taken back: its acknowledgement will be waited for. */
+int link_tell_polls(struct link *l, bool yes, uint64_t *ret_seq);
+bool link_is_acked(struct link *l, uint64_t seq);
 /* Until it is acknowledged; false: the link is down. */
 bool link_wait(struct link *l, uint64_t seq);
+/* Between two looks at what the peer's device does, after so many ticks of waiting. */
+void link_pause(uint64_t waited);
+/* The same while only the peer's program can help: its answer about a block wakes. */
+void link_pause_for_done(struct link *l, uint32_t seen_id, uint64_t waited);
 /* The same for a READ, which takes as long as its length takes. */
 bool link_wait_long(struct link *l, uint64_t seq);
 /* Takes in what has completed; whoever else is at it does it for us. */

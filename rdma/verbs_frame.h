@@ -14,6 +14,19 @@ static inline size_t ring_padded(size_t n)
 	return (n + RING_ALIGN - 1) & ~(size_t)(RING_ALIGN - 1);
 }
 
+/* Of a record's place in the stream and its payload with the zeroes behind it; never 0. */
+static inline uint32_t ring_check(uint64_t at, const char *payload, size_t padded)
+{
+	uint64_t h = at ^ padded, x;
+
+	for (size_t i = 0; i < padded; i += sizeof(x)) {
+		memcpy(&x, payload + i, sizeof(x));
+		h = (h ^ x) * UINT64_C(0x9e3779b97f4a7c15);
+		h ^= h >> 29;
+	}
+	return (uint32_t)(h >> 32) | 1;
+}
+
 /* ---- sending: `tail` goes before anything else, then `owed` bytes of payload close the open frame */
 struct frame_out {
 	uint8_t tail[128];

@@ -11,6 +11,15 @@ enum readiness verbs_wait_ready(struct stream *s);
 void verbs_settle(struct verbs_stream *vs, int fd);
 /* At the entry of a call: a fork's child has the link taken down first. */
 void verbs_enter(struct verbs_stream *vs);
+/* ---- polling */
+bool verbs_may_spin(struct stream *s);
+void verbs_poll_begin(struct stream *s);
+void verbs_sleep_begin(struct stream *s);
+void verbs_sleep_end(struct stream *s);
+/* Every publish rings from here on, until somebody polls again. */
+void verbs_stop_polling(struct stream *s);
+/* What comes next will be seen in the ring: no need to ask the kernel between two looks. */
+bool verbs_is_unrung(struct verbs_stream *vs);
 bool flush_tail(struct verbs_stream *vs, int fd);
 /* Tells the sender how far we are; where it may leave plain TCP. */
 void verbs_tell_state(struct verbs_stream *vs);

@@ -12,6 +12,7 @@
 #include "verbs_api.h"
 
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,9 +21,7 @@
 enum {
 	SRQ_DEPTH = 1024, SLOT = 128,
 	CQ_DEPTH = 8192,
-	RING_BYTES = 262144,
-	CLAIM_BYTES = 4096,
-	LINK_BYTES = 2 * RING_BYTES + CLAIM_BYTES + BOUNCE_BYTES,
+	WORDS_BYTES = 4096,
 	HASH = 1024,
 };
 static const uint64_t RECEIVE = UINT64_C(1) << 63; /* in wr_id: a slot, not a sequence number */
@@ -261,6 +260,14 @@ void link_arrived(struct link *l, uint64_t ring)
 	raise_to(&l->arrived, ring);
 }
 
+/* Whoever waits for the answer about a block. */
+static void wake_done(struct link *l)
+{
+	full_fence();
+	if (load_rlx(l->done_waits))
+		sys_call(SYS_futex, &l->done_id, FUTEX_WAKE, INT32_MAX, 0, 0, 0);
+}
+
 static void note_control(struct link *l, const struct control *c)
 {
 	switch (c->type) {
@@ -275,6 +282,7 @@ static void note_control(struct link *l, const struct control *c)
 	case CONTROL_DONE:
 		store_rlx(l->done_bytes, c->ring);
 		store_rel(l->done_id, c->id);
+		wake_done(l);
 		break;
 	case CONTROL_WITHDRAW:
 		store_rel(l->withdrawn, c->id);
@@ -384,27 +392,60 @@ static size_t header_bytes(void)
 	return (sizeof(struct link) + 4095) & ~(size_t)4095;
 }
 
-static int map_link(struct link **ret_link)
+/* What is registered from the beginning. */
+static uint64_t rings_bytes(uint64_t ring_bytes)
 {
-	size_t head = header_bytes();
-	struct link *l = mmap(NULL, head + LINK_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return 2 * ring_bytes + WORDS_BYTES;
+}
+
+static bool fits(uint64_t more, uint64_t limit)
+{
+	return atomic_load(&dlaccel_stats.slot[STAT_net_ring_pages].value) + more <= limit;
+}
+
+static void count(struct link *l, uint64_t bytes)
+{
+	l->counted += bytes;
+	stat_add(STAT_net_ring_pages, bytes);
+}
+
+uint64_t link_ring_wish(void)
+{
+	uint64_t limit = settings.net_memory / 4;
+
+	for (int shift = RING_SHIFT_MOST; shift >= RING_SHIFT_LEAST; shift -= 2, limit *= 2)
+		if (fits(rings_bytes(UINT64_C(1) << shift), limit))
+			return UINT64_C(1) << shift;
+	return 0;
+}
+
+void link_agree(struct link *l, uint64_t ring_bytes)
+{
+	l->ring_bytes = ring_bytes;
+	l->words = (struct peer_words *)(l->ring + ring_bytes);
+}
+
+static int map_link(uint64_t ring_bytes, struct link **ret_link)
+{
+	size_t head = header_bytes(), room = rings_bytes(ring_bytes) + BOUNCE_BYTES;
+	struct link *l = mmap(NULL, head + room, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (l == MAP_FAILED)
 		return -ENOMEM;
-	l->ring_bytes = RING_BYTES;
+	l->room = room;
 	l->staging = (char *)l + head;
-	l->ring = l->staging + RING_BYTES;
-	l->claim = (struct block_claim *)(l->ring + RING_BYTES);
-	l->bounce = l->ring + RING_BYTES + CLAIM_BYTES;
-	stat_add(STAT_net_ring_pages, LINK_BYTES);
+	l->ring = l->staging + ring_bytes;
+	l->bounce = l->ring + ring_bytes + WORDS_BYTES;
+	link_agree(l, ring_bytes);
+	count(l, rings_bytes(ring_bytes));
 	*ret_link = l;
 	return 0;
 }
 
 void link_unmap(struct link *l)
 {
-	stat_add(STAT_net_ring_pages, -(uint64_t)LINK_BYTES);
-	munmap(l, header_bytes() + LINK_BYTES);
+	stat_add(STAT_net_ring_pages, -l->counted);
+	munmap(l, header_bytes() + l->room);
 }
 
 static int make_qp(struct device *d, struct link *l, struct rdma_cm_id *id)
@@ -440,14 +481,14 @@ static void delist(struct device *d, struct link *l)
 	verbs_unlock(&d->cq_lock);
 }
 
-int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, struct link **ret_link)
+int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, uint64_t ring_bytes, struct link **ret_link)
 {
 	struct link *l;
-	int r = map_link(&l);
+	int r = map_link(ring_bytes, &l);
 
 	if (r)
 		return r;
-	struct ibv_mr *mr = verbs.ibv_reg_mr(d->pd, l->staging, LINK_BYTES, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+	struct ibv_mr *mr = verbs.ibv_reg_mr(d->pd, l->staging, rings_bytes(ring_bytes), IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
 	r = mr ? make_qp(d, l, id) : -errno;
 	if (r) {
 		if (mr)
@@ -476,9 +517,30 @@ void link_let_go(struct link *l)
 	if (had)
 		verbs.rdma_destroy_qp(l->id);
 	l->qp = NULL;
+	struct ibv_mr *bounce = atomic_exchange(&l->bounce_memory, NULL);
 	verbs_unlock(&l->sq_lock);
 	if (had)
 		verbs.ibv_dereg_mr(l->memory);
+	if (bounce)
+		verbs.ibv_dereg_mr(bounce);
+}
+
+/* Few connections ever need it.  Under sq_lock, since the thread may let go of the device. */
+uint32_t link_bounce(struct link *l)
+{
+	struct ibv_mr *mr;
+
+	verbs_lock(&l->sq_lock);
+	mr = load_rlx(l->bounce_memory);
+	if (!mr && l->qp && fits(BOUNCE_BYTES, settings.net_memory)) {
+		mr = verbs.ibv_reg_mr(l->device->pd, l->bounce, BOUNCE_BYTES, IBV_ACCESS_LOCAL_WRITE);
+		store_rlx(l->bounce_memory, mr);
+		if (mr)
+			count(l, BOUNCE_BYTES);
+	}
+	uint32_t key = mr ? mr->lkey : 0;
+	verbs_unlock(&l->sq_lock);
+	return key;
 }
 
 void link_destroy(struct link *l)
@@ -498,6 +560,7 @@ void link_fail(struct link *l, enum stat_id why)
 	if (was_up)
 		store_rel(l->state, LINK_DOWN); /* whoever sees it may rely on the queue pair's state */
 	verbs_unlock(&l->sq_lock);
+	wake_done(l);
 	if (was_up && why)
 		fallback(why);
 }
@@ -527,9 +590,9 @@ void link_leave_to_parent(struct link *l)
 {
 	uint64_t start = clock_ticks();
 
-	if (load_acq(l->state) == LINK_DOWN || atomic_exchange(&l->wanted_down, true))
+	if ((load_acq(l->state) == LINK_DOWN && !load_acq(l->told_polls)) || atomic_exchange(&l->wanted_down, true))
 		return;
 	thread_wake();
-	while (load_acq(l->state) == LINK_UP && clock_ticks() - start < us_to_ticks(settings.rdma_dead))
+	while ((load_acq(l->state) == LINK_UP || load_acq(l->told_polls)) && clock_ticks() - start < us_to_ticks(settings.rdma_dead))
 		sched_yield();
 }

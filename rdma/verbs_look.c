@@ -4,11 +4,14 @@
 
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+
+enum { FIRST_LOOK = 16384 };
 
 struct walk {
 	struct receiving *w;
-	uint8_t window[16384];
-	size_t n, used, queued; /* queued: all that TCP holds */
+	uint8_t *window;
+	size_t size, n, used, queued; /* queued: all that TCP holds */
 	uint64_t at, ring;
 	struct frame_in in;
 	bool count_only;
@@ -84,24 +87,34 @@ static void walk_plain(struct walk *k)
 		walk_out(k, k->window, n);
 }
 
-size_t recv_walk(struct receiving *w, bool count_only)
+static void look_at_tcp(struct walk *k)
+{
+	int queued = 0;
+	long n = sys_call(SYS_recvfrom, k->w->fd, k->window, k->size, MSG_PEEK | MSG_DONTWAIT, 0, 0);
+
+	k->n = n > 0 ? (size_t)n : 0;
+	sys_call(SYS_ioctl, k->w->fd, FIONREAD, &queued);
+	k->queued = queued > (int)k->n ? (size_t)queued : k->n;
+}
+
+/* *ret_queued: all that TCP held, of which no more than `size` bytes were looked at. */
+static size_t walk_within(struct receiving *w, bool count_only, uint8_t *window, size_t size, size_t *ret_queued)
 {
 	struct walk k = {
 		.w = w, .at = load_rlx(w->v->rx_at), .ring = w->vs->link->ring_r, .in = w->v->in, .count_only = count_only,
+		.window = window, .size = size,
 	};
-	int queued = 0;
-	long n;
 
+	*ret_queued = 0;
+	recv_look_ahead(w->vs);
 	if (!load_rlx(w->v->framed) && load_rlx(w->v->mark_at) == k.at)
 		recv_look_for_mark(w);
 	if (recv_block_waits(w) && !recv_read_bounce(w))
 		recv_settle(w);
 	if (recv_bounce_has(w->v) && !walk_out(&k, w->vs->link->bounce + w->v->bounce_at, w->v->bounce_end - w->v->bounce_at))
 		return k.sum;
-	n = sys_call(SYS_recvfrom, w->fd, k.window, sizeof(k.window), MSG_PEEK | MSG_DONTWAIT, 0, 0);
-	k.n = n > 0 ? (size_t)n : 0;
-	sys_call(SYS_ioctl, w->fd, FIONREAD, &queued);
-	k.queued = queued > (int)k.n ? (size_t)queued : k.n;
+	look_at_tcp(&k);
+	*ret_queued = k.queued;
 	if (!load_rlx(w->v->framed)) {
 		walk_plain(&k);
 		return k.sum;
@@ -110,4 +123,23 @@ size_t recv_walk(struct receiving *w, bool count_only)
 		if (!walk_ring(&k) && !(k.used < k.n && (k.in.left ? walk_payload(&k) : walk_head(&k))))
 			break;
 	return k.sum;
+}
+
+/* Rarely is there more than the first look shows; then the whole is looked at, heads may stand anywhere in it. */
+size_t recv_walk(struct receiving *w, bool count_only)
+{
+	uint8_t room[FIRST_LOOK];
+	struct cursor c = w->c;
+	size_t got = w->got, queued, sum = walk_within(w, count_only, room, sizeof(room), &queued);
+
+	if (queued <= sizeof(room) || (!count_only && !w->c.left))
+		return sum;
+	void *all = mmap(NULL, queued, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (all == MAP_FAILED)
+		return sum;
+	w->c = c;
+	w->got = got;
+	sum = walk_within(w, count_only, all, queued, &(size_t){ 0 });
+	munmap(all, queued);
+	return sum;
 }

@@ -202,11 +202,16 @@ static void prove(const struct meeting *m, int role, const struct intro *i, uint
 	hmac_end(&h, ret_proof);
 }
 
+static uint8_t shift_of(const struct link *l)
+{
+	return (uint8_t)__builtin_ctzll(l->ring_bytes);
+}
+
 static void introduce(const struct meeting *m, uint8_t version, struct intro *ret)
 {
 	*ret = (struct intro){
 		.magic = VERBS_MAGIC, .version = version,
-		.ring_shift = (uint8_t)__builtin_ctzll(m->link->ring_bytes),
+		.ring_shift = shift_of(m->link),
 		.ring_address = (uintptr_t)m->link->ring, .ring_rkey = m->link->rkey,
 	};
 	memcpy(ret->nonce, m->nonce[m->role], 16);
@@ -220,7 +225,7 @@ static int check_intro(struct meeting *m, const struct intro *i)
 	uint8_t boot[16] = { 0 }, proof[32], differ = 0;
 
 	if (i->magic != VERBS_MAGIC || i->version < VERBS_VERSION_MIN || i->version > VERBS_VERSION_MAX ||
-	    i->ring_shift != __builtin_ctzll(m->link->ring_bytes))
+	    i->ring_shift > shift_of(m->link) || i->ring_shift < (m->role ? RING_SHIFT_LEAST : shift_of(m->link)))
 		return FALLBACK_BAD_HELLO;
 	boot_id(boot);
 	if (!memcmp(boot, i->boot, 16))
@@ -297,12 +302,15 @@ static void start(struct meeting *m)
 		start_listening(m);
 }
 
-static int make_link(struct meeting *m)
+static int make_link(struct meeting *m, uint8_t shift_most)
 {
 	struct device *d = device_of(m->id);
-	int r = d ? link_create(d, m->id, m, &m->link) : -ENODEV;
+	uint64_t most = UINT64_C(1) << shift_most, wish = link_ring_wish();
+	int r = !d ? -ENODEV : !wish ? -EDQUOT : link_create(d, m->id, m, wish < most ? wish : most, &m->link);
 
-	if (r == -ENOMEM)
+	if (r == -EDQUOT)
+		fallback(FALLBACK_MEMORY_CAP);
+	else if (r == -ENOMEM)
 		fallback(FALLBACK_RDMA_MEMLOCK);
 	else if (r)
 		fallback(FALLBACK_RDMA_NO_DEVICE);
@@ -317,10 +325,11 @@ static void call(struct meeting *m)
 	};
 	struct rdma_conn_param p = parameters(&c, sizeof(c));
 
-	if (make_link(m)) {
+	if (make_link(m, RING_SHIFT_MOST)) {
 		come_to(m, MEET_NEVER);
 		return;
 	}
+	c.ring_shift = shift_of(m->link);
 	memcpy(c.nonce, m->nonce[1], 16);
 	hash_of(&m->tuple, c.tuple);
 	boot_id(c.boot);
@@ -336,6 +345,8 @@ static int check_call(const struct meeting *m, const struct verbs_call *c)
 	hash_of(&m->tuple, hash);
 	boot_id(boot);
 	if (c->magic != VERBS_MAGIC || memcmp(hash, c->tuple, 16))
+		return FALLBACK_BAD_HELLO;
+	if (c->ring_shift && (c->ring_shift < RING_SHIFT_LEAST || c->ring_shift > RING_SHIFT_MOST))
 		return FALLBACK_BAD_HELLO;
 	if (c->version_min > VERBS_VERSION_MAX || c->version_max < VERBS_VERSION_MIN)
 		return FALLBACK_VERSION;
@@ -363,7 +374,7 @@ static void answer(struct meeting *m, struct rdma_cm_id *id, const struct verbs_
 		return;
 	}
 	m->id = id;
-	if (make_link(m)) {
+	if (make_link(m, c->ring_shift ? c->ring_shift : RING_SHIFT_MOST)) {
 		refuse(m, id);
 		come_to(m, MEET_NEVER);
 		return;
@@ -388,6 +399,7 @@ static void established(struct meeting *m, const struct intro *i)
 		verbs.rdma_disconnect(m->id);
 		return;
 	}
+	link_agree(m->link, UINT64_C(1) << i->ring_shift);
 	introduce(m, i->version, &mine);
 	link_comes_up(m, i);
 	come_to(m, link_introduce(m->link, &mine) ? MEET_NEVER : MEET_READY);

@@ -7,7 +7,6 @@
 #include "verbs_sending.h"
 
 #include <poll.h>
-#include <sched.h>
 
 enum {
 	BLOCK_LEAST = 65536, BLOCK_MOST = 1 << 30,
@@ -77,7 +76,7 @@ static bool wait_done(struct sending *w, uint32_t id, uint64_t limit, uint64_t t
 	struct link *l = w->vs->link;
 	uint64_t start = clock_ticks(), asked = start, seq = 0;
 
-	while (load_acq(l->done_id) != id) {
+	for (uint32_t seen; (seen = load_acq(l->done_id)) != id;) {
 		uint64_t now = clock_ticks();
 		link_poll(l);
 		if (load_acq(l->done_id) == id)
@@ -92,7 +91,7 @@ static bool wait_done(struct sending *w, uint32_t id, uint64_t limit, uint64_t t
 			link_ping(l, &seq);
 			asked = now;
 		}
-		sched_yield();
+		link_pause_for_done(l, seen, now - start);
 	}
 	return true;
 }
@@ -100,7 +99,7 @@ static bool wait_done(struct sending *w, uint32_t id, uint64_t limit, uint64_t t
 /* How much the peer may have read at most: for certain when the link is quiet. */
 static size_t claimed(const struct link *l, uint32_t id, size_t n)
 {
-	struct block_claim c = *(volatile struct block_claim *)l->claim;
+	struct block_claim c = *(volatile struct block_claim *)&l->words->claim;
 
 	return c.id != id ? 0 : c.upto < n ? c.upto : n;
 }

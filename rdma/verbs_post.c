@@ -2,14 +2,19 @@
 #include "clock.h"
 #include "settings.h"
 #include "stats.h"
+#include "sys.h"
 #include "verbs.h"
 #include "verbs_api.h"
 
+#include <linux/futex.h>
 #include <sched.h>
 
 enum {
 	SIGNAL_EVERY = 16,
 	POLITE_US = 20, /* of polling; then the core is offered to others between looks */
+	YIELD_US = 100, /* then slept away from */
+	RELAX = 64,
+	NAP_MOST_NS = 20000000,
 };
 
 static int post(struct link *l, struct ibv_send_wr *wr, bool signalled, uint64_t *ret_seq)
@@ -56,6 +61,7 @@ int link_write(struct link *l, uint64_t pos, size_t n, bool last, uint64_t *ret_
 	struct ibv_sge sge = { (uintptr_t)l->staging + pos % l->ring_bytes, (uint32_t)n, l->lkey };
 	struct ibv_send_wr wr = {
 		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE,
+		.send_flags = n <= LINK_INLINE ? IBV_SEND_INLINE : 0,
 		.wr.rdma = { l->peer_ring + pos % l->ring_bytes, l->peer_rkey },
 	};
 
@@ -83,6 +89,18 @@ int link_claim(struct link *l, uint32_t id, uint64_t upto)
 	uint64_t seq;
 
 	return post_patiently(l, &wr, false, &seq);
+}
+
+int link_tell_polls(struct link *l, bool yes, uint64_t *ret_seq)
+{
+	uint64_t polls = yes;
+	struct ibv_sge sge = { (uintptr_t)&polls, sizeof(polls), 0 };
+	struct ibv_send_wr wr = {
+		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_INLINE,
+		.wr.rdma = { l->peer_ring + l->ring_bytes + offsetof(struct peer_words, polls), l->peer_rkey },
+	};
+
+	return yes ? post(l, &wr, false, ret_seq) : post_patiently(l, &wr, true, ret_seq);
 }
 
 static int send_message(struct link *l, const void *p, size_t n)
@@ -115,9 +133,49 @@ int link_ping(struct link *l, uint64_t *ret_seq)
 	return post(l, &wr, true, ret_seq);
 }
 
-static bool is_acked(struct link *l, uint64_t seq)
+bool link_is_acked(struct link *l, uint64_t seq)
 {
 	return (int64_t)(seq - load_acq(l->acked)) <= 0;
+}
+
+static void yield(void)
+{
+	sched_yield();
+	for (int i = 0; i < RELAX; i++)
+		cpu_relax();
+}
+
+/* The longer the wait, the longer the sleep: a wait of any length costs some tens of calls. */
+static struct timespec quarter_of(uint64_t ticks)
+{
+	uint64_t ns = ticks / us_to_ticks(1) * 250;
+
+	return (struct timespec){ .tv_nsec = ns < NAP_MOST_NS ? (long)ns : NAP_MOST_NS };
+}
+
+void link_pause(uint64_t waited)
+{
+	struct timespec nap = quarter_of(waited);
+
+	if (waited < us_to_ticks(POLITE_US))
+		cpu_relax();
+	else if (waited < us_to_ticks(YIELD_US))
+		yield();
+	else
+		sys_call(SYS_nanosleep, &nap, 0);
+}
+
+void link_pause_for_done(struct link *l, uint32_t seen_id, uint64_t waited)
+{
+	struct timespec most = quarter_of(waited);
+
+	if (waited < us_to_ticks(YIELD_US)) {
+		link_pause(waited);
+		return;
+	}
+	atomic_fetch_add(&l->done_waits, 1);
+	sys_call(SYS_futex, &l->done_id, FUTEX_WAIT, seen_id, &most, 0, 0);
+	atomic_fetch_sub(&l->done_waits, 1);
 }
 
 /* What has come is looked at before the time is up: this process may have been stopped meanwhile. */
@@ -125,19 +183,16 @@ static bool wait_within(struct link *l, uint64_t seq, uint64_t limit)
 {
 	uint64_t start = clock_ticks();
 
-	while (!is_acked(l, seq)) {
+	while (!link_is_acked(l, seq)) {
 		uint64_t waited = clock_ticks() - start;
 		link_poll(l);
 		if (load_acq(l->state) == LINK_DOWN)
 			return false;
-		if (waited > limit && !is_acked(l, seq)) {
+		if (waited > limit && !link_is_acked(l, seq)) {
 			link_fail(l, FALLBACK_RDMA_SILENT);
 			return false;
 		}
-		if (waited > us_to_ticks(POLITE_US))
-			sched_yield();
-		else
-			cpu_relax();
+		link_pause(waited);
 	}
 	return true;
 }

@@ -1,6 +1,7 @@
 /* The program's receives between hosts: what is there is taken, sleep is the kernel's. */
 #include "call.h"
 #include "real.h"
+#include "spin.h"
 #include "stats.h"
 #include "sys.h"
 #include "verbs_recv.h"
@@ -52,31 +53,47 @@ static ssize_t answer(const struct receiving *w, ssize_t otherwise)
 	return w->got ? (ssize_t)w->got : otherwise;
 }
 
-static ssize_t peek_byte(struct receiving *w)
+/* Looks at TCP by sleeping there first: what it sees is taken without another look. */
+static bool sees_asleep(const struct receiving *w)
+{
+	return is_blocking(w) && !w->peek && load_rlx(w->v->framed) && !w->v->in.left && load_rlx(w->vs->base.lowat) <= 1;
+}
+
+static ssize_t look_asleep(struct receiving *w, bool counted)
 {
 	struct stream *s = &w->vs->base;
-	char byte;
+	struct ahead *a = w->ahead;
 	ssize_t k;
 
-	call_sleeps(s, NULL, false);
+	a->n = 0;
+	a->taken = load_acq(w->v->taken);
+	call_sleeps(s, NULL, counted);
 	pthread_cleanup_push(call_cancelled, s);
-	k = real.recv(w->fd, &byte, 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
+	k = real.recv(w->fd, a->bytes, sees_asleep(w) ? WINDOW : 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
 	if (k < 0)
 		k = -errno;
 	pthread_cleanup_pop(0);
 	call_wakes(s);
+	if (k > 1)
+		a->n = (size_t)k;
 	return k;
 }
 
 /* The kernel's answer is ours.  False: there is something to take. */
 static bool sleep_in_kernel(struct receiving *w, struct signal_mark mark, ssize_t *ret)
 {
-	ssize_t k;
+	struct stream *s = &w->vs->base;
+	bool sleeps = is_blocking(w);
+	ssize_t k = 1;
 
-	if (is_blocking(w) && signal_mark().breaking != mark.breaking)
+	if (sleeps)
+		stream_sleep_begin(s);
+	if (sleeps && signal_mark().breaking != mark.breaking)
 		k = -EINTR;
-	else
-		k = peek_byte(w);
+	else if (!verbs_ring_has(w->vs))
+		k = look_asleep(w, sleeps);
+	if (sleeps)
+		stream_sleep_end(s);
 	w->fd = stream_fd(&w->vs->base, w->fd);
 	if (k > 0)
 		return false;
@@ -88,9 +105,14 @@ static ssize_t receive(struct receiving *w, struct signal_mark mark)
 {
 	ssize_t k;
 
+	w->beside = sees_asleep(w);
 	for (;;) {
 		w->fd = stream_fd(&w->vs->base, w->fd);
 		take_locked(w);
+		if (w->beside && w->got && w->c.left) { /* TCP may hold more of what has been peeked or counted */
+			w->beside = false;
+			continue;
+		}
 		if (satisfied(w))
 			return (ssize_t)w->got;
 		if (w->err)
@@ -103,7 +125,11 @@ static ssize_t receive(struct receiving *w, struct signal_mark mark)
 			w->eof = false;
 			continue;
 		}
-		if (sleep_in_kernel(w, mark, &k))
+		enum spin_end e = is_blocking(w) ? stream_spin(&w->vs->base, w->fd, mark, verbs_wait_ready) : SPIN_NOTHING;
+		if (e == SPIN_INTERRUPTED)
+			return answer(w, -EINTR);
+		w->beside = e == SPIN_DATA && !w->peek && verbs_ring_has(w->vs);
+		if (e != SPIN_DATA && sleep_in_kernel(w, mark, &k))
 			return answer(w, k);
 	}
 }
@@ -121,10 +147,13 @@ static ssize_t receive_nothing(struct verbs_stream *vs, int fd, int flags)
 ssize_t verbs_recv(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)
 {
 	struct verbs_stream *vs = verbs_of(s);
+	struct ahead ahead;
 	struct receiving w = {
 		.vs = vs, .v = vs->v, .fd = fd, .flags = o.flags, .c = cursor_init(iov, cnt), .peek = !!(o.flags & MSG_PEEK),
+		.ahead = &ahead,
 	};
 
+	ahead.n = 0;
 	stream_reclaim();
 	verbs_enter(vs);
 	if (!w.c.left)
@@ -182,5 +211,7 @@ enum readiness verbs_wait_ready(struct stream *s)
 
 	if (load_rlx(s->lowat) > 1 || load_rlx(s->side->broken))
 		return READY_KERNEL;
-	return verbs_ring_has(vs) || recv_bounce_has(vs->v) || vs->v->spare_at != vs->v->spare_end ? READY_YES : READY_KERNEL;
+	if (verbs_ring_has(vs) || recv_bounce_has(vs->v) || vs->v->spare_at != vs->v->spare_end)
+		return READY_YES;
+	return verbs_is_unrung(vs) ? READY_NO : READY_KERNEL;
 }

@@ -3,6 +3,15 @@
 #include "cursor.h"
 #include "verbs_io.h"
 
+enum { WINDOW = 8192 }; /* of TCP, looked at before anything is taken */
+
+/* What a receive saw in TCP when it slept there: good for as long as nobody has taken anything since. */
+struct ahead {
+	size_t n;
+	uint32_t taken;
+	uint8_t bytes[WINDOW];
+};
+
 struct receiving {
 	struct verbs_stream *vs;
 	struct verbs_side *v;
@@ -10,7 +19,9 @@ struct receiving {
 	struct cursor c;
 	size_t got;
 	bool peek, eof, rang;
+	bool beside; /* nothing is taken from TCP yet */
 	int err;
+	struct ahead *ahead; /* NULL: none */
 };
 
 static inline size_t least(size_t a, size_t b)
@@ -38,6 +49,8 @@ static inline bool recv_bounce_has(const struct verbs_side *v)
 
 /* The first record, from *pos on, that is not past `at`. */
 enum found recv_next_record(struct link *l, uint64_t *pos, uint64_t at, struct record *ret);
+/* Finds those that no head has told of. */
+void recv_look_ahead(struct verbs_stream *vs);
 void recv_copy_out(struct receiving *w, const char *p, size_t n);
 /* True: look again. */
 bool recv_look_for_mark(struct receiving *w);

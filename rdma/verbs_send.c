@@ -248,8 +248,7 @@ static size_t room_at(struct verbs_stream *vs, uint64_t pos)
 	return used < limit ? limit - used : 0;
 }
 
-/* One record, as long as room, ring and piece let it be; 0: no room. */
-static size_t put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *pos, uint64_t at)
+size_t send_put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *pos, uint64_t at, bool counts)
 {
 	struct link *l = vs->link;
 	uint64_t p = *pos + skip_to_start(l, *pos);
@@ -262,9 +261,9 @@ static size_t put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *po
 	room = (room & ~(size_t)(RING_ALIGN - 1)) - sizeof(struct ring_head);
 	if (n > room)
 		n = room;
-	char *to = l->staging + p % l->ring_bytes;
-	*(struct ring_head *)to = (struct ring_head){ .at = at, .len = (uint32_t)n };
-	to += sizeof(struct ring_head);
+	struct ring_head *head = (struct ring_head *)(l->staging + p % l->ring_bytes);
+	char *to = (char *)(head + 1);
+	*head = (struct ring_head){ .at = at, .len = (uint32_t)n };
 	for (size_t left = n; left;) {
 		size_t k = cursor_run(c) < left ? cursor_run(c) : left;
 		memcpy(to, cursor_ptr(c), k);
@@ -273,18 +272,19 @@ static size_t put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *po
 		left -= k;
 	}
 	memset(to, 0, ring_padded(n) - n);
+	if (counts)
+		head->check = ring_check(at, (char *)(head + 1), ring_padded(n));
 	*pos = p + sizeof(struct ring_head) + ring_padded(n);
 	return n;
 }
 
-static int write_record(struct link *l, uint64_t from, uint64_t to, bool last, uint64_t *ret_seq)
+int send_write_record(struct link *l, uint64_t from, uint64_t to, bool last, uint64_t *ret_seq)
 {
 	uint64_t start = from + skip_to_start(l, from);
 
 	return link_write(l, start, to - start, last, ret_seq);
 }
 
-/* The peer sleeps in the kernel, or may: the ring holds the stream up to where we are. */
 static bool ring_bell(struct sending *w)
 {
 	struct frame_out *o = &w->v->out;
@@ -298,6 +298,20 @@ static bool ring_bell(struct sending *w)
 		store_rlx(w->v->side.dead, true);
 	stat_inc(STAT_net_doorbells);
 	return k > 0;
+}
+
+void send_bell(struct sending *w)
+{
+	if (!ring_bell(w) && !load_rlx(w->v->side.dead))
+		flush_tail(w->vs, w->fd);
+}
+
+void send_went_by_ring(struct sending *w, size_t n)
+{
+	store_rlx(w->v->tx_at, load_rlx(w->v->tx_at) + n);
+	cursor_advance(&w->c, n);
+	w->done += n;
+	stat_add(STAT_net_bytes_verbs, n);
 }
 
 /* A row of records, then their acknowledgement, then one doorbell.  Bytes that have gone this way. */
@@ -314,11 +328,11 @@ static size_t send_ring(struct sending *w)
 		return 0;
 	while (!last) {
 		uint64_t from = pos;
-		size_t n = put_record(vs, &c, &pos, at + sent);
+		size_t n = send_put_record(vs, &c, &pos, at + sent, false);
 		if (!n)
 			break;
 		last = !c.left || room_at(vs, pos) < 4096;
-		if (write_record(l, from, pos, last, &seq)) {
+		if (send_write_record(l, from, pos, last, &seq)) {
 			link_fail(l, FALLBACK_RDMA_FAILED);
 			return 0;
 		}
@@ -329,12 +343,8 @@ static size_t send_ring(struct sending *w)
 	if (!sent || !link_wait(l, seq))
 		return 0;
 	l->ring_w = pos;
-	store_rlx(w->v->tx_at, at + sent);
-	cursor_advance(&w->c, sent);
-	w->done += sent;
-	stat_add(STAT_net_bytes_verbs, sent);
-	if (!ring_bell(w) && !load_rlx(w->v->side.dead))
-		flush_tail(vs, w->fd);
+	send_went_by_ring(w, sent);
+	send_bell(w);
 	return sent;
 }
 
@@ -386,6 +396,8 @@ static int send_all(struct sending *w)
 	while (w->c.left && !r) {
 		agree(w->vs);
 		push_tail(w);
+		if (send_short_pays(w) && send_short(w))
+			continue;
 		if (send_block_pays(w) && send_block(w))
 			continue;
 		w->limit = send_lead(w);

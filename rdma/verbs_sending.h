@@ -21,6 +21,18 @@ struct sending {
 bool send_tcp_is_clear(struct verbs_stream *vs, int fd);
 bool send_may_use_ring(struct verbs_stream *vs);
 
+/* One record, as long as room, ring and piece let it be, and where it ends; 0: no room.  `counts`: as soon as it lies there. */
+size_t send_put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *pos, uint64_t at, bool counts);
+int send_write_record(struct link *l, uint64_t from, uint64_t to, bool last, uint64_t *ret_seq);
+/* Acknowledged. */
+void send_went_by_ring(struct sending *w, size_t n);
+/* The peer sleeps in the kernel, or may: the ring holds the stream up to where we are. */
+void send_bell(struct sending *w);
+
+/* ---- a small message to a peer that polls: bytes that have gone this way, 0: none */
+bool send_short_pays(struct sending *w);
+size_t send_short(struct sending *w);
+
 /* ---- blocks */
 bool send_block_pays(struct sending *w);
 /* Bytes of a small piece before a block, which goes by itself; SIZE_MAX: none. */

@@ -1,6 +1,7 @@
 /* Creation and end of a stream between hosts, and its table. */
 #include "log.h"
 #include "process.h"
+#include "spin.h"
 #include "stats.h"
 #include "stream.h"
 #include "sys.h"
@@ -153,6 +154,7 @@ static void make_plain(struct stream *s, int fd)
 	side_lock(&s->side->c);
 	verbs_tell_state(vs);
 	side_unlock(&s->side->c);
+	verbs_stop_polling(s);
 	verbs_settle(vs, fd);
 }
 
@@ -164,6 +166,8 @@ static void quiesce(struct stream *s, int fd, bool for_good)
 static void set_edge(struct stream *s, bool yes)
 {
 	store_rel(verbs_of(s)->v->edge, yes);
+	if (yes)
+		verbs_stop_polling(s);
 }
 
 static bool is_edge(struct stream *s)
@@ -181,18 +185,9 @@ static bool close_means_reset(struct stream *s, int fd)
 	return n == 0;
 }
 
-/* Every publish rings between hosts, so nobody has to be told who sleeps and who polls. */
-static void nothing(struct stream *s)
+/* What was said stays said: see verbs_poll_begin. */
+static void poll_end(struct stream *s)
 {
-}
-
-static void no_result(struct stream *s, bool hit)
-{
-}
-
-static bool may_spin(struct stream *s)
-{
-	return false;
 }
 
 static void adopted(struct stream *s, int fd)
@@ -218,13 +213,13 @@ const struct transport_ops transport_verbs = {
 	.set_edge = set_edge,
 	.is_edge = is_edge,
 	.close_means_reset = close_means_reset,
-	.sleep_begin = nothing,
-	.sleep_end = nothing,
-	.poll_begin = nothing,
-	.poll_end = nothing,
-	.may_spin = may_spin,
-	.spin_result = no_result,
-	.spin_preempted = nothing,
+	.sleep_begin = verbs_sleep_begin,
+	.sleep_end = verbs_sleep_end,
+	.poll_begin = verbs_poll_begin,
+	.poll_end = poll_end,
+	.may_spin = verbs_may_spin,
+	.spin_result = spin_result,
+	.spin_preempted = spin_preempted,
 	.adopted = adopted,
 	.take_tx = take_tx,
 	.take_rx = take_rx,

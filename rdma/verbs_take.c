@@ -12,7 +12,7 @@
 #include <sys/ioctl.h>
 
 /* MARK_SURE: a connection that ends behind so much of the mark ended there; less of it is payload. */
-enum { MARK_SURE = 4, DIRECT_LEAST = 32768, READ_MOST = 1 << 24, WINDOW = 8192, INLINE_IOV = 64, GAP_FIRST = 65536, GAP_MOST = 1 << 28 };
+enum { MARK_SURE = 4, DIRECT_LEAST = 32768, READ_MOST = 1 << 24, INLINE_IOV = 64, GAP_FIRST = 65536, GAP_MOST = 1 << 28 };
 
 static void violation(struct receiving *w, const char *what)
 {
@@ -59,12 +59,46 @@ enum found recv_next_record(struct link *l, uint64_t *pos, uint64_t at, struct r
 	return f;
 }
 
+/* A record that counts though nobody has rung for it; of a lap before, its place in the stream would be another. */
+static bool counts_at(struct link *l, uint64_t pos, uint64_t at, struct record *ret)
+{
+	size_t off = pos % l->ring_bytes, rest = l->ring_bytes - off;
+
+	if (rest < RING_TAIL) {
+		pos += rest;
+		off = 0;
+		rest = l->ring_bytes;
+	}
+	struct ring_head h = *(volatile struct ring_head *)(l->ring + off);
+	size_t padded = ring_padded(h.len);
+	if (!h.check || h.at != at || !h.len || h.len > l->ring_bytes || sizeof(h) + padded > rest)
+		return false;
+	*ret = (struct record){ .at = at, .len = h.len, .end = pos + sizeof(h) + padded, .payload = l->ring + off + sizeof(h) };
+	return ring_check(at, ret->payload, padded) == h.check;
+}
+
+/* Such records, in a row behind those that have been rung for. */
+void recv_look_ahead(struct verbs_stream *vs)
+{
+	struct link *l = vs->link;
+	uint64_t pos = l->ring_r, at = load_rlx(vs->v->rx_at);
+	struct record r;
+
+	for (; record_at(l, pos, &r) == FOUND; pos = r.end)
+		at = r.at + r.len;
+	for (; pos == load_acq(l->arrived) && counts_at(l, pos, at, &r); at += r.len) {
+		link_arrived(l, r.end);
+		pos = l->unrung = r.end;
+	}
+}
+
 bool verbs_ring_has(struct verbs_stream *vs)
 {
 	uint64_t pos = vs->link->ring_r, at = load_rlx(vs->v->rx_at);
 	struct record r;
+	enum found f = recv_next_record(vs->link, &pos, at, &r);
 
-	return recv_next_record(vs->link, &pos, at, &r) == FOUND && record_covers(&r, at);
+	return f == FOUND ? record_covers(&r, at) : f == NOTHING && counts_at(vs->link, pos, at, &r);
 }
 
 void verbs_tell_state(struct verbs_stream *vs)
@@ -110,6 +144,10 @@ static bool take_ring(struct receiving *w)
 	struct record r;
 	enum found f = recv_next_record(vs->link, &pos, at, &r);
 
+	if (f == NOTHING) {
+		recv_look_ahead(vs);
+		f = recv_next_record(vs->link, &pos, at, &r);
+	}
 	leave_records(vs, pos);
 	if (f == NONSENSE)
 		violation(w, "impossible record in the ring");
@@ -121,7 +159,9 @@ static bool take_ring(struct receiving *w)
 	stat_add(STAT_net_recv_verbs, n);
 	if (off + n == r.len)
 		leave_records(vs, r.end);
-	w->rang = true;
+	bool unrung = (int64_t)(vs->link->unrung - r.end) >= 0;
+	store_rlx(vs->unrung, unrung ? load_rlx(vs->unrung) + 1 : 0);
+	w->rang |= !unrung || !load_rlx(vs->link->told_polls); /* its sender may have seen that we had stopped */
 	return true;
 }
 
@@ -140,6 +180,7 @@ static void kernel_answer(struct receiving *w, long k)
 static void payload_taken(struct receiving *w, size_t n)
 {
 	store_rlx(w->v->rx_at, load_rlx(w->v->rx_at) + n);
+	store_rlx(w->vs->unrung, 0);
 	stat_add(STAT_net_recv_inline, n);
 }
 
@@ -151,6 +192,7 @@ static long receive_into(struct receiving *w, size_t limit)
 	size_t asked;
 
 	m.msg_iovlen = (size_t)cursor_export(&w->c, iov, INLINE_IOV, limit, &asked);
+	add_rlx(w->v->taken, 1);
 	long k = sys_call(SYS_recvmsg, w->fd, &m, MSG_DONTWAIT);
 	if (k <= 0) {
 		kernel_answer(w, k);
@@ -165,6 +207,7 @@ static long receive_into(struct receiving *w, size_t limit)
 /* What has been looked at is there to be taken. */
 static void discard(struct receiving *w, size_t n)
 {
+	add_rlx(w->v->taken, 1);
 	for (long k; n; n -= (size_t)k) {
 		k = sys_call(SYS_recvfrom, w->fd, 0, n, MSG_TRUNC | MSG_DONTWAIT, 0, 0);
 		if (k <= 0)
@@ -341,7 +384,9 @@ bool recv_read_bounce(struct receiving *w)
 	struct verbs_side *v = w->v;
 	size_t n = least(v->block.length - v->block.taken, BOUNCE_BYTES);
 
-	if (!read_block(w, w->vs->link->bounce, w->vs->link->lkey, n))
+	uint32_t key = link_bounce(w->vs->link);
+
+	if (!key || !read_block(w, w->vs->link->bounce, key, n))
 		return false;
 	v->bounce_at = 0;
 	v->bounce_end = (uint32_t)n;
@@ -382,12 +427,14 @@ static bool take_bounce(struct receiving *w)
 	struct verbs_side *v = w->v;
 	size_t n = least(v->bounce_end - v->bounce_at, w->c.left);
 
+	if (!n)
+		return false;
 	recv_copy_out(w, w->vs->link->bounce + v->bounce_at, n);
 	v->bounce_at += (uint32_t)n;
 	store_rlx(v->rx_at, load_rlx(v->rx_at) + n);
 	stat_add(STAT_net_recv_verbs, n);
 	w->rang = true;
-	return n > 0;
+	return true;
 }
 
 static bool take_block(struct receiving *w)
@@ -489,11 +536,25 @@ static size_t parse_window(struct receiving *w, const uint8_t *p, size_t n)
 	return used;
 }
 
+/* What TCP begins with, as it was seen in sleep or as it is now; nothing, or the kernel's answer. */
+static long look_at_tcp(struct receiving *w, uint8_t *room, const uint8_t **ret_window)
+{
+	struct ahead *a = w->ahead;
+
+	if (a && a->n && a->taken == load_rlx(w->v->taken)) {
+		*ret_window = a->bytes;
+		return (long)a->n;
+	}
+	*ret_window = room;
+	return sys_call(SYS_recvfrom, w->fd, room, WINDOW, MSG_PEEK | MSG_DONTWAIT, 0, 0);
+}
+
 /* True: something moved. */
 static bool take_frames(struct receiving *w)
 {
 	struct frame_in *f = &w->v->in;
-	uint8_t window[WINDOW];
+	uint8_t room[WINDOW];
+	const uint8_t *window;
 
 	if (f->left && f->at == load_rlx(w->v->rx_at) && w->c.left) {
 		size_t want = least(f->left, w->c.left);
@@ -502,7 +563,7 @@ static bool take_frames(struct receiving *w)
 		f->at += (uint64_t)k;
 		return k > 0 && (size_t)k == want;
 	}
-	long n = sys_call(SYS_recvfrom, w->fd, window, sizeof(window), MSG_PEEK | MSG_DONTWAIT, 0, 0);
+	long n = look_at_tcp(w, room, &window);
 	if (n <= 0) {
 		kernel_answer(w, n);
 		return false;
@@ -515,6 +576,8 @@ static bool take_frames(struct receiving *w)
 
 static bool take_tcp(struct receiving *w)
 {
+	if (w->beside)
+		return false;
 	return load_rlx(w->v->framed) ? take_frames(w) : take_plain(w);
 }
 

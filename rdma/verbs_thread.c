@@ -69,13 +69,21 @@ static void connection_events(void)
 
 static bool any_link;
 
+/* The child may sleep as soon as nothing can come that nobody rings for. */
+static void leave_to_child(struct link *l)
+{
+	link_fail(l, FALLBACK_RDMA_FORKED);
+	if (load_rlx(l->told_polls))
+		link_polls_no_more(l);
+}
+
 static void beat(struct link *l)
 {
 	uint64_t seq;
 
 	any_link = true;
 	if (load_rlx(l->wanted_down))
-		link_fail(l, FALLBACK_RDMA_FORKED);
+		leave_to_child(l);
 	if (!link_is_up(l))
 		return;
 	if (l->pinged && (int64_t)(l->pinged - load_acq(l->acked)) > 0) {
@@ -91,7 +99,7 @@ static void obey(struct link *l)
 	if (atomic_exchange(&l->news, false) && load_acq(l->withdrawn))
 		verbs_withdrawal(l);
 	if (load_rlx(l->wanted_down))
-		link_fail(l, FALLBACK_RDMA_FORKED);
+		leave_to_child(l);
 }
 
 static void heartbeat(void)

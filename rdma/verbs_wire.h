@@ -42,9 +42,10 @@ enum { MARK_BYTES = 16 };
  */
 struct ring_head {
 	uint64_t at; /* stream offset */
-	uint32_t len, zero;
+	uint32_t len;
+	uint32_t check; /* 0; or ring_check(): counts as soon as it lies there, its sender stands by it */
 };
-enum { RING_ALIGN = 16, RING_TAIL = 64 };
+enum { RING_ALIGN = 16, RING_TAIL = 64, RING_SHIFT_LEAST = 14, RING_SHIFT_MOST = 18 };
 
 /*
  * Behind the ring, written by RDMA WRITE before each READ of a block: a READ of which nothing stands here has had no
@@ -55,6 +56,14 @@ struct block_claim {
 	uint32_t id, zero;
 };
 static_assert(sizeof(struct block_claim) == 16, "block claim");
+
+/* All that lies behind a ring, in its owner's memory, for the peer to write. */
+struct peer_words {
+	struct block_claim claim;
+	uint64_t unused[6];
+	uint64_t polls; /* 1: the peer looks at its own ring, or will before it sleeps: no doorbell */
+};
+static_assert(sizeof(struct peer_words) == 72, "peer words");
 
 /* ---- by SEND: one struct control, but for the first message, which is a struct intro */
 enum control_type {
@@ -77,7 +86,8 @@ enum { STATE_INLINE = 1 }; /* flags of STATE: the receiver wants nothing in the 
 /* ---- the meeting: private data of the call (56 bytes are all there is) */
 struct verbs_call {
 	uint32_t magic;
-	uint8_t version_min, version_max, secret, zero;
+	uint8_t version_min, version_max, secret;
+	uint8_t ring_shift; /* of the largest ring that the caller gives room to; 0: RING_SHIFT_MOST */
 	uint8_t nonce[16];
 	uint8_t tuple[16]; /* SHA-256 of the connection's addresses, cut */
 	uint8_t boot[16];
@@ -87,7 +97,7 @@ static_assert(sizeof(struct verbs_call) == 56, "private data of a call");
 /* Private data of the answer, and the caller's first message. */
 struct intro {
 	uint32_t magic;
-	uint8_t version, ring_shift; /* version: the one in use; ring of the direction that its sender receives */
+	uint8_t version, ring_shift; /* those in use: the answer chooses, of both rings; the caller repeats */
 	uint16_t zero;
 	uint64_t ring_address;
 	uint32_t ring_rkey, zero2;

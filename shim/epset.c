@@ -74,7 +74,10 @@ static void arm(struct epset *set, struct reg *r)
 	if (!st)
 		return;
 	store_rlx(set->any, true);
-	store_rlx(st->watched, true);
+	if (!atomic_exchange(&st->watched, true)) { /* what others were told of polling is taken back */
+		stream_sleep_begin(st);
+		stream_sleep_end(st);
+	}
 	if (wants_edges(r->events) || atomic_load(&set->unseen) || load_rlx(r->sock->epolls) > 1)
 		stream_set_edge(st, true);
 }

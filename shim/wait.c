@@ -2,9 +2,10 @@
 
 #include "clock.h"
 #include "settings.h"
+#include "spin.h"
 #include "stats.h"
 
-enum { KERNEL_LOOK_US = 3, PREEMPTED_US = 100 };
+enum { KERNEL_LOOK_US = 3 };
 
 static _Atomic bool blind;
 
@@ -100,7 +101,7 @@ static enum watch_end spin_loop(const struct watch *w, int n, bool ask_kernel, b
 		if (signal_mark().all != mark.all)
 			return WATCH_INTERRUPTED;
 		uint64_t now = clock_ticks();
-		if (now - last > us_to_ticks(PREEMPTED_US)) {
+		if (now - last > spin_turn_most()) {
 			for (int i = 0; i < n; i++)
 				stream_spin_preempted(w[i].st);
 			return WATCH_NOTHING;

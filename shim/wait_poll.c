@@ -284,11 +284,25 @@ static bool any_stream(int n, const fd_set *rd)
 	return any;
 }
 
+/* A set larger than poll's words here are for: its streams are rung for as if nobody saw the wait. */
+static void unseen(int n, const fd_set *rd)
+{
+	const unsigned long *bits = (const unsigned long *)rd;
+
+	for (int fd = 0; bits && fd < n; fd++) {
+		struct sock *s = bits[fd / NFDBITS] >> (fd % NFDBITS) & 1 ? sock_enter(fd) : NULL;
+		if (s)
+			give_up_eliding(s);
+	}
+}
+
 int wait_select(int n, fd_set *rd, fd_set *wr, fd_set *ex, struct timespec *timeout, const sigset_t *mask)
 {
 	struct pollfd fds[SELECT_MOST];
 	struct deadline d = deadline_in(timeout);
 
+	if (n > SELECT_MOST)
+		unseen(n, rd);
 	if (n < 0 || n > SELECT_MOST || !any_stream(n, rd))
 		return real.pselect(n, rd, wr, ex, timeout, mask);
 	int k = to_pollfds(n, rd, wr, ex, fds);

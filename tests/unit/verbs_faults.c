@@ -27,7 +27,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { TOTAL = 1500000, SENDERS = 2, THREADS = 2 * (SENDERS + 1), ROOM = 400000, GUARD = 64, EMPTY = 0x5a, GONE = 0xa5, HUNG_S = 20 };
+enum { TOTAL = 1500000, CHAT = 200000, CREDIT = 500, SENDERS = 2, THREADS = 2 * (SENDERS + 1), ROOM = 400000, GUARD = 64, EMPTY = 0x5a, GONE = 0xa5, HUNG_S = 20 };
 
 enum fault { NO_FAULT, HOLE, LONG_HOLE, BROKEN, PORT, REMOVED, LOST_ACKS, STOPPED, FAULTS };
 static const char *const fault_names[] = { "nothing", "hole", "long hole", "broken", "port", "removed", "lost acks", "stopped" };
@@ -48,13 +48,13 @@ struct end {
 	struct sender senders[SENDERS];
 	_Atomic unsigned sending;
 	uint64_t recv_dice;
-	bool blocking;
+	bool blocking, chats; /* chats: small messages, each side waits for the other's; its receiver polls */
 	uint8_t *had; /* what its receives gave */
-	size_t got;
+	_Atomic size_t got;
 };
 
 static struct end ends[2];
-static uint64_t seed;
+static uint64_t seed, ring_bytes;
 static enum fault fault;
 static struct { unsigned failed[FAULTS], runs[FAULTS]; } tally;
 static _Atomic unsigned running;
@@ -108,6 +108,8 @@ static void choose_buffers(uint64_t *dice)
 
 static void share_out(struct end *e, bool alone, uint64_t dice)
 {
+	size_t total = e->chats ? CHAT : TOTAL;
+
 	e->sending = SENDERS;
 	for (int i = 0; i < SENDERS; i++) {
 		struct sender *s = &e->senders[i];
@@ -115,11 +117,11 @@ static void share_out(struct end *e, bool alone, uint64_t dice)
 		s->tag = i ? 0x80 : 0;
 		s->dice = dice + ((uint64_t)i << 40);
 		s->sent = 0;
-		s->total = alone ? (i ? 0 : TOTAL) : TOTAL / SENDERS;
+		s->total = alone ? (i ? 0 : total) : total / SENDERS;
 	}
 }
 
-static void make_end(int i, uint64_t *dice)
+static void make_end(int i, bool chats, uint64_t *dice)
 {
 	static char no_meeting[4096];
 	struct end *e = &ends[i];
@@ -127,11 +129,12 @@ static void make_end(int i, uint64_t *dice)
 	e->role = i;
 	e->recv_dice = seed * 4 + 2 + (unsigned)i;
 	e->blocking = roll(dice, 2);
+	e->chats = chats;
 	e->got = 0;
-	share_out(e, roll(dice, 2), seed * 4 + (unsigned)i);
+	share_out(e, roll(dice, 2) || chats, seed * 4 + (unsigned)i);
 	e->id = sim_id_create(i);
 	struct device *d = device_of(e->id);
-	if (!d || link_create(d, e->id, (struct meeting *)no_meeting, &e->link))
+	if (!d || link_create(d, e->id, (struct meeting *)no_meeting, ring_bytes, &e->link))
 		wrong("no link");
 	fcntl(e->fd, F_SETFL, e->blocking ? 0 : O_NONBLOCK);
 }
@@ -142,8 +145,11 @@ static void make_ends(uint64_t *dice)
 
 	connect_tcp();
 	choose_buffers(dice);
+	bool chats = fault != STOPPED && !roll(dice, 3);
+	ring_bytes = UINT64_C(1) << (RING_SHIFT_LEAST + 2 * roll(dice, 3));
+	settings.spin = chats ? 2000 : 50;
 	for (int i = 0; i < 2; i++)
-		make_end(i, dice);
+		make_end(i, chats, dice);
 	sim_connect(ends[0].id, ends[1].id);
 	for (int i = 0; i < 2; i++) {
 		struct link *l = ends[i].link, *peer = ends[!i].link;
@@ -192,11 +198,27 @@ static void wait_for(int fd, short events)
 		wrong("nothing for %d s", HUNG_S);
 }
 
-static size_t some(uint64_t *dice)
+static size_t some(const struct end *e, uint64_t *dice)
 {
 	static const unsigned most[] = { 40, 9000, 60000, ROOM };
 
-	return 1 + roll(dice, most[roll(dice, 4)]);
+	return 1 + roll(dice, most[roll(dice, e->chats ? 2 : 4)]);
+}
+
+static void nap(void)
+{
+	struct timespec t = { .tv_nsec = 10000 };
+
+	nanosleep(&t, NULL);
+}
+
+/* As poll does for a program: what the kernel is not rung for is looked at. */
+static void wait_for_input(const struct end *e)
+{
+	stream_sleep_begin(e->s);
+	if (stream_wait_ready(e->s) != READY_YES)
+		wait_for(e->fd, POLLIN);
+	stream_sleep_end(e->s);
 }
 
 /* New bytes for every try: only what the call says to have taken may arrive. */
@@ -258,7 +280,9 @@ static void *sends(void *arg)
 	uint8_t *buf = malloc(ROOM);
 
 	while (s->sent < s->total) {
-		size_t n = some(&s->dice);
+		while (e->chats && s->sent > e->got + CREDIT)
+			nap();
+		size_t n = some(e, &s->dice);
 		if (!send_some(s, buf, n, roll(&s->dice, 8) ? 0 : MSG_DONTWAIT))
 			wait_for(e->fd, POLLOUT);
 	}
@@ -278,7 +302,7 @@ static void must_be_empty(const struct end *e, const uint8_t *buf, size_t from, 
 static ssize_t receive(struct end *e, uint8_t *buf, size_t n)
 {
 	struct iovec v = { buf, n };
-	int flags = (int[]){ 0, 0, 0, 0, 0, MSG_DONTWAIT, MSG_WAITALL, MSG_PEEK }[roll(&e->recv_dice, 8)];
+	int flags = (int[]){ 0, 0, 0, 0, 0, MSG_DONTWAIT, e->chats ? 0 : MSG_WAITALL, MSG_PEEK }[roll(&e->recv_dice, 8)];
 	ssize_t k = stream_recv(e->s, e->fd, &v, 1, options(flags));
 
 	if (flags != MSG_PEEK)
@@ -297,9 +321,13 @@ static void *receives(void *arg)
 
 	memset(buf, EMPTY, ROOM + GUARD);
 	for (;;) {
-		size_t n = some(&e->recv_dice);
+		size_t n = some(e, &e->recv_dice);
 		if (!roll(&e->recv_dice, 10))
 			stream_available(e->s, e->fd);
+		if (e->chats && roll(&e->recv_dice, 4)) /* spins are rare where six threads share two cores */
+			stream_poll_begin(e->s);
+		for (unsigned i = e->chats ? roll(&e->recv_dice, 8) : 0; i; i--)
+			nap();
 		must_be_empty(e, buf, 0, n + GUARD);
 		r = receive(e, buf, n);
 		if (!r)
@@ -314,7 +342,7 @@ static void *receives(void *arg)
 		e->got += r > 0 ? (size_t)r : 0;
 		memset(buf, EMPTY, n);
 		if (r < 0)
-			wait_for(e->fd, POLLIN);
+			wait_for_input(e);
 	}
 	must_be_empty(e, buf, 0, ROOM + GUARD);
 	free(buf);
@@ -454,6 +482,7 @@ static void set_up(void)
 	settings.rdma_devices = "";
 	settings.rdma_dead = 20000;
 	settings.rdma_idle = 60000;
+	settings.net_memory = UINT64_C(1) << 30;
 	settings.spin = 50;
 	sim_verbs_install();
 	for (int i = 0; i < 2; i++) {
@@ -482,7 +511,12 @@ int main(int argc, char **argv)
 	for (seed = first; seed < last; seed++)
 		run_seed();
 	give_back();
+	if (last - first >= 100 && !atomic_load(&dlaccel_stats.slot[STAT_rdma_unrung].value)) {
+		fprintf(stderr, "nothing went without a doorbell\n");
+		return 1;
+	}
 	for (int i = 0; i < FAULTS; i++)
 		printf("%-10s %u conversations, %u links failed\n", fault_names[i], tally.runs[i], tally.failed[i]);
+	printf("%llu messages without a doorbell\n", (unsigned long long)atomic_load(&dlaccel_stats.slot[STAT_rdma_unrung].value));
 	return 0;
 }

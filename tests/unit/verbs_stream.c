@@ -131,7 +131,7 @@ static size_t read_some(struct pair *p, uint64_t at)
 	if (said >= 0)
 		cr_assert(r == (ssize_t)n || r >= said, "%d said, %zd came", said, r);
 	if (k > 0)
-		cr_assert(r >= k && !memcmp(buf, peeked, (size_t)k));
+		cr_assert(r >= k && !memcmp(buf, peeked, (size_t)k), "%zd peeked, %zd came", k, r);
 	check(buf, (size_t)r, at);
 	return (size_t)r;
 }
@@ -182,6 +182,33 @@ Test(verbs_stream, frames_cut_anywhere)
 		uint64_t seed = dice;
 		exchange(roll(3) ? roll(100000) : 0, 300000);
 		dice = seed;
+	}
+}
+
+/* Small frames and large ones in one queue: a look shows all of it, and what it is said to be. */
+Test(verbs_stream, looks_see_all)
+{
+	static uint8_t buf[ROOM], peeked[ROOM];
+
+	for (dice = 1; dice < 20; dice++) {
+		struct pair p = make_pair();
+		size_t sent = 0;
+		verbs_of(p.s[0])->v->frames_from = dice % 3 ? 0 : UINT64_MAX;
+		store_rel(verbs_of(p.s[1])->v->framed, dice % 3 != 0);
+		for (int i = 0; i < 30; i++) {
+			size_t n = 1 + roll(roll(2) ? 30 : 3000);
+			for (size_t j = 0; j < n; j++)
+				buf[j] = byte_at(sent + j);
+			cr_assert_eq(put(&p, buf, n), (ssize_t)n);
+			sent += n;
+		}
+		cr_assert_eq(stream_available(p.s[1], p.fd[1]), (int)sent);
+		cr_assert_eq(get(&p, peeked, ROOM, MSG_PEEK), (ssize_t)sent);
+		check(peeked, sent, 0);
+		cr_assert_eq(get(&p, peeked, sent - 1, MSG_PEEK), (ssize_t)sent - 1);
+		cr_assert_eq(get(&p, buf, ROOM, 0), (ssize_t)sent);
+		check(buf, sent, 0);
+		end_pair(&p);
 	}
 }
 
