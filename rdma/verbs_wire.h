@@ -1,5 +1,5 @@
 /*
- * What two hosts say to each other, version 2 (1 had no claims); rdma/README.md ("Between hosts") has the rules.  All
+ * What two hosts say to each other, version 3 (1 had no claims, 2 no polling and one size of rings); rdma/README.md ("Between hosts") has the rules.  All
  * numbers are little-endian, as every machine that we build for has them.
  */
 #pragma once
@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 #define VERBS_MAGIC 0x64616c76u
-#define VERBS_VERSION_MIN 2
-#define VERBS_VERSION_MAX 2
+#define VERBS_VERSION_MIN 3
+#define VERBS_VERSION_MAX 3
 
 /* ---- on TCP, once a direction is framed: heads, each followed by `len` bytes of payload if DATA */
 enum frame_type {
