@@ -10,6 +10,7 @@
  *   streams  four streams that fork and join by events every 16 launches
  *   overlap  one stream works beside another, from some launches after the first to the last
  *   inner    a kernel of its own, then an inner loop again and again
+ *   equal    one kernel again and again, nothing else: no launch differs from another
  *   rnn      steps of four kernels, a fill and a copy; pointers change from step to step
  */
 #include "api.h"
@@ -62,6 +63,12 @@ static void chain(unsigned launches, unsigned round)
 {
 	for (unsigned i = 0; i < launches; i++)
 		step(i, round, buffer[i % 2], buffer[1 - i % 2], stream[0]);
+}
+
+static void equal(unsigned launches, unsigned round)
+{
+	for (unsigned i = 0; i < launches; i++)
+		launch(buffer[0], buffer[1], 1, stream[0]);
 }
 
 static void marked(unsigned launches, unsigned round)
@@ -153,6 +160,7 @@ static const struct shape {
 	{ "streams", streams },
 	{ "overlap", overlap },
 	{ "inner", inner },
+	{ "equal", equal },
 	{ "rnn", rnn },
 };
 
