@@ -3,15 +3,18 @@
 #include "log.h"
 #include "profile.h"
 #include "profiler/iteration.h"
+#include "profiler/repeat.h"
 #include "stats.h"
 
 #define HISTORY 32768
 #define MIN_CLAIM ITERATION_MIN_CLAIM
+#define OF_REPEAT (1u << 31) /* generations of the one finder are not those of the other */
 
 static const struct iteration_config config = { .history = HISTORY, .min_claim = MIN_CLAIM };
 
 struct window {
 	struct iteration *it;
+	struct repeat repeat;
 	uint64_t began_ns, began; /* the step that goes on: when, and after how many operations */
 };
 
@@ -27,6 +30,7 @@ static int init(void *mem, size_t bytes, void **ret_finder)
 
 	if (rc)
 		return rc;
+	w->repeat = (struct repeat){ 0 };
 	profile_activate();
 	*ret_finder = w;
 	return 0;
@@ -66,10 +70,19 @@ static void feed(void *finder, uint32_t token, uint64_t ns, bool marked)
 	if (marked)
 		iteration_mark(w->it);
 	events = iteration_feed(w->it, token, ns);
+	repeat_feed(&w->repeat, token);
 	if (events & ITERATION_FOUND)
 		tell_found(w);
 	if (events & ITERATION_BOUNDARY)
 		tell_boundary(w, events, ns);
+}
+
+static bool where_of_repeat(const struct repeat *r, struct finder_place *ret_place)
+{
+	if (!repeat_known(r))
+		return false;
+	*ret_place = (struct finder_place){ r->position, r->period, OF_REPEAT | r->generation };
+	return true;
 }
 
 /* A step that is only being tried is good enough: what is queued is compared with it anyway. */
@@ -80,20 +93,29 @@ static bool where(const void *finder, struct finder_place *ret_place)
 	struct iteration_stat st;
 
 	if (!iteration_place(w->it, &generation, &position))
-		return false;
+		return where_of_repeat(&w->repeat, ret_place);
 	iteration_stat(w->it, &st);
-	*ret_place = (struct finder_place){ position, st.window, generation };
+	*ret_place = (struct finder_place){ position, st.window, generation & ~OF_REPEAT };
 	return true;
 }
 
 static uint32_t predict(const void *finder, uint32_t *ret_tokens, uint32_t max)
 {
-	return iteration_predict(((const struct window *)finder)->it, ret_tokens, max);
+	const struct window *w = finder;
+	uint32_t generation, position;
+
+	if (iteration_place(w->it, &generation, &position) || !repeat_known(&w->repeat))
+		return iteration_predict(w->it, ret_tokens, max);
+	repeat_predict(&w->repeat, ret_tokens, max);
+	return max;
 }
 
 static void reset(void *finder)
 {
-	iteration_reset(((struct window *)finder)->it);
+	struct window *w = finder;
+
+	iteration_reset(w->it);
+	w->repeat = (struct repeat){ 0 };
 }
 
 static const struct finder_ops ops = { size, init, feed, where, predict, reset };

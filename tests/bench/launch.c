@@ -10,6 +10,8 @@
  *   streams  four streams that fork and join by events every 16 launches
  *   overlap  one stream works beside another, from some launches after the first to the last
  *   inner    a kernel of its own, then an inner loop again and again
+ *   relay    eight streams that hand on by events, two of them with a kernel
+ *   equal    one kernel again and again, nothing else: no launch differs from another
  *   rnn      steps of four kernels, a fill and a copy; pointers change from step to step
  */
 #include "api.h"
@@ -23,11 +25,12 @@
 #define WORDS 64
 #define BYTES (WORDS * 4)
 #define STREAMS 4
+#define RELAY 8
 
 static CUfunction mix, spin;
 static CUdeviceptr buffer[STREAMS + 2];
-static CUstream stream[STREAMS];
-static CUevent forked, joined[STREAMS];
+static CUstream stream[RELAY];
+static CUevent forked, joined[RELAY];
 static CUgraphExec captured;
 
 static uint64_t now(clockid_t clock)
@@ -62,6 +65,23 @@ static void chain(unsigned launches, unsigned round)
 {
 	for (unsigned i = 0; i < launches; i++)
 		step(i, round, buffer[i % 2], buffer[1 - i % 2], stream[0]);
+}
+
+static void relay(unsigned launches, unsigned round)
+{
+	for (unsigned i = 0; i < launches; i += 2)
+		for (unsigned s = 0; s < RELAY; s++) {
+			if (s == 1 || s == 2)
+				launch(buffer[s - 1], buffer[2 - s], i, stream[s]);
+			OK(cu.cuEventRecord(joined[s], stream[s]));
+			OK(cu.cuStreamWaitEvent(stream[(s + 1) % RELAY], joined[s], 0));
+		}
+}
+
+static void equal(unsigned launches, unsigned round)
+{
+	for (unsigned i = 0; i < launches; i++)
+		launch(buffer[0], buffer[1], 1, stream[0]);
 }
 
 static void marked(unsigned launches, unsigned round)
@@ -153,6 +173,8 @@ static const struct shape {
 	{ "streams", streams },
 	{ "overlap", overlap },
 	{ "inner", inner },
+	{ "relay", relay },
+	{ "equal", equal },
 	{ "rnn", rnn },
 };
 
@@ -184,7 +206,7 @@ static CUdevice set_up(void)
 		OK(cu.cuMemAlloc_v2(&buffer[i], BYTES));
 		OK(cu.cuMemcpyHtoD_v2(buffer[i], zero, BYTES));
 	}
-	for (unsigned i = 0; i < STREAMS; i++) {
+	for (unsigned i = 0; i < RELAY; i++) {
 		OK(cu.cuStreamCreate(&stream[i], 1));
 		OK(cu.cuEventCreate(&joined[i], 2));
 	}

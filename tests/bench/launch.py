@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 
-SHAPES = ("chain", "streams", "rnn")
+SHAPES = ("chain", "equal", "streams", "rnn")
 NO_DEVICE = 77
 MODES = {"bare": None, "preloaded": {"DLACCEL": "1"}, "null": {"DLACCEL_CUDA_NULL": "1"}}
 TIMES = ("issue_cpu_ns", "issue_wall_ns", "round_us")

@@ -22,8 +22,12 @@ TRIES = 6
 LIMITS = {"chain": (1000, {1: 1000, 2: 1000, 3: 1000, 4: 10, 5: 10, 7: 10}),
           "marked": (1000, {1: 1010, 4: 10, 6: 10}),
           "rnn": (1000, {4: 10, 6: 10}),
+          # One kernel, nothing else: no step to find, and the shortest window there is.
+          "equal": (1000, {1: 1000, 2: 10, 4: 10, 7: 10}),
           # Sixteen forks and joins: besides the graphs, each stream waits before and after them.
           "streams": (1024, {1: 1232, 4: 30, 6: 30}),
+          # A graph of it would be 22 calls instead of 18.
+          "relay": (2, {201: 18}),
           "overlap": (1000, {1: 1004, 6: 60, 7: 60})}
 
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Takes one rule of gpu/ out at a time and asks that a test notices.
 
-The rules are taken out of a copy of the built library: a row of the barrier table becomes PASS, or
-a function becomes one that only returns. Arguments: the library, the stub driver's folder, the
-simulated driver's folder, gpu/driver.def, the programs `order`, `errors`, `fuzz` and `launch`.
+The rules are taken out of a copy of the built library: a row of the barrier table becomes PASS, the function of
+a row that has one of its own becomes a jump to the driver's, or a function becomes one that only returns. Every row
+that is not PASS must have a test that notices. Arguments: the library, the stub driver's folder, the simulated
+driver's folder, gpu/driver.def, the programs `order`, `errors`, `fuzz`, `launch`, `window` and `intercept`.
 """
 import os
 import re
@@ -36,13 +37,14 @@ class Library:
                          for i in range(count)]
         table = next(s for s in self.sections if s[1] == 2)
         strings = self.sections[table[6]][4]
-        self.symbols = {}
+        self.symbols, self.address = {}, {}
         for at in range(table[4], table[4] + table[5], 24):
             name, _, _, section, value, _ = struct.unpack_from("<IBBHQQ", self.data, at)
             if 0 < section < len(self.sections):
                 text = self.data[strings + name:self.data.index(b"\0", strings + name)].decode()
                 s = self.sections[section]
                 self.symbols[text] = value - s[3] + s[4]
+                self.address[text] = value
 
     def write(self, path, changes):
         """changes: (symbol, offset, bytes)"""
@@ -55,6 +57,15 @@ class Library:
 
     def returning(self, symbol, value):
         return symbol, 0, RETURN[self.machine][value]
+
+    def unhooked(self, name, row):
+        """The entry as if it had no function of its own: a jump to where cuda_real says."""
+        here, real = self.address["hook_" + name], self.address["cuda_real"] + 8 * row
+        if self.machine == 62:
+            return "hook_" + name, 0, b"\xff\x25" + struct.pack("<i", real - here - 6)
+        pages = (real >> 12) - (here >> 12)
+        return "hook_" + name, 0, struct.pack("<III", 0x90000010 | (pages & 3) << 29 | (pages >> 2 & 0x7ffff) << 5,
+                                              0xf9400210 | (real & 0xfff) >> 3 << 10, 0xd61f0200)
 
 
 def rows(table):
@@ -85,6 +96,14 @@ class Suite:
 
     def order(self, name):
         r = self.run("order", [name], self.stub, True, DLACCEL_CUDA_GRAPHS="0")
+        return r is not None and r[0] == 0
+
+    def window(self, name):
+        r = self.run("window", ["alloc", name], self.stub, True, DLACCEL_CUDA_WAIT="20s", DLACCEL_CUDA_ADAPT="0")
+        return r is not None and r[0] == 0
+
+    def intercept(self, _):
+        r = self.run("intercept", ["on"], self.stub, True)
         return r is not None and r[0] == 0
 
     def errors(self, name):
@@ -118,6 +137,16 @@ class Suite:
         return 1
 
 
+# Rows with a function of their own: what notices that it is gone. The first that fits.
+HOOKS = [("cuMem", "window", None), ("cuInit", "window", "cuMemAlloc_v2"), ("cuStreamBeginCapture", "order", None),
+         ("cuStreamEndCapture", "order", None), ("cuGetProcAddress", "intercept", None)]
+
+
+def cover_of(name):
+    """(test, argument), or None."""
+    return next(((test, arg or name) for start, test, arg in HOOKS if name.startswith(start)), None)
+
+
 FUNCTIONS = [
     ("gpu_capture_begins", None, "order", "cuStreamBeginCapture_v2"),
     ("queue_take_error", 0, "order", "cuCtxSynchronize"),
@@ -144,21 +173,31 @@ FUNCTIONS = [
 
 def main():
     library, stub, sim, table = sys.argv[1:5]
-    programs = dict(zip(("order", "errors", "fuzz", "launch"), sys.argv[5:9]))
+    programs = dict(zip(("order", "errors", "fuzz", "launch", "window", "intercept"), sys.argv[5:11]))
     left = count = 0
     with tempfile.TemporaryDirectory() as scratch:
         suite = Suite(library, stub, sim, programs, scratch)
         shutil.copy(library, suite.copy)
-        for test, arg in sorted({f[2:] for f in FUNCTIONS}):
+        table = rows(table)
+        hooks = [(i, name, cover_of(name)) for i, (barrier, name) in enumerate(table) if barrier == "HOOK"]
+        for _, name, cover in hooks:
+            if not cover:
+                print(f"no test covers {name}")
+                return 1
+        for test, arg in sorted({f[2:] for f in FUNCTIONS} | {cover for *_, cover in hooks}):
             if not getattr(suite, test)(arg):
                 print(f"{test} {arg} fails with nothing taken out")
                 return 1
-        for i, (barrier, name) in enumerate(rows(table)):
+        for i, (barrier, name) in enumerate(table):
             if barrier == "PASS" or (barrier == "HOOK" and "Async" not in name):
                 continue
             also = [suite.library.returning(f, None) for part, f in ALSO.items() if part in name]
             suite.library.write(suite.copy, [("gpu_barrier_class", i, bytes([PASS])), *also])
             left += suite.survives(f"{name} without its {barrier}", "order", name)
+            count += 1
+        for i, name, cover in hooks:
+            suite.library.write(suite.copy, [suite.library.unhooked(name, i)])
+            left += suite.survives(f"{name} without its function", *cover)
             count += 1
         for name, value, test, arg in FUNCTIONS:
             suite.library.write(suite.copy, [suite.library.returning(name, value)])

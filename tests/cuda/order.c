@@ -2,7 +2,8 @@
  * The barrier table, row by row: a launch is held inside the driver, a second one waits in the queue,
  * and then the entry is called. Unless its row says that it need not see the past, the driver must
  * hear of the second launch before it hears of the entry; of an entry that waits in the queue itself
- * likewise. And errors of deferred launches come out of every row that says SYNC.
+ * likewise. Errors of deferred launches come out of every row that says SYNC, and launches wait again
+ * after every row that ends a capture.
  * Argument: the name of one entry, or none for all.
  */
 #include "api.h"
@@ -18,7 +19,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-typedef CUresult any_fn(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
+typedef CUresult any_fn(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+	uint64_t, uint64_t, uint64_t);
 
 #define SECOND 0x22220000u
 
@@ -64,6 +66,14 @@ static bool caller_sleeps(void)
 	text[n > 0 ? n : 0] = 0;
 	p = strrchr(text, ')');
 	return p && p[2] == 'S';
+}
+
+/* The longest entries take eleven arguments; no entry takes what happens to lie on the stack. */
+static CUresult call(unsigned row, const uint64_t *a)
+{
+	any_fn *entry = (any_fn *)dlsym(api_driver, cuda_rows[row].name);
+
+	return entry(a[0], a[1], a[2], a[3], a[4], a[5], 0, 0, 0, 0, 0);
 }
 
 static int place_of(int row)
@@ -139,7 +149,6 @@ static void second_launch(void)
 
 static int check_row(unsigned row)
 {
-	any_fn *entry = (any_fn *)dlsym(api_driver, cuda_rows[row].name);
 	bool returned = false;
 	pthread_t thread;
 	uint64_t a[6];
@@ -156,7 +165,7 @@ static int check_row(unsigned row)
 	watched.row = (int)row;
 	stub.result = gpu_barrier_class[row] == BARRIER_HOOK;
 	CHECK(!pthread_create(&thread, NULL, releaser, &returned));
-	entry(a[0], a[1], a[2], a[3], a[4], a[5]);
+	call(row, a);
 	__atomic_store_n(&returned, true, __ATOMIC_SEQ_CST);
 	pthread_join(thread, NULL);
 	stub.result = 0;
@@ -173,19 +182,39 @@ static int check_row(unsigned row)
 
 static int check_error(unsigned row)
 {
-	any_fn *entry = (any_fn *)dlsym(api_driver, cuda_rows[row].name);
+	static const uint64_t none[6];
 	CUresult first, second;
 
 	hold_one();
 	stub.fail_launch = 701;
 	second_launch();
 	__atomic_store_n(&stub.hold, 0, __ATOMIC_SEQ_CST);
-	first = entry(0, 0, 0, 0, 0, 0);
+	first = call(row, none);
 	stub.busy = 0;
-	second = entry(0, 0, 0, 0, 0, 0);
+	second = call(row, none);
 	if (first == 701 && second == 0)
 		return 0;
 	fprintf(stderr, "%s: %d and then %d, not 701 and 0\n", cuda_rows[row].name, first, second);
+	return 1;
+}
+
+static int check_capture_ends(unsigned row)
+{
+	CUgraph graph = NULL;
+	uint64_t direct, args[6] = { 0, (uintptr_t)&graph };
+
+	launch(1);
+	stub.busy = 1;
+	OK(cu.cuStreamBeginCapture_v2(NULL, CU_STREAM_CAPTURE_RELAXED));
+	OK(call(row, args));
+	direct = counter("cuda.direct");
+	launch(2);
+	direct = counter("cuda.direct") - direct;
+	stub.busy = 0;
+	OK(cu.cuCtxSynchronize());
+	if (!direct)
+		return 0;
+	fprintf(stderr, "%s: launches go straight after it\n", cuda_rows[row].name);
 	return 1;
 }
 
@@ -219,6 +248,8 @@ int main(int argc, char **argv)
 			continue;
 		if (row == ROW_cuEventQuery)
 			bad += check_event_query();
+		if (!strncmp(cuda_rows[row].name, "cuStreamEndCapture", 18))
+			bad += check_capture_ends(row);
 		if (!sees_the_past(row))
 			continue;
 		checked++;

@@ -19,6 +19,7 @@ struct stub {
 	int hold;               /* the next kernel launch waits in the driver until this is 0 again */
 	int held;               /* one does */
 	int fail_launch;        /* what the next kernel launch answers */
+	int short_row;          /* row + 1: the next call of that entry finds no memory */
 	unsigned graph_us;      /* how long a graph takes to launch */
 	unsigned ran;           /* kernels run, in graphs or not, and the first parameter of each */
 	uint64_t param[STUB_LOG];

@@ -1,10 +1,12 @@
 /*
  * 1,000 tiny launches that come back, on a driver that says the GPU is busy: after three repetitions
  * a window is at most ten submissions, runs the same kernels in the same order with the parameters
- * of that time, and a changed window costs at most one submission a launch.
+ * of that time, and a changed window costs at most one submission a launch. And each entry that
+ * allocates gets the memory of our graphs before the program hears that there is none.
  */
 #include "api.h"
 #include "counters.h"
+#include "driver.h"
 #include "stub.h"
 
 #include <string.h>
@@ -110,14 +112,47 @@ static void fast_graphs(void)
 	CHECK_EQ(counter("cuda.late_errors"), 0);
 }
 
-/* Argument: adapt, with DLACCEL_CUDA_ADAPT on. */
+typedef CUresult any_fn(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
+
+static void allocation(unsigned row, unsigned round)
+{
+	static uint64_t memory[512], pitch;
+	any_fn *entry = (any_fn *)dlsym(api_driver, cuda_rows[row].name);
+	uint64_t before;
+
+	for (unsigned i = 0; i < 5; i++)
+		window(round + i, WINDOW, 0);
+	before = counter("cuda.given_back");
+	stub.short_row = (int)row + 1;
+	printf("%s finds no memory\n", cuda_rows[row].name);
+	OK(entry((uintptr_t)memory, (uintptr_t)&pitch, 4096, 0, 0, 0));
+	CHECK_EQ(stub.short_row, 0);
+	CHECK_EQ(counter("cuda.given_back"), before + 1);
+}
+
+/* Of all rows of the table that are hooked and allocate; or of the one named. */
+static void allocations(const char *name)
+{
+	unsigned checked = 0;
+
+	for (unsigned row = 0; row < ROW_COUNT; row++)
+		if (gpu_barrier_class[row] == BARRIER_HOOK && !strncmp(cuda_rows[row].name, "cuMem", 5) &&
+			(!name || !strcmp(name, cuda_rows[row].name)))
+			allocation(row, 8 * checked++);
+	printf("%u entries that allocate\n", checked);
+	CHECK(checked > 0);
+}
+
+/* Argument: adapt, with DLACCEL_CUDA_ADAPT on; alloc [ENTRY]. */
 int main(int argc, char **argv)
 {
 	no_inner_loop();
 	CHECK(!api_load());
 	OK(cu.cuInit(0));
 	stub.busy = 1;
-	if (argc > 1)
+	if (argc > 1 && !strcmp(argv[1], "alloc"))
+		allocations(argv[2]);
+	else if (argc > 1)
 		slow_graphs();
 	else
 		fast_graphs();

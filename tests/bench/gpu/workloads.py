@@ -6,6 +6,7 @@ for it, is not there. The scripts are what a user would write; nothing in them k
 """
 import hashlib
 import os
+import re
 import statistics
 import sys
 import time
@@ -214,8 +215,39 @@ def tinygrad():
     report(one.weight.numpy().tobytes() + two.weight.numpy().tobytes(), seconds)
 
 
+def ptx_of(header):
+    """The text of the string in kernels.h."""
+    with open(header) as f:
+        lines = re.findall(r'^\s*"(.*)"', f.read(), re.M)
+    return "".join(lines).encode().decode("unicode_escape").encode() + b"\0"
+
+
+def pycuda():
+    try:
+        import numpy
+        import pycuda.driver as cuda
+        cuda.init()
+        context = cuda.Device(0).make_context()
+    except Exception as e:  # PyCUDA raises its own kinds without a driver
+        skip(e)
+    words = 64
+    here = os.path.dirname(os.path.abspath(__file__))
+    mix = cuda.module_from_buffer(ptx_of(os.path.join(here, "../../cuda/kernels.h"))).get_function("mix")
+    host, stream = numpy.arange(words, dtype=numpy.uint32), cuda.Stream()
+    a, b = cuda.to_device(host), cuda.to_device(host)
+
+    def step():
+        for k in range(100):
+            to, of = (a, b) if k % 2 else (b, a)
+            mix(to, of, numpy.uint32(k), numpy.uint32(words), grid=(1 + k * k % 11, 1), block=(words, 1, 1), stream=stream)
+
+    seconds = timed(step, stream.synchronize)
+    report(cuda.from_device_like(a, host).tobytes(), seconds)
+    context.pop()
+
+
 WORKLOADS = {f.__name__: f for f in (torch_mlp, torch_lstm, torch_gpt, torch_resnet50, torch_compile, jax, cupy,
-                                     triton, tinygrad)}
+                                     triton, tinygrad, pycuda)}
 
 if __name__ == "__main__":
     WORKLOADS[sys.argv[1]]()

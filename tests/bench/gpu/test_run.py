@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""The logic of `run` with workloads of which the outcome is known: test_run.py LIBRARY.
+
+A workload that gives other results preloaded, or fails there, must be called different; one that fails bare, is
+not installed, or does not repeat itself must not. And the table has every row, measured or not.
+"""
+import importlib.machinery
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.dont_write_bytecode = True
+
+FAKE = '''
+import os, sys
+name, ours = sys.argv[1], bool(os.environ.get("LD_PRELOAD"))
+result, seconds = "aa", 1.0 / 2 if ours else 1.0
+if name == "absent":
+    print("skip no such framework")
+    sys.exit(77)
+if name == "fails_bare" or name == "fails_preloaded" and ours:
+    sys.exit("it broke")
+if os.environ.get("DLACCEL_CUDA_NULL"):
+    seconds = 0.25
+if name == "differs" and ours:
+    result = "bb"
+if name == "own_mind":
+    result = os.urandom(8).hex()
+print("result", result)
+print("time", seconds)
+'''
+# name: ran, repeats, same
+WANT = {"equal": (True, True, True), "differs": (True, True, False), "fails_preloaded": (True, True, False),
+        "fails_bare": (False, None, None), "absent": (False, None, None), "own_mind": (True, False, False),
+        "torch_mlp": (True, True, True)}
+MISSED = ("differs", "fails_preloaded")
+LAUNCHES = [{"shape": "chain", "same": True, "bare": {"issue_cpu_ns": 900, "issue_wall_ns": 900, "round_us": 1000.0},
+             "preloaded": {"issue_cpu_ns": 100, "issue_wall_ns": 100, "round_us": 600.0},
+             "null": {"issue_cpu_ns": 90, "issue_wall_ns": 90, "round_us": 100.0},
+             "graph": {"issue_cpu_ns": 1, "issue_wall_ns": 1, "round_us": 500.0}}]
+
+
+def load():
+    loader = importlib.machinery.SourceFileLoader("bench_run", os.path.join(HERE, "run"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("bench_run", loader))
+    loader.exec_module(module)
+    return module
+
+
+def same(what, found, want):
+    if found != want:
+        sys.exit(f"{what}: {found!r}, not {want!r}")
+
+
+def outcomes(run, machine):
+    """Of each workload; and a report of it alone is wrong only where the library is to blame."""
+    rows = {name: run.one(name, lambda n=name: run.framework(machine, n)) for name in WANT}
+    for name, want in WANT.items():
+        r = rows[name]
+        same(name, (r["ran"], r.get("repeats"), r.get("same")), want)
+        same(f"a report of {name}", run.wrong({"programs": [r], "launches": LAUNCHES}), name in MISSED)
+        same(f"what is said of {name}", "DIFFERENT" in run.outcome(r), name in MISSED)
+        assert r["ran"] or r["why"], name
+    return rows
+
+
+def table(run, rows, tmp):
+    path = os.path.join(tmp, "report.json")
+    report = {"simulated": False, "launches": LAUNCHES, "programs": [rows["torch_mlp"], rows["absent"]],
+              "device": "a device", "driver": 1, "date": "today"}
+    run.write(report, path)
+    written = json.load(open(path))
+    same("keys", {frozenset(v) for v in written["verdicts"]}, {frozenset(("row", "figure", "floor", "met"))})
+    found = {v["row"]: (v["floor"], v["met"]) for v in written["verdicts"]}
+    for row, want in {"CPU time of the launching thread a launch, times less": (5, True),
+                      "1,000 dependent kernels: a captured graph, speed-up": (None, None),
+                      "1,000 dependent kernels: of a captured graph's gain": (0.85, False),
+                      "torch_mlp: null-launch bound, as a speed-up": (None, None),
+                      "torch_mlp: of the null-launch bound": (0.7, False),
+                      "torch_lstm: of the null-launch bound": (0.7, None),
+                      "torch_gpt: of the null-launch bound": (0.7, None),
+                      "training steps, of 3, that gain 1.15x": (2, False),
+                      "torch_resnet50: speed": (0.99, None)}.items():
+        same(row, found.get(row), want)
+    for name in ("torch_compile", "jax", "cupy", "triton", "tinygrad", "pycuda"):
+        same(name, found.get(f"{name}: speed"), (0.98, None))
+    figures = {v["row"]: v["figure"] for v in written["verdicts"]}
+    same("the bound", figures["torch_mlp: null-launch bound, as a speed-up"], 4.0)
+    same("its share", round(figures["torch_mlp: of the null-launch bound"], 3), 0.667)
+    same("the share of a graph's gain", round(figures["1,000 dependent kernels: of a captured graph's gain"], 3), 0.8)
+
+
+def main():
+    run = load()
+    with tempfile.TemporaryDirectory() as tmp:
+        with open(os.path.join(tmp, "workloads.py"), "w") as f:
+            f.write(FAKE)
+        run.HERE = tmp
+        rows = outcomes(run, run.Machine(os.path.abspath(sys.argv[1]), None, 9))
+        table(run, rows, tmp)
+    for name in ("run", "workloads.py"):
+        with open(os.path.join(HERE, name)) as f:
+            compile(f.read(), name, "exec")
+    print(f"{len(rows)} workloads judged as they are, the table complete")
+
+
+if __name__ == "__main__":
+    main()
