@@ -24,7 +24,9 @@
 enum {
 	DIRECT_MIN = 32768,  /* a smaller recv does not claim but pulls into the ring */
 	PULL = 65536,
-	CHUNK_MIN = 65536, CHUNK_MAX = 262144,
+	CHUNK_MIN = 65536, CHUNK_MAX = 262144, /* and between them, by doubling: */
+	CHUNK_SIZES = 3,
+	TUNED_LEAST = 1 << 20,
 	POLITE_US = 20,      /* then the core is offered to others while waiting */
 	TIE_US = 30,
 	CLAIM_US = 100,      /* a peer in its loop claims within this, plus ... */
@@ -477,12 +479,22 @@ static bool pull(struct stream *s, struct wire_block *b, uint64_t len)
 	return true;
 }
 
-static uint32_t chunk_size(size_t n)
+/* Small ones so that both ends have something to do; of large ones as measured. */
+static uint32_t chunk_size(struct stream *s, size_t n)
 {
 	size_t c = n / 16;
 
+	if (n >= TUNED_LEAST)
+		return CHUNK_MIN << tuner_choose(&s->chunks, CHUNK_SIZES);
 	c = c < CHUNK_MIN ? CHUNK_MIN : c > CHUNK_MAX ? CHUNK_MAX : c;
 	return (uint32_t)((c + 4095) & ~(size_t)4095);
+}
+
+/* The two ends keep each other company in here: nobody was waited for. */
+static void measure_chunks(struct stream *s, const struct copying *w, uint64_t start)
+{
+	if (w->n >= TUNED_LEAST)
+		tuner_took(&s->chunks, (unsigned)__builtin_ctz(w->chunk / CHUNK_MIN), w->n, clock_ticks() - start);
 }
 
 /* The sender has gone on without us. */
@@ -498,7 +510,7 @@ static ssize_t pull_block(struct stream *s, struct wire_block *b, char *dst, siz
 {
 	struct copying w = { .s = s, .b = b, .pid = s->peer_pid, .mine = dst, .copy = pull_chunk };
 
-	w.chunk = chunk_size(n);
+	w.chunk = chunk_size(s, n);
 	w.n = n < (size_t)w.chunk * WIRE_CHUNKS ? n : (size_t)w.chunk * WIRE_CHUNKS;
 	w.chunks = (uint32_t)((w.n + w.chunk - 1) / w.chunk);
 	w.theirs = load_rlx(b->src);
@@ -513,9 +525,12 @@ static ssize_t pull_block(struct stream *s, struct wire_block *b, char *dst, siz
 	uint32_t st = BLOCK_CLAIMED;
 	if (!atomic_compare_exchange_strong(&b->state, &st, BLOCK_GO))
 		return let_go_of_revoked(b);
+	uint64_t start = clock_ticks();
 	if (!copy_together(&w)) {
 		store_rlx(s->cma, CMA_FAILED);
 		fallback(FALLBACK_PEER_DIED);
+	} else {
+		measure_chunks(s, &w, start);
 	}
 	st = BLOCK_GO; /* decided here and in take_back, by one CAS: all of it, or what was taken back */
 	if (!atomic_compare_exchange_strong(&b->state, &st, BLOCK_DONE) && st == BLOCK_REVOKED) {

@@ -477,6 +477,9 @@ static ssize_t send_nothing(int fd, int flags)
 	return k < 0 ? -errno : k;
 }
 
+/* Through the ring, copied by each end once, or straight between the processes. */
+enum route { ROUTE_RING, ROUTE_BLOCK, ROUTES };
+
 enum { MEASURED = 2 * WIRE_HOT }; /* a shorter send may be over before the receiver has begun */
 
 /* One that took up memory, or that its receiver was late for, says nothing about the way. */
@@ -488,9 +491,9 @@ static void measure(struct sending *w, uint64_t start, uint64_t touched)
 	if (n < MEASURED || n != w->done || load_rlx(s->side->touched) != touched || ring_is_cold(s))
 		return;
 	if (w->by_block >= n - SMALL)
-		route_took(&s->router, ROUTE_BLOCK, n, clock_ticks() - start);
+		tuner_took(&s->route, ROUTE_BLOCK, n, clock_ticks() - start);
 	else if (!w->by_block)
-		route_took(&s->router, ROUTE_RING, n, clock_ticks() - start);
+		tuner_took(&s->route, ROUTE_RING, n, clock_ticks() - start);
 }
 
 /* Straight between the processes, if there is something for that and it is not the slower way. */
@@ -498,7 +501,7 @@ static bool prefers_block(struct stream *s, size_t n)
 {
 	if (n < block_min() || (load_rlx(s->offer_skip) && n < 4u << 20))
 		return false;
-	return route_choose(&s->router) == ROUTE_BLOCK;
+	return settings.block_always || tuner_choose(&s->route, ROUTES) == ROUTE_BLOCK;
 }
 
 ssize_t shm_send(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)

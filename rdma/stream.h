@@ -11,7 +11,7 @@
  */
 #pragma once
 #include "lock.h"
-#include "route.h"
+#include "tuner.h"
 #include "signals.h"
 #include "stats.h"
 #include "wire.h"
@@ -72,7 +72,8 @@ struct stream {
 	_Atomic uint64_t last_check, spin_off_until, spin_backoff;
 	_Atomic unsigned spin_fails, spin_hits, sends_in_row;
 	_Atomic unsigned offer_skip, offer_backoff, defer_skip, defer_fails;
-	struct router router; /* under side->p */
+	struct tuner route;  /* enum route; under side->p */
+	struct tuner chunks; /* sizes of a block's chunks; under side->c */
 	uint32_t peer_pid;
 	_Atomic int peer_pidfd;
 	_Atomic uint32_t cma; /* enum cma_result of our calls into the peer; never WORKS again after FAILED */
