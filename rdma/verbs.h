@@ -176,6 +176,8 @@ enum { BOUNCE_BYTES = 65536 };
 
 /* The peer's records lie in the ring up to here. */
 void link_arrived(struct link *l, uint64_t ring);
+/* A message of the peer: the first may be a struct intro, all others are struct control. */
+void link_told(struct link *l, const void *p, uint32_t n);
 /* Nothing is begun over it from here on; what the devices have in hand they may still finish. */
 void link_fail(struct link *l, enum stat_id why);
 /* Of a link that is down: from here on no device touches the program's memory over it. */

@@ -293,8 +293,7 @@ static void note_control(struct link *l, const struct control *c)
 	}
 }
 
-/* True: the thread has something to do. */
-static void note_message(struct link *l, const void *p, uint32_t n)
+void link_told(struct link *l, const void *p, uint32_t n)
 {
 	if (!load_rlx(l->intro_here) && n == sizeof(l->intro)) {
 		memcpy(&l->intro, p, n);
@@ -312,7 +311,7 @@ static void note_received(struct device *d, struct link *l, const struct ibv_wc 
 	uint64_t i = wc->wr_id & ~RECEIVE;
 
 	if (l && wc->status == IBV_WC_SUCCESS)
-		note_message(l, d->slots[i], wc->byte_len);
+		link_told(l, d->slots[i], wc->byte_len);
 	give_slot(d, i);
 }
 

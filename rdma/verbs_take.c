@@ -587,7 +587,9 @@ static void check_order(struct receiving *w)
 	struct verbs_side *v = w->v;
 	struct record r;
 
-	if (record_at(w->vs->link, w->vs->link->ring_r, &r) == NONSENSE)
+	if (load_rlx(w->vs->link->broken))
+		violation(w, "impossible message");
+	else if (record_at(w->vs->link, w->vs->link->ring_r, &r) == NONSENSE)
 		violation(w, "impossible record in the ring");
 	else if (v->in.left && !recv_bounce_has(v) && (int64_t)(v->in.at - load_rlx(v->rx_at)) > 0 && !verbs_ring_has(w->vs))
 		violation(w, "gap before a frame");

@@ -399,6 +399,10 @@ static void hostile(void)
 		send(p.fd[0], &f, 1 + roll(sizeof(f)), MSG_NOSIGNAL);
 		if (!roll(3))
 			link_arrived(l, roll(4 * RING));
+		if (!roll(3)) {
+			struct control c = { .type = (uint8_t)roll(7), .flags = (uint8_t)roll(4), .id = roll(5), .ring = roll(4 * RING), .at = roll(4 * RING) };
+			link_told(l, &c, roll(9) ? sizeof(c) : roll(sizeof(c)));
+		}
 		ssize_t r = get(&p, buf, sizeof(buf), roll(3) ? 0 : MSG_PEEK);
 		cr_assert(r >= -4096 && r <= (ssize_t)sizeof(buf));
 		cr_assert(stream_available(p.s[1], p.fd[1]) >= 0);
@@ -412,6 +416,20 @@ Test(verbs_stream, hostile_peer)
 	for (uint64_t seed = 1; seed < 400; seed++) {
 		dice = seed;
 		hostile();
+	}
+}
+
+Test(verbs_stream, message_that_cannot_be)
+{
+	for (int how = 0; how < 3; how++) {
+		struct pair p = make_pair();
+		struct control c = { .type = how ? CONTROL_STATE : 99 };
+		uint8_t buf[16];
+
+		if (how < 2)
+			link_told(p.link[1], &c, how ? sizeof(c) - 1 : sizeof(c));
+		cr_expect_eq(get(&p, buf, sizeof(buf), 0), how < 2 ? -ECONNRESET : -EAGAIN, "%d", how);
+		end_pair(&p);
 	}
 }
 
