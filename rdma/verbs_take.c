@@ -22,6 +22,20 @@ static void violation(struct receiving *w, const char *what)
 
 /* ---- the ring */
 
+/* Where a record that begins at *pos or, where no head is put, behind the ring's end lies; *ret_rest: the room up to there. */
+static size_t place_of_record(const struct link *l, uint64_t *pos, size_t *ret_rest)
+{
+	size_t off = *pos % l->ring_bytes, rest = l->ring_bytes - off;
+
+	if (rest < RING_TAIL) {
+		*pos += rest;
+		off = 0;
+		rest = l->ring_bytes;
+	}
+	*ret_rest = rest;
+	return off;
+}
+
 /* The record at ring position `pos`; the head is read once, the peer may change it. */
 static enum found record_at(struct link *l, uint64_t pos, struct record *ret)
 {
@@ -31,12 +45,7 @@ static enum found record_at(struct link *l, uint64_t pos, struct record *ret)
 		return NOTHING;
 	if (arrived - pos > l->ring_bytes)
 		return NONSENSE;
-	size_t off = pos % l->ring_bytes, rest = l->ring_bytes - off;
-	if (rest < RING_TAIL) {
-		pos += rest;
-		off = 0;
-		rest = l->ring_bytes;
-	}
+	size_t rest, off = place_of_record(l, &pos, &rest);
 	struct ring_head h = *(volatile struct ring_head *)(l->ring + off);
 	size_t whole = sizeof(h) + ring_padded(h.len);
 	if (!h.len || h.len > l->ring_bytes || whole > rest || (int64_t)(arrived - pos - whole) < 0)
@@ -62,13 +71,7 @@ enum found recv_next_record(struct link *l, uint64_t *pos, uint64_t at, struct r
 /* A record that counts though nobody has rung for it; of a lap before, its place in the stream would be another. */
 static bool counts_at(struct link *l, uint64_t pos, uint64_t at, struct record *ret)
 {
-	size_t off = pos % l->ring_bytes, rest = l->ring_bytes - off;
-
-	if (rest < RING_TAIL) {
-		pos += rest;
-		off = 0;
-		rest = l->ring_bytes;
-	}
+	size_t rest, off = place_of_record(l, &pos, &rest);
 	struct ring_head h = *(volatile struct ring_head *)(l->ring + off);
 	size_t padded = ring_padded(h.len);
 	if (!h.check || h.at != at || !h.len || h.len > l->ring_bytes || sizeof(h) + padded > rest)
