@@ -15,24 +15,22 @@ static inline bool process_alone(void)
 }
 
 /* Both return what was there before. */
-static inline int count_add(_Atomic int *p, int n)
-{
 #if defined(__x86_64__)
-	if (process_alone()) {
-		__asm__ volatile("xaddl %0, %1" : "+r"(n), "+m"(*(volatile int *)p) : : "memory", "cc");
-		return n;
+#define COUNT_ADD(name, type)                                                                      \
+	static inline type name(_Atomic type *p, type n)                                           \
+	{                                                                                          \
+		if (!process_alone())                                                              \
+			return atomic_fetch_add(p, n);                                             \
+		__asm__ volatile("xadd %0, %1" : "+r"(n), "+m"(*(volatile type *)p) : : "memory", "cc"); \
+		return n;                                                                          \
+	}
+#else
+#define COUNT_ADD(name, type)                                                                      \
+	static inline type name(_Atomic type *p, type n)                                           \
+	{                                                                                          \
+		return atomic_fetch_add(p, n);                                                     \
 	}
 #endif
-	return atomic_fetch_add(p, n);
-}
-
-static inline uint64_t count_add_64(_Atomic uint64_t *p, uint64_t n)
-{
-#if defined(__x86_64__)
-	if (process_alone()) {
-		__asm__ volatile("xaddq %0, %1" : "+r"(n), "+m"(*(volatile uint64_t *)p) : : "memory", "cc");
-		return n;
-	}
-#endif
-	return atomic_fetch_add(p, n);
-}
+COUNT_ADD(count_add, int)
+COUNT_ADD(count_add_64, uint64_t)
+#undef COUNT_ADD
