@@ -2,7 +2,6 @@
 
     test_many.py --preload LIBRARY --tool DLACCEL
 """
-import argparse
 import itertools
 
 import hosts
@@ -52,8 +51,4 @@ def body(args):
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--preload', required=True)
-    parser.add_argument('--tool', required=True)
-    arguments = parser.parse_args()
-    vhost.main(lambda: body(arguments))
+    vhost.main_preloaded(body)

@@ -3,7 +3,6 @@ wildcard addresses, non-blocking connects, 127.0.0.1. Bare and preloaded they do
 
     test_programs.py --preload LIBRARY --tool DLACCEL
 """
-import argparse
 import itertools
 import shutil
 import sys
@@ -86,8 +85,4 @@ def body(args):
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--preload', required=True)
-    parser.add_argument('--tool', required=True)
-    arguments = parser.parse_args()
-    vhost.main(lambda: body(arguments))
+    vhost.main_preloaded(body)

@@ -3,7 +3,6 @@ program's bytes are the bare ones, and a counter says what it was.
 
     test_terms.py --preload LIBRARY --tool DLACCEL
 """
-import argparse
 
 import hosts
 import streams
@@ -70,8 +69,4 @@ def body(args):
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--preload', required=True)
-    parser.add_argument('--tool', required=True)
-    arguments = parser.parse_args()
-    vhost.main(lambda: body(arguments))
+    vhost.main_preloaded(body)

@@ -12,6 +12,7 @@ with the guest, except below /out. A job's files lie in the runs folder (DLACCEL
 One thread drives a guest. Exit code 77 and the reason, through main(), where QEMU or a kernel
 package is not to be had.
 """
+import argparse
 import contextlib
 import json
 import os
@@ -446,3 +447,12 @@ def main(run):
     except VhostError as e:
         print(f'FAIL: {e}')
         sys.exit(1)
+
+
+def main_preloaded(body):
+    """The same for a body that is given the paths of the library and of the command as .preload and .tool."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--preload', required=True)
+    parser.add_argument('--tool', required=True)
+    arguments = parser.parse_args()
+    main(lambda: body(arguments))
