@@ -11,9 +11,9 @@
  */
 #pragma once
 #include "lock.h"
-#include "tuner.h"
 #include "signals.h"
 #include "stats.h"
+#include "tuner.h"
 #include "wire.h"
 
 #include <stdbool.h>

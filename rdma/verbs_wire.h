@@ -1,6 +1,6 @@
 /*
- * What two hosts say to each other, version 3 (1 had no claims, 2 no polling and one size of rings); rdma/README.md ("Between hosts") has the rules.  All
- * numbers are little-endian, as every machine that we build for has them.
+ * What two hosts say to each other, version 3 (1 had no claims, 2 no polling and one size of rings); rdma/README.md
+ * ("Between hosts") has the rules.  All numbers are little-endian, as every machine that we build for has them.
  */
 #pragma once
 #include <assert.h>
