@@ -302,12 +302,18 @@ bool stream_end_is_reset(struct stream *s, int fd, bool *ret_told)
 	return true;
 }
 
+enum { LOOKS = 8 };
+
+/*
+ * A byte in TCP is told of only if it is payload that has arrived: a doorbell may lie there while its sender, back in
+ * TCP already, has not sent what comes next.
+ */
 enum readable shm_really_readable(struct stream *s, int fd)
 {
 	char byte;
 	bool told;
 
-	for (int looks = 0; looks < 3; looks++) {
+	for (int looks = 0; looks < LOOKS; looks++) {
 		if (stream_ready(s) == READY_YES || load_rlx(s->side->err) || (stream_inline_open(s) && !stream_unread(s)))
 			return READABLE_YES;
 		stream_settle_late(s, fd);
@@ -318,10 +324,12 @@ enum readable shm_really_readable(struct stream *s, int fd)
 			return stream_ready(s) == READY_YES ? READABLE_YES : READABLE_NO;
 		if (k == 0 && stream_end_is_reset(s, fd, &told) && told)
 			return READABLE_RESET;
-		if (k != 1 || stream_ready(s) == READY_KERNEL) /* the end, an error, or inline bytes */
+		if (k != 1 || load_rlx(s->side->broken)) /* the end, an error */
+			return READABLE_YES;
+		if (stream_ready(s) == READY_KERNEL && inline_available(s, fd, load_acq(s->in->segw)))
 			return READABLE_YES;
 	}
-	return READABLE_NO;
+	return READABLE_YES; /* of a sender that changes all the time; an edge must not be lost */
 }
 
 /*

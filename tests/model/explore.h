@@ -29,7 +29,7 @@ enum frame {
 	F_OPEN, F_OFFER,
 	F_RECEIVE = F_SEND_ALL, F_DIRECT = F_SEND_RING, F_TAKE_LOCKED, F_TAKE, F_TAKE_INLINE, F_MARK, F_SWALLOW,
 	F_SETTLE, F_LATE, F_SETTLE_LATE, F_READY, F_SLEEP, F_SPIN, F_CLAIM, F_INLINE_OPEN, F_QUIESCE, F_NEWS,
-	F_CLEAR, F_RESTORE, F_LOCK, FRAMES,
+	F_CLEAR, F_RESTORE, F_LOCK, F_READABLE, F_AVAILABLE, FRAMES,
 };
 
 struct thread {
@@ -43,7 +43,7 @@ struct thread {
 	uint8_t ring_mode, segw, rw, tx, message, left, untold;
 	/* of a reader */
 	uint8_t room, got, calls;
-	bool eof, blocking, no_cma;
+	bool eof, blocking, no_cma, told;
 };
 
 struct state {
@@ -65,7 +65,7 @@ struct scenario {
 	uint8_t tcp, ring;       /* bytes that fit */
 	bool inline_start;       /* the first message's direction is not closed yet */
 	bool edge, edge_triggered; /* the reader waits where nobody sees it */
-	bool kill, fin, lazy_ack, may_spin, may_defer, offers, closes, must_ring, wants_inline, arms, handover;
+	bool kill, fin, lazy_ack, may_spin, may_defer, offers, closes, must_ring, wants_inline, arms, handover, waits;
 	struct { bool blocking; uint8_t room, calls; enum polling polls; } reader[2]; /* room 0: no such reader; calls 0: until the end */
 };
 

@@ -36,6 +36,14 @@ static const struct scenario scenarios[] = {
 		.messages = { 1, 2 }, .tcp = 2, .ring = 2, .edge = true, .reader = { { false, 2 } },
 	},
 	{
+		.name = "waits", .says = "a level-triggered wait of ours",
+		.messages = { 1, 1, 1 }, .tcp = 3, .ring = 2, .waits = true, .reader = { { false, 1 } },
+	},
+	{
+		.name = "waits-full", .says = "the same, TCP has room for a byte",
+		.messages = { 1, 1 }, .tcp = 1, .ring = 1, .waits = true, .reader = { { false, 2 } },
+	},
+	{
 		.name = "arms", .says = "a reader that polls comes to wait for edges where nobody sees it",
 		.messages = { 1, 1 }, .tcp = 2, .ring = 2, .arms = true, .edge_triggered = true, .must_ring = true,
 		.may_spin = true, .reader = { { false, 1, 0, ALWAYS } },
@@ -153,6 +161,7 @@ static const struct {
 	{ "restore_unasked", "two" },       /* a token set for a doorbell that nobody has sent */
 	{ "stale_reader", "two-inline" },   /* a READING mark taken for one's own because it once was */
 	{ "offer_of_the_dead", "offer-killed" }, /* a block of a dead sender offered for ever */
+	{ "told_of_doorbell", "waits" },     /* a doorbell told of as the inline bytes that will follow it */
 	{ "doorbell_gives_up", "full" },    /* a doorbell that found no room is not sent later */
 };
 

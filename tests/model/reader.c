@@ -3,6 +3,7 @@
 
 enum { NO, YES, KERNEL }; /* enum readiness */
 enum { IDLE, OFFERED, CLAIMED, GO, PULLED, MOVED };
+enum { LOOKS = 8 };
 
 static uint8_t me(const struct thread *t)
 {
@@ -591,6 +592,69 @@ static void at_the_end(void)
 		found("the end was told before the data");
 }
 
+/* inline_available; ret: payload that has arrived.  v: 0 in TCP, 1 segment, 2 segw, 3 b, 4 sum, 5 from */
+static enum step available(struct thread *t)
+{
+	BEGIN(F_AVAILABLE)
+	OP(v[2] = load(t, SEGW));
+	ATOMIC(v[0] = now->queued);
+	for (v[1] = load(t, SEGR); v[1] != v[2]; v[1]++) {
+		OP(v[3] = load(t, SEG_B + v[1] % SEGMENTS));
+		v[5] = load(t, SEG_A + v[1] % SEGMENTS);
+		if (v[5] < load(t, RX))
+			v[5] = load(t, RX);
+		if (v[3] >= READING || v[3] > load(t, RX) + v[0])
+			v[3] = load(t, RX) + v[0];
+		if (v[3] > v[5])
+			v[4] += v[3] - v[5];
+	}
+	END(v[4]);
+}
+
+/* shm_really_readable; ret = 1: the program is told.  v: 0 looks, 1 bytes in TCP */
+static enum step really_readable(struct thread *t)
+{
+	BEGIN(F_READABLE)
+	for (v[0] = 0; v[0] < LOOKS; v[0]++) {
+		CALL(ready(t));
+		if (t->ret == YES)
+			RETURN(1);
+		CALL(inline_open(t));
+		if (t->ret)
+			RETURN(1);
+		CALL(settle_late(t));
+		CALL(ready(t));
+		if (t->ret == YES)
+			RETURN(1);
+		ATOMIC({ v[1] = now->queued; v[2] = now->fin; });
+		if (!v[1] && v[2])
+			RETURN(1);
+		CALL(ready(t));
+		if (!v[1])
+			RETURN(t->ret == YES);
+		if (t->ret == KERNEL) {
+			if (mutated("told_of_doorbell"))
+				RETURN(1);
+			CALL(available(t));
+			if (t->ret)
+				RETURN(1);
+		}
+	}
+	END(1);
+}
+
+/* A level-triggered wait of ours, which asks the kernel and corrects its answer. */
+static enum step seen_wait(struct thread *t)
+{
+	BEGIN(F_SPIN)
+	do {
+		WHEN(t->stores == 0 && (now->fin || now->queued), (void)0);
+		CALL(really_readable(t));
+	} while (!t->ret);
+	t->told = true;
+	END(0);
+}
+
 /* A wait that the library does not see. */
 static enum step unseen_wait(struct thread *t)
 {
@@ -640,6 +704,9 @@ enum step run_reader(struct thread *t)
 			at_the_end();
 		v[0] = t->got;
 		t->got = 0;
+		if (t->told && !v[0] && !t->eof)
+			found("the program was told of input where there was none");
+		t->told = false;
 		if (scenario->wants_inline && !t->calls) {
 			store(t, WANT_INLINE, 1);
 			if (!mutated("fence_plain") && !mutated("fence_prefer"))
@@ -653,6 +720,8 @@ enum step run_reader(struct thread *t)
 		}
 		if (!v[0] && !v[1] && !t->eof && (scenario->edge || scenario->arms))
 			CALL(unseen_wait(t));
+		if (!v[0] && !t->eof && scenario->waits)
+			CALL(seen_wait(t));
 		v[1] = 0;
 	} while (!t->eof && (!scenario->reader[me(t) - READER].calls || t->calls != scenario->reader[me(t) - READER].calls));
 	if (scenario->closes)
