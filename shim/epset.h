@@ -40,6 +40,7 @@ enum { PLACES = 16 }; /* in a chunk of the table */
 struct data_key {
 	uint64_t data;
 	struct reg *reg;
+	unsigned turn; /* of the wait that last looked at an event of it */
 	UT_hash_handle hh;
 };
 
@@ -64,6 +65,7 @@ struct epset {
 	_Atomic unsigned seen;  /* adoptions when `any` was found out */
 	_Atomic bool any;       /* some connection of the set has a stream */
 	_Atomic unsigned waits; /* without one, roughly */
+	_Atomic int turns;      /* waits whose events were looked at */
 	_Atomic unsigned vain;  /* waits in a row that told only what had been told before and was not taken */
 	bool indexed;           /* by_data is kept */
 	bool ambiguous;         /* two registrations share their data: events cannot be told apart */

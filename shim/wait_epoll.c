@@ -26,6 +26,8 @@ struct epwait {
 	int watches;
 	bool redo; /* the kernel has to be asked once more, whatever the time */
 	int again; /* of the events, those that were told before and not taken */
+	unsigned turn;
+	bool twice; /* the event in hand is this turn's second of its registration: one is our stand-in's */
 	bool alone, asleep;
 };
 
@@ -111,6 +113,7 @@ static struct sock *who(struct epwait *w, const struct epoll_event *ev, struct r
 	struct epset *set = w->set;
 	struct sock *s = NULL;
 
+	w->twice = false;
 	section_lock(&set->lock);
 	struct reg *r = epset_find_data(set, ev->data.u64);
 	if (r && (s = sock_enter(r->fd)) && (s != r->sock || !sock_stream(s, RX))) {
@@ -119,6 +122,8 @@ static struct sock *who(struct epwait *w, const struct epoll_event *ev, struct r
 	}
 	if (s) {
 		*ret_reg = *r;
+		w->twice = r->key->turn == w->turn;
+		r->key->turn = w->turn;
 		if (r->force) /* the event may be the stand-in's */
 			epset_disarm(w->ep, r->fd, r->events, r->data);
 		epset_set_force(set, r, false);
@@ -182,9 +187,9 @@ static bool correct(struct epwait *w, struct epoll_event *ev)
 		ev->events = 0;
 		w->redo = true;
 	}
-	if (ev->events)
+	if (ev->events && !w->twice)
 		note_told(w, s);
-	else
+	else if (!ev->events)
 		rearm(w, &r);
 	sock_leave(s);
 	return ev->events != 0;
@@ -283,14 +288,27 @@ static int add_nests(struct epwait *w, int n)
 	return t.n;
 }
 
+/* Into the registration's other event: a program that reads all at the first would find nothing at the second. */
+static bool fold(struct epwait *w, int kept, const struct epoll_event *ev)
+{
+	for (int i = 0; w->twice && i < kept; i++) {
+		if (w->evs[i].data.u64 != ev->data.u64)
+			continue;
+		w->evs[i].events |= ev->events;
+		return true;
+	}
+	return false;
+}
+
 static int merge(struct epwait *w, int n)
 {
 	int kept = 0;
 
 	w->again = 0;
 	w->redo = false;
+	w->turn = (unsigned)count_add(&w->set->turns, 1) + 1;
 	for (int i = 0; i < n; i++)
-		if (correct(w, &w->evs[i]))
+		if (correct(w, &w->evs[i]) && !fold(w, kept, &w->evs[i]))
 			w->evs[kept++] = w->evs[i];
 	return add_nests(w, add_unrung(w, add_forced(w, add_polled(w, kept))));
 }

@@ -1,7 +1,8 @@
 /* An epoll set in which a stream lies readable, found so by poll and select on the set itself; and a one-shot
  * registration that has had its event, which a poll of the set does not give it again; and a set made over data that
  * another wait found, which tells of it, a one-shot registration of nothing more; and one whose sleeper another thread
- * wakes by registering such data there, or in a set within; and such a registration that is gone before anybody waits. */
+ * wakes by registering such data there, or in a set within; and such a registration that is gone before anybody waits, or
+ * that is rung for after all, which is one event. */
 #include "pair.h"
 
 #include <poll.h>
@@ -170,6 +171,24 @@ static void armed_late(struct end *e)
 	close(s.ep);
 }
 
+/* Armed anew over such data, and rung for once more: still one event. */
+static void told_once(struct end *e, unsigned how)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | how, .data.u64 = 9 }, got[4];
+	int ep = set_with(e->fd, EPOLLIN);
+
+	leave_half(e, ep);
+	check(!epoll_ctl(ep, EPOLL_CTL_MOD, e->fd, &ev));
+	tell('g');
+	tell('n');
+	await('n');
+	await_events(e->fd, POLLIN);
+	check(epoll_wait(ep, got, 4, -1) == 1);
+	check(got[0].events == (EPOLLIN | EPOLLOUT) && got[0].data.u64 == 9);
+	take(e, e->fd, 180);
+	close(ep);
+}
+
 static void gone_again(struct end *e)
 {
 	int first = set_with(e->fd, EPOLLIN), ep;
@@ -185,7 +204,7 @@ static void gone_again(struct end *e)
 
 static void client(struct end *e)
 {
-	for (int round = 0; round < 20; round++) {
+	for (int round = 0; round < 14; round++) {
 		level(e, round);
 		one_shot(e);
 		made_late(e, 0);
@@ -195,6 +214,9 @@ static void client(struct end *e)
 		registered_late(e, EPOLLET);
 		registered_late(e, EPOLLONESHOT);
 		armed_late(e);
+		told_once(e, 0);
+		told_once(e, EPOLLET);
+		told_once(e, EPOLLONESHOT);
 		gone_again(e);
 	}
 	tell('e');
