@@ -222,39 +222,45 @@ void shm_quiesce(struct stream *s, int fd, bool for_good)
 	stream_settle_late(s, fd); /* MUTATE: drain_closing */
 }
 
-/* Inline payload that has arrived, in all segments from the current one on; doorbells not counted. */
-static uint64_t inline_available(struct stream *s, int fd, uint32_t segw)
+/*
+ * What can be taken now, in the stream's order, an offered block aside: ring bytes behind payload that has not arrived
+ * yet do not count, nor do doorbells.  The table is read after what TCP holds: what came meanwhile is not counted.
+ */
+static uint64_t arrived(struct stream *s, int fd)
 {
-	uint64_t rx = load_rlx(s->side->rx), sum = 0;
+	uint64_t rw = load_acq(s->in->rw), at = load_rlx(s->side->rr), rx = load_rlx(s->side->rx), sum = 0;
+	uint32_t w = load_acq(s->in->segw), r = load_rlx(s->side->segr);
 	int n = 0;
 
-	if (load_rlx(s->side->segr) == segw)
+	if (rw - at > s->ring_bytes || w - r > WIRE_SEGMENTS)
 		return 0;
-	sys_call(SYS_ioctl, fd, FIONREAD, &n);
-	for (uint32_t i = load_rlx(s->side->segr); i != segw && n >= 0; i++) {
-		struct wire_seg *g = in_seg(s, i);
-		uint64_t from = load_rlx(g->a), b = load_acq(g->b), to = rx + (uint64_t)n;
+	if (r != w)
+		sys_call(SYS_ioctl, fd, FIONREAD, &n);
+	for (; r != w; r++) {
+		struct wire_seg *g = in_seg(s, r);
+		uint64_t from = load_rlx(g->a), b = load_acq(g->b), to = rx + (uint64_t)n, x = load_rlx(g->x);
+		if (x - at > s->ring_bytes)
+			return sum;
+		sum += x - at;
+		at = x;
+		bool all = SEG_CLOSED(b) && (int64_t)(to - b) >= 0;
+		if (all)
+			to = b;
 		if ((int64_t)(from - rx) < 0)
 			from = rx;
-		if (SEG_CLOSED(b) && (int64_t)(b - to) < 0)
-			to = b;
 		if ((int64_t)(to - from) > 0)
 			sum += to - from;
+		if (!all)
+			return sum;
 	}
-	return sum;
+	return (int64_t)(rw - at) > 0 ? sum + (rw - at) : sum;
 }
 
 static int available(struct stream *s, int fd)
 {
-	struct wire_dir *d = s->in;
-
 	for (;;) {
 		stream_settle(s, fd);
-		uint64_t rw = load_acq(d->rw), n = rw - load_rlx(s->side->rr);
-		uint32_t w = load_acq(d->segw);
-		if (n > s->ring_bytes || w - load_rlx(s->side->segr) > WIRE_SEGMENTS)
-			return 0;
-		n += inline_available(s, fd, w);
+		uint64_t n = arrived(s, fd);
 		if (n || !offered(s) || block_claim(s, fd, NULL, 0) != BLOCK_AGAIN)
 			return (int)n;
 	}
@@ -326,7 +332,7 @@ enum readable shm_really_readable(struct stream *s, int fd)
 			return READABLE_RESET;
 		if (k != 1 || load_rlx(s->side->broken)) /* the end, an error */
 			return READABLE_YES;
-		if (stream_ready(s) == READY_KERNEL && inline_available(s, fd, load_acq(s->in->segw)))
+		if (stream_ready(s) == READY_KERNEL && arrived(s, fd))
 			return READABLE_YES;
 	}
 	return READABLE_YES; /* of a sender that changes all the time; an edge must not be lost */
