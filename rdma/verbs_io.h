@@ -24,8 +24,8 @@ bool flush_tail(struct verbs_stream *vs, int fd);
 /* Tells the sender how far we are; where it may leave plain TCP. */
 void verbs_tell_state(struct verbs_stream *vs);
 void verbs_propose(struct verbs_stream *vs, uint64_t at);
-/* A block that the sender wants back is answered for; side->c held. */
-void verbs_answer_withdrawal(struct verbs_stream *vs);
+/* A block that the sender wants back is answered for, over the link that it said so by; side->c held. */
+void verbs_answer_withdrawal(struct verbs_stream *vs, struct link *l);
 /* By the thread, for a program that makes no calls. */
 void verbs_withdrawal(struct link *l);
 /* Records that lie in the ring and have not been taken. */

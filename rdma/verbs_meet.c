@@ -507,7 +507,7 @@ static void drop(struct meeting *m)
 		link_fail(m->link, 0);
 		if (m->id)
 			verbs.rdma_disconnect(m->id);
-		link_destroy(m->link);
+		links_destroy(m->link->links);
 	}
 	drop_id(&m->id);
 	drop_id(&m->listener);

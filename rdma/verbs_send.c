@@ -26,7 +26,7 @@ enum {
 
 static uint64_t ring_position(struct verbs_stream *vs)
 {
-	return vs->link ? vs->link->ring_w : 0;
+	return link_out(vs)->ring_w;
 }
 
 static bool is_framed(struct verbs_side *v)
@@ -38,7 +38,7 @@ static bool is_framed(struct verbs_side *v)
 static void agree(struct verbs_stream *vs)
 {
 	struct verbs_side *v = vs->v;
-	uint64_t at = load_acq(vs->link->peer_counted), now = load_rlx(v->tx_at);
+	uint64_t at = load_acq(link_out(vs)->peer_counted), now = load_rlx(v->tx_at);
 
 	if (v->frames_from != UINT64_MAX || at <= now || load_rlx(v->side.plain))
 		return;
@@ -63,7 +63,7 @@ static void announce_failover(struct verbs_stream *vs)
 {
 	struct verbs_side *v = vs->v;
 
-	if (v->failed_over || link_is_up(vs->link) || !is_framed(v) || v->out.owed)
+	if (v->failed_over || link_is_up(link_out(vs)) || !is_framed(v) || v->out.owed)
 		return;
 	v->failed_over = frame_out_head(&v->out, FRAME_FAILOVER, load_rlx(v->tx_at), ring_position(vs), 0);
 	stat_inc(STAT_rdma_failovers);
@@ -226,9 +226,9 @@ bool send_may_use_ring(struct verbs_stream *vs)
 {
 	struct verbs_side *v = vs->v;
 
-	return link_is_up(vs->link) && is_framed(v) && frame_out_clean(&v->out) && verbs_is_ours() &&
+	return link_is_up(link_out(vs)) && is_framed(v) && frame_out_clean(&v->out) && verbs_is_ours() &&
 	       !load_rlx(v->side.plain) && !load_rlx(v->side.shut) && !load_rlx(vs->base.cork) &&
-	       !load_rlx(vs->link->peer_inline);
+	       !load_rlx(link_out(vs)->peer_inline);
 }
 
 static size_t skip_to_start(const struct link *l, uint64_t pos)
@@ -240,7 +240,7 @@ static size_t skip_to_start(const struct link *l, uint64_t pos)
 
 static size_t room_at(struct verbs_stream *vs, uint64_t pos)
 {
-	struct link *l = vs->link;
+	struct link *l = link_out(vs);
 	uint64_t used = pos - load_acq(l->peer_taken), limit = load_rlx(vs->v->side.limit);
 
 	if (limit > l->ring_bytes)
@@ -250,7 +250,7 @@ static size_t room_at(struct verbs_stream *vs, uint64_t pos)
 
 size_t send_put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *pos, uint64_t at, bool counts)
 {
-	struct link *l = vs->link;
+	struct link *l = link_out(vs);
 	uint64_t p = *pos + skip_to_start(l, *pos);
 	size_t room = room_at(vs, p), rest = l->ring_bytes - p % l->ring_bytes, n = c->left < PIECE ? c->left : PIECE;
 
@@ -289,7 +289,7 @@ static bool ring_bell(struct sending *w)
 {
 	struct frame_out *o = &w->v->out;
 
-	if (!frame_out_head(o, FRAME_BELL, load_rlx(w->v->tx_at), w->vs->link->ring_w, 0))
+	if (!frame_out_head(o, FRAME_BELL, load_rlx(w->v->tx_at), link_out(w->vs)->ring_w, 0))
 		return false;
 	long k = sys_call(SYS_sendto, w->fd, o->tail + o->begin, frame_out_tail(o), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
 	if (k > 0)
@@ -318,7 +318,7 @@ void send_went_by_ring(struct sending *w, size_t n)
 static size_t send_ring(struct sending *w)
 {
 	struct verbs_stream *vs = w->vs;
-	struct link *l = vs->link;
+	struct link *l = link_out(vs);
 	struct cursor c = w->c;
 	uint64_t pos = l->ring_w, at = load_rlx(w->v->tx_at), seq = 0;
 	size_t sent = 0;
@@ -354,14 +354,14 @@ static bool ring_pays(struct sending *w)
 
 	if (w->c.left <= SMALL || !send_may_use_ring(vs))
 		return false;
-	link_poll(vs->link);
-	return room_at(vs, vs->link->ring_w) > SMALL;
+	link_poll(link_out(vs));
+	return room_at(vs, link_out(vs)->ring_w) > SMALL;
 }
 
 /* The peer is taking things out of the ring at this moment: a little patience saves a copy through TCP. */
 static bool room_comes(struct sending *w)
 {
-	struct link *l = w->vs->link;
+	struct link *l = link_out(w->vs);
 	uint64_t start = clock_ticks(), taken = load_acq(l->peer_taken);
 
 	if (w->c.left <= SMALL || !send_may_use_ring(w->vs) || (w->waited && !may_sleep(w)))

@@ -179,7 +179,7 @@ static void end_ends(void)
 {
 	for (int i = 0; i < 2; i++) {
 		struct verbs_stream *vs = verbs_of(ends[i].s);
-		link_destroy(ends[i].link);
+		links_destroy(ends[i].link->links);
 		sim_id_destroy(ends[i].id);
 		munmap(vs->v, sizeof(*vs->v));
 		free(vs);

@@ -62,13 +62,11 @@ static void connect_tcp(int *fd)
 
 static struct link *make_link(void)
 {
-	struct link *l = mmap(NULL, sizeof(*l) + 2 * RING, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct links *ls;
 
-	l->ring_bytes = RING;
-	l->staging = (char *)(l + 1);
-	l->ring = l->staging + RING;
-	store_rel(l->state, LINK_DOWN);
-	return l;
+	cr_assert(!links_map(NULL, RING, &ls));
+	store_rel(ls->link[0].state, LINK_DOWN);
+	return &ls->link[0];
 }
 
 static struct pair make_pair(void)
