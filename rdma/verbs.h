@@ -40,7 +40,7 @@ struct link {
 	struct device *device;        /* NULL: none yet */
 	struct rdma_cm_id *id;
 	struct ibv_qp *qp;
-	uint32_t qpn;
+	uint32_t qpn, name;           /* name: what both ends call it, NAME_BITS wide */
 	struct link *next;            /* device's list, under cq_lock */
 	void *memory;                 /* struct ibv_mr of both rings */
 	void *_Atomic bounce_memory;  /* and of the bounce buffer, once it is used; made under side.c */
@@ -63,7 +63,7 @@ struct link {
 	_Atomic uint64_t peer_taken;   /* ring position */
 	_Atomic uint64_t peer_at;      /* stream offset */
 	_Atomic uint64_t peer_counted; /* 1 + CONTROL_COUNTED's offset; 0: not said */
-	_Atomic bool peer_inline;
+	_Atomic bool peer_inline, peer_here; /* peer_here: to the peer, too, it is up */
 	_Atomic uint64_t done_bytes;   /* CONTROL_DONE */
 	_Atomic uint32_t done_id;      /* a futex */
 	_Atomic uint32_t done_waits;   /* somebody sleeps on it */
@@ -103,7 +103,10 @@ struct verbs_side {
 	_Atomic uint64_t tx_at;
 	uint64_t frames_from;  /* offset at which frames begin; UINT64_MAX: not agreed */
 	_Atomic uint32_t sends_by; /* the newest of the stream's links */
-	bool failed_over;
+	bool failed_over;      /* FRAME_FAILOVER is sent */
+	bool returning;        /* to `sends_by`, and on no link until FRAME_RETURN is sent */
+	uint64_t left_ring;    /* until then heads say where the ring was left that was sent by before */
+	uint32_t name;         /* of the link that was last sent by */
 	_Atomic bool left;     /* FRAME_PLAIN is sent */
 	uint32_t finishing;    /* the thread whose call must end before any other sends; 0: none */
 	uint32_t block_id;     /* of the last block offered */
@@ -111,6 +114,9 @@ struct verbs_side {
 	/* receiving, under side.c */
 	struct frame_in in;
 	_Atomic uint32_t reads_by; /* the link that heads speak of */
+	bool link_over;         /* FRAME_FAILOVER has come: nothing of it but what lies there */
+	_Atomic uint32_t peer_name; /* of the link that the peer said it sends by */
+	_Atomic uint32_t last_up;   /* the newest that has been up; thread only writes */
 	_Atomic uint32_t taken; /* how often something has been taken out of TCP */
 	_Atomic uint64_t rx_at;
 	_Atomic uint64_t mark_at; /* where the mark may stand; UINT64_MAX: nowhere */
@@ -128,6 +134,7 @@ struct verbs_side {
 	uint32_t bounce_at, bounce_end; /* bytes read from it that the program has not had */
 	uint8_t mark_in[MARK_BYTES], mark_out[MARK_BYTES];
 	_Atomic bool edge;
+	_Atomic bool forked; /* used by a process that has no device: no new link */
 };
 
 struct verbs_stream {
@@ -191,6 +198,9 @@ void links_unmap(struct links *ls);
 /* Of ours, before the device knows of it; agreed is no more than that. */
 void link_lay_out(struct link *l, uint64_t ring_bytes);
 void link_agree(struct link *l, uint64_t ring_bytes);
+/* Its memory, of which no device knows any more; as if it had never been. */
+void link_give_back(struct link *l);
+void link_clear(struct link *l);
 /* What is registered from the beginning; more, and whether there may be. */
 uint64_t link_rings_bytes(uint64_t ring_bytes);
 void link_count(struct link *l, uint64_t bytes);
@@ -263,6 +273,16 @@ void thread_wake(void);
 struct rdma_event_channel *thread_channel(void);
 /* One turn of what it does for links that are up: withdrawals, a child's wish, heartbeats. */
 void thread_tend_links(void);
+
+/* ---- return, thread only */
+/* A room for the next link, and sending waits for that; *ret_name: of the link that was sent by.  NULL: not now. */
+struct link *verbs_return_prepare(struct links *ls, uint32_t *ret_name);
+/* It is up, with its name, to a peer that has said what it sends by.  False: it cannot be used. */
+bool verbs_return_up(struct link *l, uint32_t peer_name);
+/* And the peer is told so. */
+void verbs_return_tell(struct link *l);
+/* Memory of links that nobody needs any more. */
+void verbs_return_release(struct links *ls);
 
 /* ---- meeting, the thread's part */
 struct rdma_cm_event;

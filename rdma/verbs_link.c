@@ -272,6 +272,7 @@ static void note_control(struct link *l, const struct control *c)
 	switch (c->type) {
 	case CONTROL_STATE:
 		store_rlx(l->peer_inline, !!(c->flags & STATE_INLINE));
+		store_rel(l->peer_here, true);
 		raise_to(&l->peer_at, c->at);
 		raise_to(&l->peer_taken, c->ring);
 		break;
@@ -470,6 +471,8 @@ void link_let_go(struct link *l)
 		verbs.ibv_dereg_mr(l->memory);
 	if (bounce)
 		verbs.ibv_dereg_mr(bounce);
+	if (load_rlx(l->told_polls))
+		link_polls_no_more(l);
 }
 
 /* Few connections ever need it.  Under sq_lock, since the thread may let go of the device. */

@@ -71,7 +71,7 @@ static bool walk_head(struct walk *k)
 	k->in.have = 0;
 	if (h.type == FRAME_DATA)
 		frame_in_open(&k->in, &h);
-	return h.type != FRAME_PLAIN && h.type != FRAME_BLOCK;
+	return h.type != FRAME_PLAIN && h.type != FRAME_BLOCK && h.type != FRAME_RETURN;
 }
 
 static void walk_plain(struct walk *k)

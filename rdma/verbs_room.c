@@ -4,6 +4,7 @@
 #include "verbs.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 enum { WORDS_BYTES = 4096 };
@@ -53,6 +54,23 @@ void link_lay_out(struct link *l, uint64_t ring_bytes)
 	l->ring = l->staging + ring_bytes;
 	l->bounce = l->ring + ring_bytes + WORDS_BYTES;
 	link_agree(l, ring_bytes);
+}
+
+void link_give_back(struct link *l)
+{
+	stat_add(STAT_net_ring_pages, -l->counted);
+	l->counted = 0;
+	madvise(l->staging, l->links->room, MADV_REMOVE);
+}
+
+void link_clear(struct link *l)
+{
+	struct links *ls = l->links;
+
+	link_give_back(l);
+	memset(l, 0, sizeof(*l));
+	l->links = ls;
+	link_lay_out(l, ls->ring_bytes);
 }
 
 int links_map(struct meeting *m, uint64_t ring_bytes, struct links **ret_links)

@@ -24,11 +24,6 @@ enum {
 	INLINE_IOV = 64,
 };
 
-static uint64_t ring_position(struct verbs_stream *vs)
-{
-	return link_out(vs)->ring_w;
-}
-
 static bool is_framed(struct verbs_side *v)
 {
 	return load_rlx(v->tx_at) >= v->frames_from && !load_rlx(v->left);
@@ -58,15 +53,36 @@ static void payload_sent(struct verbs_side *v, size_t n)
 
 /* ---- through TCP */
 
+static bool is_on_link(struct verbs_stream *vs)
+{
+	return link_is_up(link_out(vs)) && !vs->v->returning;
+}
+
 /* The link is down: from here on all comes in frames, whatever of it may have arrived. */
 static void announce_failover(struct verbs_stream *vs)
 {
 	struct verbs_side *v = vs->v;
 
-	if (v->failed_over || link_is_up(link_out(vs)) || !is_framed(v) || v->out.owed)
+	if (v->failed_over || is_on_link(vs) || !is_framed(v) || v->out.owed)
 		return;
-	v->failed_over = frame_out_head(&v->out, FRAME_FAILOVER, load_rlx(v->tx_at), ring_position(vs), 0);
+	v->failed_over = frame_out_head(&v->out, FRAME_FAILOVER, load_rlx(v->tx_at), verbs_ring_position(vs), 0);
 	stat_inc(STAT_rdma_failovers);
+}
+
+/* Both ends know the new link to be up: what is sent from here on may go by it. */
+static void announce_return(struct verbs_stream *vs)
+{
+	struct verbs_side *v = vs->v;
+	struct link *l = link_out(vs);
+
+	if (!v->returning || !link_is_up(l) || !load_acq(l->peer_here) || load_rlx(v->side.plain))
+		return;
+	announce_failover(vs);
+	if (!v->failed_over || v->out.owed || !frame_out_head(&v->out, FRAME_RETURN, load_rlx(v->tx_at), 0, l->name))
+		return;
+	v->returning = v->failed_over = false;
+	v->name = l->name;
+	stat_inc(STAT_rdma_returns);
 }
 
 /* How much payload may follow at once; a new frame is opened for it where there are frames. */
@@ -82,7 +98,7 @@ static size_t open_frame(struct sending *w, bool *ret_opened)
 		return n < v->frames_from - load_rlx(v->tx_at) ? n : v->frames_from - load_rlx(v->tx_at);
 	if (!v->out.owed && n) {
 		n = n < FRAME_MOST ? n : FRAME_MOST;
-		*ret_opened = frame_out_head(&v->out, FRAME_DATA, load_rlx(v->tx_at), ring_position(w->vs), n);
+		*ret_opened = frame_out_head(&v->out, FRAME_DATA, load_rlx(v->tx_at), verbs_ring_position(w->vs), n);
 		if (!*ret_opened)
 			return 0;
 	}
@@ -226,7 +242,7 @@ bool send_may_use_ring(struct verbs_stream *vs)
 {
 	struct verbs_side *v = vs->v;
 
-	return link_is_up(link_out(vs)) && is_framed(v) && frame_out_clean(&v->out) && verbs_is_ours() &&
+	return is_on_link(vs) && is_framed(v) && frame_out_clean(&v->out) && verbs_is_ours() &&
 	       !load_rlx(v->side.plain) && !load_rlx(v->side.shut) && !load_rlx(vs->base.cork) &&
 	       !load_rlx(link_out(vs)->peer_inline);
 }
@@ -395,6 +411,7 @@ static int send_all(struct sending *w)
 
 	while (w->c.left && !r) {
 		agree(w->vs);
+		announce_return(w->vs);
 		push_tail(w);
 		if (send_short_pays(w) && send_short(w))
 			continue;

@@ -34,6 +34,7 @@ int verbs_stream_create(struct link *l, int role, const uint8_t mark[2][MARK_BYT
 	vs->base.peer_pidfd = -1;
 	vs->base.moved_fd = -1;
 	v->side.limit = l->ring_bytes;
+	v->name = v->peer_name = l->name;
 	v->frames_from = UINT64_MAX;
 	v->mark_at = UINT64_MAX;
 	memcpy(v->mark_out, mark[role], MARK_BYTES);
@@ -83,8 +84,12 @@ void verbs_withdrawal(struct link *l)
 
 void verbs_enter(struct verbs_stream *vs)
 {
-	if (__builtin_expect(!verbs_is_ours(), 0))
-		link_leave_to_parent(link_out(vs));
+	if (__builtin_expect(verbs_is_ours(), 1))
+		return;
+	store_rlx(vs->v->forked, true);
+	full_fence(); /* a new link comes up, then looks at `forked` */
+	link_leave_to_parent(link_out(vs));
+	link_leave_to_parent(link_in(vs));
 }
 
 static void take_tx(struct stream *s, int fd, uint64_t carried)
@@ -127,7 +132,7 @@ static void set_lowat(struct stream *s, int fd, int v)
 {
 	store_rlx(s->lowat, v);
 	side_lock(&s->side->c);
-	verbs_tell_state(verbs_of(s));
+	verbs_tell_state(verbs_of(s), link_in(verbs_of(s)));
 	side_unlock(&s->side->c);
 }
 
@@ -148,11 +153,11 @@ static void make_plain(struct stream *s, int fd)
 	if (!framed)
 		v->frames_from = UINT64_MAX;
 	else if (!load_rlx(v->left) && !v->finishing && !v->out.owed &&
-		 frame_out_head(&v->out, FRAME_PLAIN, load_rlx(v->tx_at), link_out(vs)->ring_w, 0) && flush_tail(vs, fd))
+		 frame_out_head(&v->out, FRAME_PLAIN, load_rlx(v->tx_at), verbs_ring_position(vs), 0) && flush_tail(vs, fd))
 		store_rel(v->left, true);
 	side_unlock(&s->side->p);
 	side_lock(&s->side->c);
-	verbs_tell_state(vs);
+	verbs_tell_state(vs, link_in(vs));
 	side_unlock(&s->side->c);
 	verbs_stop_polling(s);
 	verbs_settle(vs, fd);

@@ -17,6 +17,7 @@ enum { MARK_SURE = 4, DIRECT_LEAST = 32768, READ_MOST = 1 << 24, INLINE_IOV = 64
 static void violation(struct receiving *w, const char *what)
 {
 	link_fail(link_in(w->vs), 0);
+	link_fail(link_out(w->vs), 0);
 	stream_violation(&w->vs->base, w->fd, what);
 }
 
@@ -104,9 +105,8 @@ bool verbs_ring_has(struct verbs_stream *vs)
 	return f == FOUND ? record_covers(&r, at) : f == NOTHING && counts_at(link_in(vs), pos, at, &r);
 }
 
-void verbs_tell_state(struct verbs_stream *vs)
+void verbs_tell_state(struct verbs_stream *vs, struct link *l)
 {
-	struct link *l = link_in(vs);
 	struct control c = {
 		.type = CONTROL_STATE, .flags = load_rlx(vs->base.lowat) > 1 || load_rlx(vs->v->side.plain) ? STATE_INLINE : 0,
 		.ring = l->ring_r, .at = load_rlx(vs->v->rx_at),
@@ -124,7 +124,7 @@ static void leave_records(struct verbs_stream *vs, uint64_t pos)
 		return;
 	l->ring_r = pos;
 	if (pos - l->told >= l->ring_bytes / 4)
-		verbs_tell_state(vs);
+		verbs_tell_state(vs, l);
 }
 
 void recv_copy_out(struct receiving *w, const char *p, size_t n)
@@ -223,24 +223,37 @@ void verbs_propose(struct verbs_stream *vs, uint64_t at)
 	struct control c = { .type = CONTROL_COUNTED, .at = at };
 
 	vs->v->mark_seen = 0;
-	store_rlx(vs->v->mark_at, link_control(link_in(vs), &c) ? UINT64_MAX : at);
+	bool said = link_is_up(link_out(vs)) && !link_control(link_out(vs), &c);
+	store_rlx(vs->v->mark_at, said ? at : UINT64_MAX);
+}
+
+/* Behind what lies in TCP now, and `more`. */
+static void propose_behind(struct receiving *w, uint64_t more)
+{
+	int queued = 0;
+
+	sys_call(SYS_ioctl, w->fd, FIONREAD, &queued);
+	verbs_propose(w->vs, load_rlx(w->v->rx_at) + (uint64_t)queued + more);
+}
+
+/* No link carried the last proposal. */
+static bool may_propose(struct receiving *w)
+{
+	return load_rlx(w->v->mark_at) == UINT64_MAX && w->v->mark_gap <= GAP_MOST && !load_rlx(w->v->peer_left) &&
+	       !load_rlx(w->v->side.plain) && link_is_up(link_out(w->vs));
 }
 
 /* The sender was past that place when it heard of it: what looked like the mark was payload. */
 static void no_mark(struct receiving *w)
 {
 	struct verbs_side *v = w->v;
-	int queued = 0;
 
 	v->spare_at = 0;
 	v->spare_end = v->mark_seen;
 	store_rlx(v->mark_at, UINT64_MAX);
 	v->mark_gap = v->mark_gap ? 2 * v->mark_gap : GAP_FIRST;
-	if (v->mark_gap > GAP_MOST)
-		return;
-	sys_call(SYS_ioctl, w->fd, FIONREAD, &queued);
-	uint64_t seen = v->mark_seen;
-	verbs_propose(w->vs, load_rlx(v->rx_at) + seen + (uint64_t)queued + v->mark_gap);
+	if (v->mark_gap <= GAP_MOST)
+		propose_behind(w, v->mark_seen + v->mark_gap);
 }
 
 bool recv_look_for_mark(struct receiving *w)
@@ -281,10 +294,11 @@ static bool take_spare(struct receiving *w)
 
 static bool take_plain(struct receiving *w)
 {
-	uint64_t at = load_rlx(w->v->rx_at), mark = load_rlx(w->v->mark_at);
-
 	if (w->v->spare_at != w->v->spare_end)
 		return take_spare(w);
+	if (may_propose(w))
+		propose_behind(w, w->v->mark_gap);
+	uint64_t at = load_rlx(w->v->rx_at), mark = load_rlx(w->v->mark_at);
 	if (at == mark)
 		return recv_look_for_mark(w);
 	size_t want = mark - at < w->c.left ? mark - at : w->c.left;
@@ -449,6 +463,19 @@ static bool take_block(struct receiving *w)
 	return (n >= DIRECT_LEAST && read_direct(w, least(n, READ_MOST))) || (link_is_up(link_in(w->vs)) && recv_read_bounce(w));
 }
 
+/* What lies in the new link's ring counts from here on; what lay in the old one's must have been read. */
+static enum action return_came(struct receiving *w, const struct frame_head *h)
+{
+	if (!w->v->link_over)
+		return WRONG;
+	if ((int64_t)(h->at - load_rlx(w->v->rx_at)) > 0)
+		return verbs_ring_has(w->vs) ? HELD : WRONG;
+	if (!verbs_read_by(w->vs, h->len))
+		return WRONG;
+	w->v->in.have = 0;
+	return TAKEN;
+}
+
 static enum action head_came(struct receiving *w, const uint8_t *head)
 {
 	struct verbs_side *v = w->v;
@@ -472,7 +499,10 @@ static enum action head_came(struct receiving *w, const uint8_t *head)
 		return block_came(w, &h, head);
 	case FRAME_FAILOVER:
 		link_fail(link_in(w->vs), FALLBACK_RDMA_FAILED);
+		v->link_over = true;
 		break;
+	case FRAME_RETURN:
+		return return_came(w, &h);
 	case FRAME_PLAIN:
 		store_rel(v->peer_left, true);
 		store_rel(v->framed, false);
