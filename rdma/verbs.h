@@ -288,6 +288,8 @@ void verbs_return_release(struct links *ls);
 struct rdma_cm_event;
 void meeting_event(const struct rdma_cm_event *e, struct rdma_cm_id *id);
 void meeting_steps(void);
+/* Until there is something to do without an event; -1: for good. */
+int meeting_patience_ms(void);
 
 /* The stream that took the link is gone. */
 void verbs_meet_end(struct meeting *m);

@@ -457,6 +457,8 @@ int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, uint
 
 void link_let_go(struct link *l)
 {
+	if (!l->device)
+		return;
 	link_fail(l, FALLBACK_RDMA_REMOVED);
 	device_poll(l->device); /* what has arrived is there to be read without it */
 	delist(l->device, l);
@@ -496,8 +498,7 @@ uint32_t link_bounce(struct link *l)
 void links_destroy(struct links *ls)
 {
 	for (int i = 0; i < LINKS; i++)
-		if (ls->link[i].device)
-			link_let_go(&ls->link[i]);
+		link_let_go(&ls->link[i]);
 	links_unmap(ls);
 }
 

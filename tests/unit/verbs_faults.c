@@ -468,13 +468,13 @@ static void set_wire(uint64_t *dice, uint64_t strike_at)
 
 static bool has_failed(const struct end *e)
 {
-	return load_acq(e->sim.links->link[0].state) != LINK_UP || load_acq(newest(e)->state) == LINK_DOWN;
+	return newest(e) != &e->sim.links->link[0] || load_acq(newest(e)->state) != LINK_UP;
 }
 
-/* Its ring was written. */
+/* And something was sent by the new one's ring. */
 static bool has_returned(const struct end *e)
 {
-	return newest(e) != &e->sim.links->link[0] && newest(e)->ring_w;
+	return verbs_of(e->s)->v->name && newest(e)->ring_w;
 }
 
 static void run_seed(void)
