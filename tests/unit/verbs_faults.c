@@ -550,6 +550,10 @@ int main(int argc, char **argv)
 	for (seed = first; seed < last; seed += step)
 		run_seed();
 	give_back();
+	if (atomic_load(&dlaccel_stats.slot[STAT_net_ring_pages].value)) {
+		fprintf(stderr, "memory is still counted\n");
+		return 1;
+	}
 	if (last - first >= 100 && !atomic_load(&dlaccel_stats.slot[STAT_rdma_unrung].value)) {
 		fprintf(stderr, "nothing went without a doorbell\n");
 		return 1;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -78,6 +79,7 @@ static struct pair make_pair(void)
 	process_note();
 	clock_init();
 	settings.rdma_dead = 500000;
+	cr_assert(verbs_is_ours()); /* the first that asks */
 	connect_tcp(p.fd);
 	for (int i = 0; i < 2; i++) {
 		p.link[i] = make_link();
@@ -480,6 +482,86 @@ Test(verbs_stream, return_out_of_place)
 	cr_expect_eq(after(twice, true), -ECONNRESET);
 	cr_expect_eq(after(to_the_same, true), -ECONNRESET);
 	cr_expect_eq(after(behind_a_gap, true), -ECONNRESET);
+}
+
+/* ---- who returns: not a stream that is plain for good, nor one that a process without a device has used */
+
+static void child_looks(struct pair *p)
+{
+	uint8_t byte;
+	pid_t child = fork();
+
+	if (!child) {
+		process_note();
+		_exit(get(p, &byte, 1, 0) == -EAGAIN ? 0 : 1);
+	}
+	int status;
+	cr_assert(waitpid(child, &status, 0) == child && !status);
+}
+
+static void goes_plain(struct pair *p)
+{
+	stream_make_plain(p->s[1], p->fd[1]);
+}
+
+static void peer_goes_plain(struct pair *p)
+{
+	uint8_t byte;
+
+	say(p, FRAME_PLAIN, 0, 0);
+	cr_assert_eq(get(p, &byte, 1, 0), -EAGAIN);
+}
+
+static void breaks_the_rules(struct pair *p)
+{
+	uint8_t byte;
+
+	before_failover(p);
+	cr_assert_eq(get(p, &byte, 1, 0), -ECONNRESET);
+}
+
+static bool returns(void (*first)(struct pair *p), void (*then)(struct pair *p))
+{
+	struct pair p = make_pair();
+	uint32_t name;
+
+	store_rel(verbs_of(p.s[1])->v->framed, true);
+	if (first)
+		first(&p);
+	struct link *l = verbs_return_prepare(p.link[1]->links, &name);
+	if (l && then)
+		then(&p);
+	if (l)
+		l->name = NEW_NAME;
+	bool up = l && verbs_return_up(l, name) && load_acq(l->state) == LINK_UP;
+	end_pair(&p);
+	return up;
+}
+
+Test(verbs_stream, who_returns)
+{
+	static void (*const never[])(struct pair *p) = { child_looks, goes_plain, peer_goes_plain, breaks_the_rules };
+
+	cr_expect(returns(NULL, NULL));
+	for (size_t i = 0; i < sizeof(never) / sizeof(*never); i++) {
+		cr_expect(!returns(never[i], NULL), "%zu", i);
+		cr_expect(!returns(NULL, never[i]), "%zu, in the middle", i);
+	}
+}
+
+/* What the peer says to send by must be a link that we have. */
+Test(verbs_stream, return_to_a_stranger)
+{
+	struct pair p = make_pair();
+	uint32_t name;
+	struct link *l = verbs_return_prepare(p.link[1]->links, &name);
+
+	cr_assert(l);
+	l->name = NEW_NAME;
+	cr_expect(!verbs_return_up(l, name + 1));
+	cr_expect(!verbs_return_up(l, NEW_NAME));
+	cr_expect(verbs_return_up(l, name));
+	end_pair(&p);
 }
 
 /* ---- a peer that writes anything: its own connection ends, or goes on; nothing else */
