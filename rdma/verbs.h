@@ -46,7 +46,7 @@ struct link {
 	void *_Atomic bounce_memory;  /* and of the bounce buffer, once it is used; made under side.c */
 	uint32_t lkey, rkey;
 	uint64_t ring_bytes;          /* of each */
-	uint64_t counted;             /* within DLACCEL_NET_MEMORY */
+	_Atomic uint64_t counted;     /* within DLACCEL_NET_MEMORY */
 	char *staging, *ring, *bounce; /* ours to send from; the peer's to write; ours to read blocks into */
 	struct peer_words *words;      /* the peer's to write; the claim: to be looked at when the link is quiet */
 	uint64_t peer_ring;

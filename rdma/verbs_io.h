@@ -21,8 +21,10 @@ void verbs_stop_polling(struct stream *s);
 /* What comes next will be seen in the ring: no need to ask the kernel between two looks. */
 bool verbs_is_unrung(struct verbs_stream *vs);
 bool flush_tail(struct verbs_stream *vs, int fd);
-/* Tells the sender how far we are, by the link that it sends by; where it may leave plain TCP. */
-void verbs_tell_state(struct verbs_stream *vs, struct link *l);
+/* Tells the sender how far we are; the same over a link that nothing has come by. */
+void verbs_tell_state(struct verbs_stream *vs);
+int verbs_say_state(struct verbs_stream *vs, struct link *l);
+/* Where it may leave plain TCP. */
 void verbs_propose(struct verbs_stream *vs, uint64_t at);
 /* A block that the sender wants back is answered for, over the link that it said so by; side->c held. */
 void verbs_answer_withdrawal(struct verbs_stream *vs, struct link *l);

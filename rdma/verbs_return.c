@@ -26,7 +26,7 @@ static uint32_t find(const struct links *ls, uint32_t name)
 {
 	uint32_t i = 0;
 
-	while (i < LINKS && !(ls->link[i].name == name && has_been_up(&ls->link[i]) && is_needed(ls, i)))
+	while (i < LINKS && !(has_been_up(&ls->link[i]) && ls->link[i].name == name && is_needed(ls, i)))
 		i++;
 	return i;
 }
@@ -119,7 +119,7 @@ void verbs_return_tell(struct link *l)
 
 	verbs_lock(&ls->lock);
 	if (ls->reader)
-		verbs_tell_state(ls->reader, l);
+		verbs_say_state(ls->reader, l);
 	verbs_unlock(&ls->lock);
 }
 
@@ -127,7 +127,7 @@ void verbs_return_release(struct links *ls)
 {
 	verbs_lock(&ls->lock);
 	for (uint32_t i = 0; ls->reader && i < LINKS; i++)
-		if (ls->link[i].counted && i != load_rlx(ls->reader->v->sends_by) && !is_needed(ls, i))
+		if (load_rlx(ls->link[i].counted) && i != load_rlx(ls->reader->v->sends_by) && !is_needed(ls, i))
 			link_give_back(&ls->link[i]);
 	verbs_unlock(&ls->lock);
 }
@@ -143,6 +143,6 @@ bool verbs_read_by(struct verbs_stream *vs, uint32_t name)
 	store_rlx(v->peer_name, name);
 	store_rlx(vs->unrung, 0);
 	store_rel(v->reads_by, i);
-	verbs_tell_state(vs, link_in(vs));
+	verbs_tell_state(vs);
 	return true;
 }

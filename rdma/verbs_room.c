@@ -21,7 +21,7 @@ bool link_fits(uint64_t more, uint64_t limit)
 
 void link_count(struct link *l, uint64_t bytes)
 {
-	l->counted += bytes;
+	add_rlx(l->counted, bytes);
 	stat_add(STAT_net_ring_pages, bytes);
 }
 
@@ -58,8 +58,8 @@ void link_lay_out(struct link *l, uint64_t ring_bytes)
 
 void link_give_back(struct link *l)
 {
-	stat_add(STAT_net_ring_pages, -l->counted);
-	l->counted = 0;
+	stat_add(STAT_net_ring_pages, -load_rlx(l->counted));
+	store_rlx(l->counted, 0);
 	madvise(l->staging, l->links->room, MADV_REMOVE);
 }
 
@@ -95,6 +95,6 @@ int links_map(struct meeting *m, uint64_t ring_bytes, struct links **ret_links)
 void links_unmap(struct links *ls)
 {
 	for (int i = 0; i < LINKS; i++)
-		stat_add(STAT_net_ring_pages, -ls->link[i].counted);
+		stat_add(STAT_net_ring_pages, -load_rlx(ls->link[i].counted));
 	munmap(ls, ls->bytes);
 }

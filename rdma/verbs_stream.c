@@ -132,7 +132,7 @@ static void set_lowat(struct stream *s, int fd, int v)
 {
 	store_rlx(s->lowat, v);
 	side_lock(&s->side->c);
-	verbs_tell_state(verbs_of(s), link_in(verbs_of(s)));
+	verbs_tell_state(verbs_of(s));
 	side_unlock(&s->side->c);
 }
 
@@ -157,7 +157,7 @@ static void make_plain(struct stream *s, int fd)
 		store_rel(v->left, true);
 	side_unlock(&s->side->p);
 	side_lock(&s->side->c);
-	verbs_tell_state(vs, link_in(vs));
+	verbs_tell_state(vs);
 	side_unlock(&s->side->c);
 	verbs_stop_polling(s);
 	verbs_settle(vs, fd);

@@ -105,14 +105,21 @@ bool verbs_ring_has(struct verbs_stream *vs)
 	return f == FOUND ? record_covers(&r, at) : f == NOTHING && counts_at(link_in(vs), pos, at, &r);
 }
 
-void verbs_tell_state(struct verbs_stream *vs, struct link *l)
+int verbs_say_state(struct verbs_stream *vs, struct link *l)
 {
 	struct control c = {
 		.type = CONTROL_STATE, .flags = load_rlx(vs->base.lowat) > 1 || load_rlx(vs->v->side.plain) ? STATE_INLINE : 0,
 		.ring = l->ring_r, .at = load_rlx(vs->v->rx_at),
 	};
 
-	if (!link_control(l, &c))
+	return link_control(l, &c);
+}
+
+void verbs_tell_state(struct verbs_stream *vs)
+{
+	struct link *l = link_in(vs);
+
+	if (!verbs_say_state(vs, l))
 		l->told = l->ring_r;
 }
 
@@ -124,7 +131,7 @@ static void leave_records(struct verbs_stream *vs, uint64_t pos)
 		return;
 	l->ring_r = pos;
 	if (pos - l->told >= l->ring_bytes / 4)
-		verbs_tell_state(vs, l);
+		verbs_tell_state(vs);
 }
 
 void recv_copy_out(struct receiving *w, const char *p, size_t n)
