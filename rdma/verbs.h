@@ -1,7 +1,7 @@
 /*
- * The transport between hosts.  Files follow the data: `verbs_meet` (finding each other), `verbs_thread`
- * (the progress thread), `verbs_link` (devices, queue pairs, completions), `verbs_send` and `verbs_offer`, `verbs_recv`,
- * `verbs_stream` (the transport's table).
+ * The transport between hosts.  Files follow the data: `verbs_meet` (finding each other), `verbs_return` (and again),
+ * `verbs_thread` (the progress thread), `verbs_link` (devices, queue pairs, completions), `verbs_send` and `verbs_offer`,
+ * `verbs_recv`, `verbs_stream` (the transport's table).
  *
  * Threading: the thread owns connections being made and unmade; streams post and poll from any thread
  * of the process that made the link, and only from that process: a fork's child has the mapping, not the
