@@ -1,7 +1,7 @@
 /*
- * The transport between hosts.  Files follow the data: `verbs_meet` (finding each other), `verbs_thread`
- * (the progress thread), `verbs_link` (devices, queue pairs, completions), `verbs_send` and `verbs_offer`, `verbs_recv`,
- * `verbs_stream` (the transport's table).
+ * The transport between hosts.  Files follow the data: `verbs_meet` (finding each other), `verbs_return` (and again),
+ * `verbs_thread` (the progress thread), `verbs_link` (devices, queue pairs, completions), `verbs_send` and `verbs_offer`,
+ * `verbs_recv`, `verbs_stream` (the transport's table).
  *
  * Threading: the thread owns connections being made and unmade; streams post and poll from any thread
  * of the process that made the link, and only from that process: a fork's child has the mapping, not the
@@ -23,6 +23,7 @@ struct ibv_context;
 struct rdma_cm_id;
 struct meeting;
 struct device;
+struct links;
 
 enum link_state { LINK_MAKING, LINK_UP, LINK_DOWN };
 
@@ -31,21 +32,21 @@ enum link_state { LINK_MAKING, LINK_UP, LINK_DOWN };
  * it goes on reading what has arrived, and asks for the link to be taken down (`wanted_down`).
  */
 struct link {
+	struct links *links;
 	_Atomic uint32_t state;
 	_Atomic bool wanted_down;
 	_Atomic bool news;            /* a message for the thread */
 	uint64_t pinged;              /* thread only */
-	struct device *device;
-	struct meeting *meeting;
+	struct device *device;        /* NULL: none yet */
 	struct rdma_cm_id *id;
 	struct ibv_qp *qp;
-	uint32_t qpn;
+	uint32_t qpn, name;           /* name: what both ends call it, NAME_BITS wide */
 	struct link *next;            /* device's list, under cq_lock */
 	void *memory;                 /* struct ibv_mr of both rings */
 	void *_Atomic bounce_memory;  /* and of the bounce buffer, once it is used; made under side.c */
 	uint32_t lkey, rkey;
 	uint64_t ring_bytes;          /* of each */
-	uint64_t room, counted;       /* behind this structure; of it, within DLACCEL_NET_MEMORY */
+	_Atomic uint64_t counted;     /* within DLACCEL_NET_MEMORY */
 	char *staging, *ring, *bounce; /* ours to send from; the peer's to write; ours to read blocks into */
 	struct peer_words *words;      /* the peer's to write; the claim: to be looked at when the link is quiet */
 	uint64_t peer_ring;
@@ -62,26 +63,35 @@ struct link {
 	_Atomic uint64_t peer_taken;   /* ring position */
 	_Atomic uint64_t peer_at;      /* stream offset */
 	_Atomic uint64_t peer_counted; /* 1 + CONTROL_COUNTED's offset; 0: not said */
-	_Atomic bool peer_inline;
+	_Atomic bool peer_inline, peer_here; /* peer_here: to the peer, too, it is up */
 	_Atomic uint64_t done_bytes;   /* CONTROL_DONE */
 	_Atomic uint32_t done_id;      /* a futex */
 	_Atomic uint32_t done_waits;   /* somebody sleeps on it */
-	uint32_t block_id;             /* of the last block offered */
 
 	/* receiving: side->c; records from `arrived` on are not there, whatever lies in the memory */
 	alignas(64) _Atomic uint64_t arrived;
 	uint64_t ring_r, told;
 	uint64_t unrung;               /* ring position up to which records were taken for what they are, without a doorbell */
-	_Atomic int poll_lock;         /* what the peer is told of our polling, and: */
-	_Atomic int sleepers;          /* threads in the kernel; then nobody polls */
 	_Atomic bool told_polls;       /* the peer may leave its doorbells out */
 	uint64_t told_seq;             /* the request that took that back */
 	_Atomic uint32_t withdrawn;    /* block id that the peer takes back */
 	_Atomic bool broken;           /* the peer said what cannot be */
-	_Atomic int reader_lock;       /* the thread and the stream's end: `reader` */
-	struct verbs_stream *reader;   /* who answers a withdrawal; NULL: nobody any more */
 	struct intro intro;            /* the peer's, once intro_here */
 	_Atomic bool intro_here;
+};
+
+enum { LINKS = 3 };
+
+/* A stream's links, one at a time but for what is left to read of one that has failed; with their memory in one mapping. */
+struct links {
+	_Atomic int lock;            /* the thread and the stream's end: `reader` */
+	struct verbs_stream *reader; /* whose they are; NULL: nobody's any more */
+	struct meeting *meeting;
+	_Atomic int poll_lock;       /* what the peer is told of our polling, and: */
+	_Atomic int sleepers;        /* threads in the kernel; then nobody polls */
+	uint64_t ring_bytes;         /* there is room for */
+	size_t room, bytes;          /* of each link behind this structure; of all */
+	struct link link[LINKS];
 };
 
 /* What of a verbs stream a fork family shares, beyond the peer's reach. */
@@ -92,12 +102,21 @@ struct verbs_side {
 	struct frame_out out;
 	_Atomic uint64_t tx_at;
 	uint64_t frames_from;  /* offset at which frames begin; UINT64_MAX: not agreed */
-	bool failed_over, tx_on;
+	_Atomic uint32_t sends_by; /* the newest of the stream's links */
+	bool failed_over;      /* FRAME_FAILOVER is sent */
+	bool returning;        /* to `sends_by`, and on no link until FRAME_RETURN is sent */
+	uint64_t left_ring;    /* until then heads say where the ring was left that was sent by before */
+	uint32_t name;         /* of the link that was last sent by */
 	_Atomic bool left;     /* FRAME_PLAIN is sent */
 	uint32_t finishing;    /* the thread whose call must end before any other sends; 0: none */
+	uint32_t block_id;     /* of the last block offered */
 
 	/* receiving, under side.c */
 	struct frame_in in;
+	_Atomic uint32_t reads_by; /* the link that heads speak of */
+	bool link_over;         /* FRAME_FAILOVER has come: nothing of it but what lies there */
+	_Atomic uint32_t peer_name; /* of the link that the peer said it sends by */
+	_Atomic uint32_t last_up;   /* the newest that has been up; thread only writes */
 	_Atomic uint32_t taken; /* how often something has been taken out of TCP */
 	_Atomic uint64_t rx_at;
 	_Atomic uint64_t mark_at; /* where the mark may stand; UINT64_MAX: nowhere */
@@ -115,12 +134,13 @@ struct verbs_side {
 	uint32_t bounce_at, bounce_end; /* bytes read from it that the program has not had */
 	uint8_t mark_in[MARK_BYTES], mark_out[MARK_BYTES];
 	_Atomic bool edge;
+	_Atomic bool forked; /* used by a process that has no device: no new link */
 };
 
 struct verbs_stream {
 	struct stream base;
 	struct verbs_side *v;
-	struct link *link;
+	struct links *links;
 	uint64_t last_look;   /* at the kernel's state of the connection, by a sender that rings for nothing; side->p */
 	_Atomic unsigned unrung; /* hint: so many in a row came without a doorbell */
 };
@@ -128,6 +148,16 @@ struct verbs_stream {
 static inline struct verbs_stream *verbs_of(struct stream *s)
 {
 	return (struct verbs_stream *)s;
+}
+
+static inline struct link *link_out(const struct verbs_stream *vs)
+{
+	return &vs->links->link[load_acq(vs->v->sends_by)];
+}
+
+static inline struct link *link_in(const struct verbs_stream *vs)
+{
+	return &vs->links->link[load_acq(vs->v->reads_by)];
 }
 
 extern const struct transport_ops transport_verbs;
@@ -162,16 +192,27 @@ static inline bool link_is_up(struct link *l)
 void link_leave_to_parent(struct link *l);
 /* How large a ring may be, the smaller the more memory is in use; 0: DLACCEL_NET_MEMORY is. */
 uint64_t link_ring_wish(void);
-int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, uint64_t ring_bytes, struct link **ret_link);
-/* Not larger than it was made. */
+int links_map(struct meeting *m, uint64_t ring_bytes, struct links **ret_links);
+/* What a process that has no device may do. */
+void links_unmap(struct links *ls);
+/* Of ours, before the device knows of it; agreed is no more than that. */
+void link_lay_out(struct link *l, uint64_t ring_bytes);
 void link_agree(struct link *l, uint64_t ring_bytes);
+/* Its memory, of which no device knows any more; as if it had never been. */
+void link_give_back(struct link *l);
+void link_clear(struct link *l);
+/* What is registered from the beginning; more, and whether there may be. */
+uint64_t link_rings_bytes(uint64_t ring_bytes);
+void link_count(struct link *l, uint64_t bytes);
+bool link_fits(uint64_t more, uint64_t limit);
+int link_open(struct link *l, struct device *d, struct rdma_cm_id *id);
+/* The first of a stream. */
+int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, uint64_t ring_bytes, struct link **ret_link);
 /* The key of the bounce buffer, 0: it cannot be used. */
 uint32_t link_bounce(struct link *l);
 /* Thread only; the id is the caller's to destroy.  let_go: the device's part, the memory stays. */
 void link_let_go(struct link *l);
-void link_destroy(struct link *l);
-/* What a process that has no device may do. */
-void link_unmap(struct link *l);
+void links_destroy(struct links *ls);
 enum { BOUNCE_BYTES = 65536 };
 
 /* The peer's records lie in the ring up to here. */
@@ -233,10 +274,22 @@ struct rdma_event_channel *thread_channel(void);
 /* One turn of what it does for links that are up: withdrawals, a child's wish, heartbeats. */
 void thread_tend_links(void);
 
+/* ---- return, thread only */
+/* A room for the next link, and sending waits for that; *ret_name: of the link that was sent by.  NULL: not now. */
+struct link *verbs_return_prepare(struct links *ls, uint32_t *ret_name);
+/* It is up, with its name, to a peer that has said what it sends by.  False: it cannot be used. */
+bool verbs_return_up(struct link *l, uint32_t peer_name);
+/* And the peer is told so. */
+void verbs_return_tell(struct link *l);
+/* Memory of links that nobody needs any more. */
+void verbs_return_release(struct links *ls);
+
 /* ---- meeting, the thread's part */
 struct rdma_cm_event;
 void meeting_event(const struct rdma_cm_event *e, struct rdma_cm_id *id);
 void meeting_steps(void);
+/* Until there is something to do without an event; -1: for good. */
+int meeting_patience_ms(void);
 
 /* The stream that took the link is gone. */
 void verbs_meet_end(struct meeting *m);

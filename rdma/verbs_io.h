@@ -21,12 +21,21 @@ void verbs_stop_polling(struct stream *s);
 /* What comes next will be seen in the ring: no need to ask the kernel between two looks. */
 bool verbs_is_unrung(struct verbs_stream *vs);
 bool flush_tail(struct verbs_stream *vs, int fd);
-/* Tells the sender how far we are; where it may leave plain TCP. */
+/* Tells the sender how far we are; the same over a link that nothing has come by. */
 void verbs_tell_state(struct verbs_stream *vs);
+int verbs_say_state(struct verbs_stream *vs, struct link *l);
+/* Where it may leave plain TCP. */
 void verbs_propose(struct verbs_stream *vs, uint64_t at);
-/* A block that the sender wants back is answered for; side->c held. */
-void verbs_answer_withdrawal(struct verbs_stream *vs);
+/* A block that the sender wants back is answered for, over the link that it said so by; side->c held. */
+void verbs_answer_withdrawal(struct verbs_stream *vs, struct link *l);
 /* By the thread, for a program that makes no calls. */
 void verbs_withdrawal(struct link *l);
+/* From here on we read by the link of that name; false: there is none.  side->c held. */
+bool verbs_read_by(struct verbs_stream *vs, uint32_t name);
+/* Of heads, side->p held. */
+static inline uint64_t verbs_ring_position(const struct verbs_stream *vs)
+{
+	return vs->v->returning ? vs->v->left_ring : link_out(vs)->ring_w;
+}
 /* Records that lie in the ring and have not been taken. */
 bool verbs_ring_has(struct verbs_stream *vs);

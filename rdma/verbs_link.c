@@ -21,7 +21,6 @@
 enum {
 	SRQ_DEPTH = 1024, SLOT = 128,
 	CQ_DEPTH = 8192,
-	WORDS_BYTES = 4096,
 	HASH = 1024,
 };
 static const uint64_t RECEIVE = UINT64_C(1) << 63; /* in wr_id: a slot, not a sequence number */
@@ -273,6 +272,7 @@ static void note_control(struct link *l, const struct control *c)
 	switch (c->type) {
 	case CONTROL_STATE:
 		store_rlx(l->peer_inline, !!(c->flags & STATE_INLINE));
+		store_rel(l->peer_here, true);
 		raise_to(&l->peer_at, c->at);
 		raise_to(&l->peer_taken, c->ring);
 		break;
@@ -386,67 +386,6 @@ void link_poll(struct link *l)
 
 /* ---- links */
 
-static size_t header_bytes(void)
-{
-	return (sizeof(struct link) + 4095) & ~(size_t)4095;
-}
-
-/* What is registered from the beginning. */
-static uint64_t rings_bytes(uint64_t ring_bytes)
-{
-	return 2 * ring_bytes + WORDS_BYTES;
-}
-
-static bool fits(uint64_t more, uint64_t limit)
-{
-	return atomic_load(&dlaccel_stats.slot[STAT_net_ring_pages].value) + more <= limit;
-}
-
-static void count(struct link *l, uint64_t bytes)
-{
-	l->counted += bytes;
-	stat_add(STAT_net_ring_pages, bytes);
-}
-
-uint64_t link_ring_wish(void)
-{
-	uint64_t limit = settings.net_memory / 4;
-
-	for (int shift = RING_SHIFT_MOST; shift >= RING_SHIFT_LEAST; shift -= 2, limit *= 2)
-		if (fits(rings_bytes(UINT64_C(1) << shift), limit))
-			return UINT64_C(1) << shift;
-	return 0;
-}
-
-void link_agree(struct link *l, uint64_t ring_bytes)
-{
-	l->ring_bytes = ring_bytes;
-	l->words = (struct peer_words *)(l->ring + ring_bytes);
-}
-
-static int map_link(uint64_t ring_bytes, struct link **ret_link)
-{
-	size_t head = header_bytes(), room = rings_bytes(ring_bytes) + BOUNCE_BYTES;
-	struct link *l = mmap(NULL, head + room, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	if (l == MAP_FAILED)
-		return -ENOMEM;
-	l->room = room;
-	l->staging = (char *)l + head;
-	l->ring = l->staging + ring_bytes;
-	l->bounce = l->ring + ring_bytes + WORDS_BYTES;
-	link_agree(l, ring_bytes);
-	count(l, rings_bytes(ring_bytes));
-	*ret_link = l;
-	return 0;
-}
-
-void link_unmap(struct link *l)
-{
-	stat_add(STAT_net_ring_pages, -l->counted);
-	munmap(l, header_bytes() + l->room);
-}
-
 static int make_qp(struct device *d, struct link *l, struct rdma_cm_id *id)
 {
 	struct ibv_qp_init_attr attr = {
@@ -480,34 +419,46 @@ static void delist(struct device *d, struct link *l)
 	verbs_unlock(&d->cq_lock);
 }
 
-int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, uint64_t ring_bytes, struct link **ret_link)
+int link_open(struct link *l, struct device *d, struct rdma_cm_id *id)
 {
-	struct link *l;
-	int r = map_link(ring_bytes, &l);
+	uint64_t bytes = link_rings_bytes(l->ring_bytes);
+	struct ibv_mr *mr = verbs.ibv_reg_mr(d->pd, l->staging, bytes, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+	int r = mr ? make_qp(d, l, id) : -errno;
 
-	if (r)
-		return r;
-	struct ibv_mr *mr = verbs.ibv_reg_mr(d->pd, l->staging, rings_bytes(ring_bytes), IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
-	r = mr ? make_qp(d, l, id) : -errno;
 	if (r) {
 		if (mr)
 			verbs.ibv_dereg_mr(mr);
-		link_unmap(l);
 		return r;
 	}
+	link_count(l, bytes);
 	l->memory = mr;
 	l->lkey = mr->lkey;
 	l->rkey = mr->rkey;
 	l->device = d;
-	l->meeting = m;
 	l->id = id;
 	enlist(d, l);
-	*ret_link = l;
 	return 0;
+}
+
+int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, uint64_t ring_bytes, struct link **ret_link)
+{
+	struct links *ls;
+	int r = links_map(m, ring_bytes, &ls);
+
+	if (r)
+		return r;
+	r = link_open(&ls->link[0], d, id);
+	if (r)
+		links_unmap(ls);
+	else
+		*ret_link = &ls->link[0];
+	return r;
 }
 
 void link_let_go(struct link *l)
 {
+	if (!l->device)
+		return;
 	link_fail(l, FALLBACK_RDMA_REMOVED);
 	device_poll(l->device); /* what has arrived is there to be read without it */
 	delist(l->device, l);
@@ -522,6 +473,8 @@ void link_let_go(struct link *l)
 		verbs.ibv_dereg_mr(l->memory);
 	if (bounce)
 		verbs.ibv_dereg_mr(bounce);
+	if (load_rlx(l->told_polls))
+		link_polls_no_more(l);
 }
 
 /* Few connections ever need it.  Under sq_lock, since the thread may let go of the device. */
@@ -531,21 +484,22 @@ uint32_t link_bounce(struct link *l)
 
 	verbs_lock(&l->sq_lock);
 	mr = load_rlx(l->bounce_memory);
-	if (!mr && l->qp && fits(BOUNCE_BYTES, settings.net_memory)) {
+	if (!mr && l->qp && link_fits(BOUNCE_BYTES, settings.net_memory)) {
 		mr = verbs.ibv_reg_mr(l->device->pd, l->bounce, BOUNCE_BYTES, IBV_ACCESS_LOCAL_WRITE);
 		store_rlx(l->bounce_memory, mr);
 		if (mr)
-			count(l, BOUNCE_BYTES);
+			link_count(l, BOUNCE_BYTES);
 	}
 	uint32_t key = mr ? mr->lkey : 0;
 	verbs_unlock(&l->sq_lock);
 	return key;
 }
 
-void link_destroy(struct link *l)
+void links_destroy(struct links *ls)
 {
-	link_let_go(l);
-	link_unmap(l);
+	for (int i = 0; i < LINKS; i++)
+		link_let_go(&ls->link[i]);
+	links_unmap(ls);
 }
 
 void link_fail(struct link *l, enum stat_id why)

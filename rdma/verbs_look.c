@@ -33,7 +33,7 @@ static bool walk_ring(struct walk *k)
 {
 	struct record r;
 
-	if (recv_next_record(k->w->vs->link, &k->ring, k->at, &r) != FOUND || !record_covers(&r, k->at))
+	if (recv_next_record(link_in(k->w->vs), &k->ring, k->at, &r) != FOUND || !record_covers(&r, k->at))
 		return false;
 	size_t off = k->at - r.at;
 	return walk_out(k, r.payload + off, r.len - off);
@@ -71,7 +71,7 @@ static bool walk_head(struct walk *k)
 	k->in.have = 0;
 	if (h.type == FRAME_DATA)
 		frame_in_open(&k->in, &h);
-	return h.type != FRAME_PLAIN && h.type != FRAME_BLOCK;
+	return h.type != FRAME_PLAIN && h.type != FRAME_BLOCK && h.type != FRAME_RETURN;
 }
 
 static void walk_plain(struct walk *k)
@@ -101,7 +101,7 @@ static void look_at_tcp(struct walk *k)
 static size_t walk_within(struct receiving *w, bool count_only, uint8_t *window, size_t size, size_t *ret_queued)
 {
 	struct walk k = {
-		.w = w, .at = load_rlx(w->v->rx_at), .ring = w->vs->link->ring_r, .in = w->v->in, .count_only = count_only,
+		.w = w, .at = load_rlx(w->v->rx_at), .ring = link_in(w->vs)->ring_r, .in = w->v->in, .count_only = count_only,
 		.window = window, .size = size,
 	};
 
@@ -111,7 +111,7 @@ static size_t walk_within(struct receiving *w, bool count_only, uint8_t *window,
 		recv_look_for_mark(w);
 	if (recv_block_waits(w) && !recv_read_bounce(w))
 		recv_settle(w);
-	if (recv_bounce_has(w->v) && !walk_out(&k, w->vs->link->bounce + w->v->bounce_at, w->v->bounce_end - w->v->bounce_at))
+	if (recv_bounce_has(w->v) && !walk_out(&k, link_in(w->vs)->bounce + w->v->bounce_at, w->v->bounce_end - w->v->bounce_at))
 		return k.sum;
 	look_at_tcp(&k);
 	*ret_queued = k.queued;

@@ -6,11 +6,10 @@
 #include "clock.h"
 #include "log.h"
 #include "settings.h"
-#include "sha256.h"
 #include "stats.h"
 #include "sys.h"
-#include "verbs.h"
 #include "verbs_api.h"
+#include "verbs_meeting.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -19,21 +18,6 @@
 #include <sys/random.h>
 
 enum { RESOLVE_MS = 2000, RETRIES = 6, REJECTED_NO_LISTENER = 8 };
-enum meeting_state { MEET_NEW, MEET_BUSY, MEET_READY, MEET_NOBODY, MEET_NEVER };
-
-struct meeting {
-	struct meeting *next;
-	int role; /* as the stream's: 0 connected, and so listens */
-	struct tuple tuple;
-	_Atomic uint32_t state;
-	_Atomic bool closed, taken, ended; /* the program's part is over; a stream has the link; that one is gone */
-	struct rdma_cm_id *listener, *id;
-	struct link *link;
-	uint8_t nonce[2][16]; /* by role */
-	uint8_t key[64];
-	size_t key_bytes;
-};
-
 static _Atomic(struct meeting *) fresh;
 /* Thread only. */
 static struct meeting *meetings;
@@ -103,20 +87,6 @@ void verbs_meet_end(struct meeting *m)
 	thread_wake();
 }
 
-static void marks(const struct meeting *m, uint8_t ret_mark[2][MARK_BYTES])
-{
-	for (int d = 0; d < 2; d++) {
-		struct sha256 h;
-		uint8_t digest[32], direction = (uint8_t)d;
-		sha256_init(&h);
-		sha256_add(&h, "mark", 4);
-		sha256_add(&h, &direction, 1);
-		sha256_add(&h, m->nonce, sizeof(m->nonce));
-		sha256_end(&h, digest);
-		memcpy(ret_mark[d], digest, MARK_BYTES);
-	}
-}
-
 int verbs_meet_take(struct meeting *m, int role, struct stream **ret_stream)
 {
 	uint8_t mark[2][MARK_BYTES];
@@ -131,7 +101,7 @@ int verbs_meet_take(struct meeting *m, int role, struct stream **ret_stream)
 	default:
 		return -EAGAIN;
 	}
-	marks(m, mark);
+	intro_marks(m, mark);
 	int r = verbs_stream_create(m->link, role, mark, ret_stream);
 	if (r)
 		return r;
@@ -142,14 +112,41 @@ int verbs_meet_take(struct meeting *m, int role, struct stream **ret_stream)
 
 /* ---- the thread's part */
 
+void meeting_drop_id(struct rdma_cm_id **id)
+{
+	if (*id)
+		verbs.rdma_destroy_id(*id);
+	*id = NULL;
+}
+
+void meeting_hang_up(struct meeting *m)
+{
+	link_fail(m->link, 0);
+	if (m->id)
+		verbs.rdma_disconnect(m->id);
+}
+
+void meeting_drop_ids(struct meeting *m)
+{
+	meeting_drop_id(&m->id);
+	meeting_drop_id(&m->listener);
+}
+
 static void come_to(struct meeting *m, enum meeting_state state)
 {
 	store_rel(m->state, state);
 }
 
+/* Of a stream that is in frames already the reason why is not told at each try. */
+static void tell(const struct meeting *m, enum stat_id why)
+{
+	if (!m->again)
+		fallback(why);
+}
+
 static void never(struct meeting *m, enum stat_id why)
 {
-	fallback(why);
+	tell(m, why);
 	come_to(m, MEET_NEVER);
 }
 
@@ -174,74 +171,25 @@ static struct sockaddr_storage address(const uint8_t *addr, uint16_t port)
 	return a.any;
 }
 
-static void hash_of(const struct tuple *t, uint8_t ret_hash[16])
-{
-	struct sha256 h;
-	uint8_t digest[32];
-
-	sha256_init(&h);
-	sha256_add(&h, t, sizeof(*t));
-	sha256_end(&h, digest);
-	memcpy(ret_hash, digest, 16);
-}
-
-static void prove(const struct meeting *m, int role, const struct intro *i, uint8_t ret_proof[32])
-{
-	struct hmac h;
-	uint8_t who = (uint8_t)role;
-
-	memset(ret_proof, 0, 32);
-	if (!m->key_bytes)
-		return;
-	hmac_init(&h, m->key, m->key_bytes);
-	hmac_add(&h, "dlaccel rdma", 12);
-	hmac_add(&h, &who, 1);
-	hmac_add(&h, m->nonce, sizeof(m->nonce));
-	hmac_add(&h, &m->tuple, sizeof(m->tuple));
-	hmac_add(&h, i, offsetof(struct intro, proof));
-	hmac_end(&h, ret_proof);
-}
-
-static uint8_t shift_of(const struct link *l)
-{
-	return (uint8_t)__builtin_ctzll(l->ring_bytes);
-}
-
-static void introduce(const struct meeting *m, uint8_t version, struct intro *ret)
-{
-	*ret = (struct intro){
-		.magic = VERBS_MAGIC, .version = version,
-		.ring_shift = shift_of(m->link),
-		.ring_address = (uintptr_t)m->link->ring, .ring_rkey = m->link->rkey,
-	};
-	memcpy(ret->nonce, m->nonce[m->role], 16);
-	boot_id(ret->boot);
-	prove(m, m->role, ret, ret->proof);
-}
-
-/* Both proofs are made for both nonces: what was said once proves nothing another time. */
-static int check_intro(struct meeting *m, const struct intro *i)
-{
-	uint8_t boot[16] = { 0 }, proof[32], differ = 0;
-
-	if (i->magic != VERBS_MAGIC || i->version < VERBS_VERSION_MIN || i->version > VERBS_VERSION_MAX ||
-	    i->ring_shift > shift_of(m->link) || i->ring_shift < (m->role ? RING_SHIFT_LEAST : shift_of(m->link)))
-		return FALLBACK_BAD_HELLO;
-	boot_id(boot);
-	if (!memcmp(boot, i->boot, 16))
-		return FALLBACK_FOREIGN_NS;
-	memcpy(m->nonce[!m->role], i->nonce, 16);
-	prove(m, !m->role, i, proof);
-	for (int k = 0; k < 32; k++)
-		differ |= (uint8_t)(proof[k] ^ i->proof[k]);
-	return differ ? FALLBACK_SECRET : 0;
-}
-
-static void link_comes_up(struct meeting *m, const struct intro *i)
+static bool link_comes_up(struct meeting *m, const struct intro *i)
 {
 	m->link->peer_ring = i->ring_address;
 	m->link->peer_rkey = i->ring_rkey;
+	m->link->name = intro_name(m);
+	if (m->again)
+		return verbs_return_up(m->link, i->sends_by);
 	store_rel(m->link->state, LINK_UP);
+	return true;
+}
+
+static void is_ready(struct meeting *m)
+{
+	m->up_ns = clock_monotonic_ns();
+	come_to(m, MEET_READY);
+	if (!m->again)
+		return;
+	verbs_return_tell(m->link);
+	log_info("RDMA is back for a connection");
 }
 
 static struct rdma_conn_param parameters(const void *data, size_t n)
@@ -292,7 +240,7 @@ static void start_calling(struct meeting *m)
 static void start(struct meeting *m)
 {
 	come_to(m, MEET_BUSY);
-	if (verbs_secret(m->key, &m->key_bytes))
+	if (!m->again && verbs_secret(m->key, &m->key_bytes))
 		come_to(m, MEET_NEVER);
 	else if (getrandom(m->nonce[m->role], 16, 0) != 16)
 		come_to(m, MEET_NEVER);
@@ -302,18 +250,23 @@ static void start(struct meeting *m)
 		start_listening(m);
 }
 
+static int open_link(struct meeting *m, struct device *d, uint64_t ring_bytes)
+{
+	if (!m->again)
+		return link_create(d, m->id, m, ring_bytes, &m->link);
+	uint64_t room = m->link->links->ring_bytes;
+	link_lay_out(m->link, ring_bytes < room ? ring_bytes : room);
+	return link_open(m->link, d, m->id);
+}
+
 static int make_link(struct meeting *m, uint8_t shift_most)
 {
 	struct device *d = device_of(m->id);
 	uint64_t most = UINT64_C(1) << shift_most, wish = link_ring_wish();
-	int r = !d ? -ENODEV : !wish ? -EDQUOT : link_create(d, m->id, m, wish < most ? wish : most, &m->link);
+	int r = !d ? -ENODEV : !wish ? -EDQUOT : open_link(m, d, wish < most ? wish : most);
 
-	if (r == -EDQUOT)
-		fallback(FALLBACK_MEMORY_CAP);
-	else if (r == -ENOMEM)
-		fallback(FALLBACK_RDMA_MEMLOCK);
-	else if (r)
-		fallback(FALLBACK_RDMA_NO_DEVICE);
+	if (r)
+		tell(m, r == -EDQUOT ? FALLBACK_MEMORY_CAP : r == -ENOMEM ? FALLBACK_RDMA_MEMLOCK : FALLBACK_RDMA_NO_DEVICE);
 	return r;
 }
 
@@ -329,30 +282,13 @@ static void call(struct meeting *m)
 		come_to(m, MEET_NEVER);
 		return;
 	}
-	c.ring_shift = shift_of(m->link);
+	c.ring_shift = intro_shift(m->link);
 	memcpy(c.nonce, m->nonce[1], 16);
-	hash_of(&m->tuple, c.tuple);
+	intro_hash(m, c.tuple);
 	boot_id(c.boot);
 	set_ack_timeout(m->id);
 	if (verbs.rdma_connect(m->id, &p))
 		come_to(m, MEET_NOBODY);
-}
-
-static int check_call(const struct meeting *m, const struct verbs_call *c)
-{
-	uint8_t hash[16], boot[16] = { 0 };
-
-	hash_of(&m->tuple, hash);
-	boot_id(boot);
-	if (c->magic != VERBS_MAGIC || memcmp(hash, c->tuple, 16))
-		return FALLBACK_BAD_HELLO;
-	if (c->ring_shift && (c->ring_shift < RING_SHIFT_LEAST || c->ring_shift > RING_SHIFT_MOST))
-		return FALLBACK_BAD_HELLO;
-	if (c->version_min > VERBS_VERSION_MAX || c->version_max < VERBS_VERSION_MIN)
-		return FALLBACK_VERSION;
-	if (!memcmp(boot, c->boot, 16))
-		return FALLBACK_FOREIGN_NS;
-	return c->secret != (m->key_bytes != 0) ? FALLBACK_SECRET : 0;
 }
 
 static void refuse(struct meeting *m, struct rdma_cm_id *id)
@@ -369,18 +305,20 @@ static void answer(struct meeting *m, struct rdma_cm_id *id, const struct verbs_
 	int why = m->id ? FALLBACK_BAD_HELLO : check_call(m, c);
 
 	if (why) {
-		fallback((enum stat_id)why);
+		tell(m, (enum stat_id)why);
 		refuse(m, id);
 		return;
 	}
 	m->id = id;
+	again_wait(m);
 	if (make_link(m, c->ring_shift ? c->ring_shift : RING_SHIFT_MOST)) {
 		refuse(m, id);
 		come_to(m, MEET_NEVER);
 		return;
 	}
 	memcpy(m->nonce[1], c->nonce, 16);
-	introduce(m, c->version_max < VERBS_VERSION_MAX ? c->version_max : VERBS_VERSION_MAX, &i);
+	m->version = c->version_max < VERBS_VERSION_MAX ? c->version_max : VERBS_VERSION_MAX;
+	introduce(m, &i);
 	set_ack_timeout(id);
 	if (verbs.rdma_accept(id, &p))
 		come_to(m, MEET_NEVER);
@@ -400,9 +338,12 @@ static void established(struct meeting *m, const struct intro *i)
 		return;
 	}
 	link_agree(m->link, UINT64_C(1) << i->ring_shift);
-	introduce(m, i->version, &mine);
-	link_comes_up(m, i);
-	come_to(m, link_introduce(m->link, &mine) ? MEET_NEVER : MEET_READY);
+	m->version = i->version;
+	introduce(m, &mine);
+	if (!link_comes_up(m, i) || link_introduce(m->link, &mine))
+		come_to(m, MEET_NEVER);
+	else
+		is_ready(m);
 }
 
 static void introduced(struct meeting *m)
@@ -414,8 +355,10 @@ static void introduced(struct meeting *m)
 		verbs.rdma_disconnect(m->id);
 		return;
 	}
-	link_comes_up(m, &m->link->intro);
-	come_to(m, MEET_READY);
+	if (link_comes_up(m, &m->link->intro))
+		is_ready(m);
+	else
+		come_to(m, MEET_NEVER);
 }
 
 static void disconnected(struct meeting *m, enum stat_id why)
@@ -427,13 +370,6 @@ static void disconnected(struct meeting *m, enum stat_id why)
 		link_fail(m->link, why);
 }
 
-static void drop_id(struct rdma_cm_id **id)
-{
-	if (*id)
-		verbs.rdma_destroy_id(*id);
-	*id = NULL;
-}
-
 static bool is_on(const struct rdma_cm_id *id, const struct ibv_context *device)
 {
 	return id && id->verbs == device;
@@ -443,8 +379,7 @@ static void let_go(struct meeting *m)
 {
 	if (m->link)
 		link_let_go(m->link);
-	drop_id(&m->id);
-	drop_id(&m->listener);
+	meeting_drop_ids(m);
 	if (load_rlx(m->state) == MEET_BUSY)
 		come_to(m, MEET_NOBODY);
 }
@@ -504,13 +439,10 @@ void meeting_event(const struct rdma_cm_event *e, struct rdma_cm_id *id)
 static void drop(struct meeting *m)
 {
 	if (m->link) {
-		link_fail(m->link, 0);
-		if (m->id)
-			verbs.rdma_disconnect(m->id);
-		link_destroy(m->link);
+		meeting_hang_up(m);
+		links_destroy(m->link->links);
 	}
-	drop_id(&m->id);
-	drop_id(&m->listener);
+	meeting_drop_ids(m);
 	free(m);
 }
 
@@ -519,13 +451,24 @@ static bool step(struct meeting *m)
 {
 	if (load_acq(m->taken) ? load_acq(m->ended) : load_acq(m->closed))
 		return false;
+	if (load_rlx(m->taken) && again_step(m))
+		start(m);
 	if (load_rlx(m->state) == MEET_NEW)
 		start(m);
 	if (load_rlx(m->state) == MEET_BUSY && !m->role && m->link && load_acq(m->link->intro_here))
 		introduced(m);
-	if (load_rlx(m->taken))
-		drop_id(&m->listener);
+	if (load_rlx(m->taken) && load_rlx(m->state) == MEET_READY)
+		meeting_drop_id(&m->listener);
 	return true;
+}
+
+int meeting_patience_ms(void)
+{
+	uint64_t due = UINT64_MAX, now = clock_monotonic_ns();
+
+	for (struct meeting *m = meetings; m; m = m->next)
+		due = again_due(m) < due ? again_due(m) : due;
+	return due == UINT64_MAX ? -1 : due <= now ? 0 : (int)((due - now) / 1000000) + 1;
 }
 
 void meeting_steps(void)

@@ -66,14 +66,14 @@ static bool offer(struct sending *w, const struct memreg_hold *h, uint32_t id, s
 	struct frame_out *o = &w->v->out;
 	struct frame_block b = { .address = (uintptr_t)cursor_ptr(&w->c), .length = n, .rkey = h->key.rkey, .id = id };
 
-	return frame_out_head(o, FRAME_BLOCK, load_rlx(w->v->tx_at), w->vs->link->ring_w, 0) &&
+	return frame_out_head(o, FRAME_BLOCK, load_rlx(w->v->tx_at), link_out(w->vs)->ring_w, 0) &&
 	       frame_out_put(o, &b, sizeof(b)) && flush_tail(w->vs, w->fd);
 }
 
 /* False: the link is down.  The peer's device lives, since it acknowledges what we ask it now and then. */
 static bool wait_done(struct sending *w, uint32_t id, uint64_t limit, uint64_t tie_limit)
 {
-	struct link *l = w->vs->link;
+	struct link *l = link_out(w->vs);
 	uint64_t start = clock_ticks(), asked = start, seq = 0;
 
 	for (uint32_t seen; (seen = load_acq(l->done_id)) != id;) {
@@ -106,7 +106,7 @@ static size_t claimed(const struct link *l, uint32_t id, size_t n)
 
 static bool took_back(struct sending *w, uint32_t id, size_t n)
 {
-	struct link *l = w->vs->link;
+	struct link *l = link_out(w->vs);
 	struct control c = { .type = CONTROL_WITHDRAW, .id = id };
 
 	while (link_control(l, &c) == -EAGAIN)
@@ -120,7 +120,7 @@ static bool took_back(struct sending *w, uint32_t id, size_t n)
 /* What has become of it: bytes that the peer has read; -1: nobody knows, and the link is quiet. */
 static ssize_t block_outcome(struct sending *w, uint32_t id, size_t n)
 {
-	struct link *l = w->vs->link;
+	struct link *l = link_out(w->vs);
 	uint64_t acks = load_rlx(l->ack_ticks);
 
 	if (wait_done(w, id, us_to_ticks(CLAIM_US) + CLAIM_ACKS * acks, us_to_ticks(TIE_US) + TIE_ACKS * acks) && load_acq(l->done_id) != id &&
@@ -135,14 +135,14 @@ static ssize_t block_outcome(struct sending *w, uint32_t id, size_t n)
 
 size_t send_block(struct sending *w)
 {
-	struct link *l = w->vs->link;
+	struct link *l = link_out(w->vs);
 	size_t n = cursor_run(&w->c) < BLOCK_MOST ? cursor_run(&w->c) : BLOCK_MOST;
 	struct device *d = l->device;
 	struct memreg_hold *h = send_tcp_is_clear(w->vs, w->fd) ? device_register(d, cursor_ptr(&w->c), n) : NULL;
 
 	if (!h)
 		return 0;
-	uint32_t id = ++l->block_id;
+	uint32_t id = ++w->v->block_id;
 	stat_inc(STAT_net_offers);
 	if (!offer(w, h, id, n))
 		link_fail(l, FALLBACK_RDMA_FAILED);

@@ -19,8 +19,8 @@ static bool may_poll(struct verbs_stream *vs)
 {
 	struct verbs_side *v = vs->v;
 
-	return link_is_up(vs->link) && load_rlx(v->framed) && !load_rlx(v->edge) && !load_rlx(v->side.plain) &&
-	       !load_rlx(vs->base.watched) && !load_rlx(vs->link->sleepers) && load_rlx(vs->base.lowat) <= 1;
+	return link_is_up(link_in(vs)) && load_rlx(v->framed) && !load_rlx(v->edge) && !load_rlx(v->side.plain) &&
+	       !load_rlx(vs->base.watched) && !load_rlx(vs->links->sleepers) && load_rlx(vs->base.lowat) <= 1;
 }
 
 bool verbs_may_spin(struct stream *s)
@@ -32,43 +32,43 @@ bool verbs_may_spin(struct stream *s)
 void verbs_poll_begin(struct stream *s)
 {
 	struct verbs_stream *vs = verbs_of(s);
-	struct link *l = vs->link;
+	struct link *l = link_in(vs);
 	uint64_t seq;
 
 	if (load_rlx(l->told_polls))
 		return;
-	verbs_lock(&l->poll_lock);
+	verbs_lock(&vs->links->poll_lock);
 	if (may_poll(vs) && !link_tell_polls(l, true, &seq))
 		store_rlx(l->told_polls, true);
-	verbs_unlock(&l->poll_lock);
+	verbs_unlock(&vs->links->poll_lock);
 }
 
 /* The request that takes it back, 0: there is none.  False: the link is down, the peer may have rung for nothing. */
 static bool take_back(struct link *l, int sleepers, uint64_t *ret_seq)
 {
-	verbs_lock(&l->poll_lock);
-	atomic_fetch_add(&l->sleepers, sleepers);
+	verbs_lock(&l->links->poll_lock);
+	atomic_fetch_add(&l->links->sleepers, sleepers);
 	if (load_rlx(l->told_polls) && !link_tell_polls(l, false, &l->told_seq))
 		store_rlx(l->told_polls, false);
 	*ret_seq = l->told_seq;
 	bool ok = !load_rlx(l->told_polls);
-	verbs_unlock(&l->poll_lock);
+	verbs_unlock(&l->links->poll_lock);
 	return ok;
 }
 
 void link_polls_no_more(struct link *l)
 {
 	link_quiet(l);
-	verbs_lock(&l->poll_lock);
+	verbs_lock(&l->links->poll_lock);
 	store_rlx(l->told_polls, false);
 	l->told_seq = 0;
-	verbs_unlock(&l->poll_lock);
+	verbs_unlock(&l->links->poll_lock);
 }
 
 /* Until whatever comes is rung for; what came before is there to be seen. */
 static void stop_polling(struct verbs_stream *vs, int sleepers)
 {
-	struct link *l = vs->link;
+	struct link *l = link_in(vs);
 	uint64_t seq;
 	bool ok = take_back(l, sleepers, &seq);
 
@@ -93,12 +93,12 @@ void verbs_sleep_begin(struct stream *s)
 
 void verbs_sleep_end(struct stream *s)
 {
-	atomic_fetch_sub(&verbs_of(s)->link->sleepers, 1);
+	atomic_fetch_sub(&verbs_of(s)->links->sleepers, 1);
 }
 
 bool verbs_is_unrung(struct verbs_stream *vs)
 {
-	return load_rlx(vs->unrung) >= UNRUNG_SURE && load_rlx(vs->link->told_polls) && link_is_up(vs->link);
+	return load_rlx(vs->unrung) >= UNRUNG_SURE && load_rlx(link_in(vs)->told_polls) && link_is_up(link_in(vs));
 }
 
 /* ---- the sender */
@@ -121,7 +121,7 @@ static bool kernel_agrees(struct sending *w)
 
 bool send_short_pays(struct sending *w)
 {
-	return w->c.left <= SMALL && send_may_use_ring(w->vs) && peer_polls(w->vs->link) && !signal_in_handler() && kernel_agrees(w);
+	return w->c.left <= SMALL && send_may_use_ring(w->vs) && peer_polls(link_out(w->vs)) && !signal_in_handler() && kernel_agrees(w);
 }
 
 /*
@@ -130,7 +130,7 @@ bool send_short_pays(struct sending *w)
  */
 size_t send_short(struct sending *w)
 {
-	struct link *l = w->vs->link;
+	struct link *l = link_out(w->vs);
 	uint64_t pos = l->ring_w, at = load_rlx(w->v->tx_at), seq;
 	struct cursor c = w->c;
 	size_t n = send_put_record(w->vs, &c, &pos, at, true);

@@ -28,7 +28,7 @@ static void take_locked(struct receiving *w)
 		if (w->rang && !w->err)
 			recv_settle(w);
 	}
-	verbs_answer_withdrawal(w->vs);
+	verbs_answer_withdrawal(w->vs, link_in(w->vs));
 	side_unlock(&me->c);
 }
 

@@ -24,11 +24,6 @@ enum {
 	INLINE_IOV = 64,
 };
 
-static uint64_t ring_position(struct verbs_stream *vs)
-{
-	return vs->link ? vs->link->ring_w : 0;
-}
-
 static bool is_framed(struct verbs_side *v)
 {
 	return load_rlx(v->tx_at) >= v->frames_from && !load_rlx(v->left);
@@ -38,7 +33,7 @@ static bool is_framed(struct verbs_side *v)
 static void agree(struct verbs_stream *vs)
 {
 	struct verbs_side *v = vs->v;
-	uint64_t at = load_acq(vs->link->peer_counted), now = load_rlx(v->tx_at);
+	uint64_t at = load_acq(link_out(vs)->peer_counted), now = load_rlx(v->tx_at);
 
 	if (v->frames_from != UINT64_MAX || at <= now || load_rlx(v->side.plain))
 		return;
@@ -58,15 +53,36 @@ static void payload_sent(struct verbs_side *v, size_t n)
 
 /* ---- through TCP */
 
+static bool is_on_link(struct verbs_stream *vs)
+{
+	return link_is_up(link_out(vs)) && !vs->v->returning;
+}
+
 /* The link is down: from here on all comes in frames, whatever of it may have arrived. */
 static void announce_failover(struct verbs_stream *vs)
 {
 	struct verbs_side *v = vs->v;
 
-	if (v->failed_over || link_is_up(vs->link) || !is_framed(v) || v->out.owed)
+	if (v->failed_over || is_on_link(vs) || !is_framed(v) || v->out.owed)
 		return;
-	v->failed_over = frame_out_head(&v->out, FRAME_FAILOVER, load_rlx(v->tx_at), ring_position(vs), 0);
+	v->failed_over = frame_out_head(&v->out, FRAME_FAILOVER, load_rlx(v->tx_at), verbs_ring_position(vs), 0);
 	stat_inc(STAT_rdma_failovers);
+}
+
+/* Both ends know the new link to be up: what is sent from here on may go by it. */
+static void announce_return(struct verbs_stream *vs)
+{
+	struct verbs_side *v = vs->v;
+	struct link *l = link_out(vs);
+
+	if (!v->returning || !link_is_up(l) || !load_acq(l->peer_here) || load_rlx(v->side.plain))
+		return;
+	announce_failover(vs);
+	if (!v->failed_over || v->out.owed || !frame_out_head(&v->out, FRAME_RETURN, load_rlx(v->tx_at), 0, l->name))
+		return;
+	v->returning = v->failed_over = false;
+	v->name = l->name;
+	stat_inc(STAT_rdma_returns);
 }
 
 /* How much payload may follow at once; a new frame is opened for it where there are frames. */
@@ -82,7 +98,7 @@ static size_t open_frame(struct sending *w, bool *ret_opened)
 		return n < v->frames_from - load_rlx(v->tx_at) ? n : v->frames_from - load_rlx(v->tx_at);
 	if (!v->out.owed && n) {
 		n = n < FRAME_MOST ? n : FRAME_MOST;
-		*ret_opened = frame_out_head(&v->out, FRAME_DATA, load_rlx(v->tx_at), ring_position(w->vs), n);
+		*ret_opened = frame_out_head(&v->out, FRAME_DATA, load_rlx(v->tx_at), verbs_ring_position(w->vs), n);
 		if (!*ret_opened)
 			return 0;
 	}
@@ -226,9 +242,9 @@ bool send_may_use_ring(struct verbs_stream *vs)
 {
 	struct verbs_side *v = vs->v;
 
-	return link_is_up(vs->link) && is_framed(v) && frame_out_clean(&v->out) && verbs_is_ours() &&
+	return is_on_link(vs) && is_framed(v) && frame_out_clean(&v->out) && verbs_is_ours() &&
 	       !load_rlx(v->side.plain) && !load_rlx(v->side.shut) && !load_rlx(vs->base.cork) &&
-	       !load_rlx(vs->link->peer_inline);
+	       !load_rlx(link_out(vs)->peer_inline);
 }
 
 static size_t skip_to_start(const struct link *l, uint64_t pos)
@@ -240,7 +256,7 @@ static size_t skip_to_start(const struct link *l, uint64_t pos)
 
 static size_t room_at(struct verbs_stream *vs, uint64_t pos)
 {
-	struct link *l = vs->link;
+	struct link *l = link_out(vs);
 	uint64_t used = pos - load_acq(l->peer_taken), limit = load_rlx(vs->v->side.limit);
 
 	if (limit > l->ring_bytes)
@@ -250,7 +266,7 @@ static size_t room_at(struct verbs_stream *vs, uint64_t pos)
 
 size_t send_put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *pos, uint64_t at, bool counts)
 {
-	struct link *l = vs->link;
+	struct link *l = link_out(vs);
 	uint64_t p = *pos + skip_to_start(l, *pos);
 	size_t room = room_at(vs, p), rest = l->ring_bytes - p % l->ring_bytes, n = c->left < PIECE ? c->left : PIECE;
 
@@ -289,7 +305,7 @@ static bool ring_bell(struct sending *w)
 {
 	struct frame_out *o = &w->v->out;
 
-	if (!frame_out_head(o, FRAME_BELL, load_rlx(w->v->tx_at), w->vs->link->ring_w, 0))
+	if (!frame_out_head(o, FRAME_BELL, load_rlx(w->v->tx_at), link_out(w->vs)->ring_w, 0))
 		return false;
 	long k = sys_call(SYS_sendto, w->fd, o->tail + o->begin, frame_out_tail(o), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
 	if (k > 0)
@@ -318,7 +334,7 @@ void send_went_by_ring(struct sending *w, size_t n)
 static size_t send_ring(struct sending *w)
 {
 	struct verbs_stream *vs = w->vs;
-	struct link *l = vs->link;
+	struct link *l = link_out(vs);
 	struct cursor c = w->c;
 	uint64_t pos = l->ring_w, at = load_rlx(w->v->tx_at), seq = 0;
 	size_t sent = 0;
@@ -354,14 +370,14 @@ static bool ring_pays(struct sending *w)
 
 	if (w->c.left <= SMALL || !send_may_use_ring(vs))
 		return false;
-	link_poll(vs->link);
-	return room_at(vs, vs->link->ring_w) > SMALL;
+	link_poll(link_out(vs));
+	return room_at(vs, link_out(vs)->ring_w) > SMALL;
 }
 
 /* The peer is taking things out of the ring at this moment: a little patience saves a copy through TCP. */
 static bool room_comes(struct sending *w)
 {
-	struct link *l = w->vs->link;
+	struct link *l = link_out(w->vs);
 	uint64_t start = clock_ticks(), taken = load_acq(l->peer_taken);
 
 	if (w->c.left <= SMALL || !send_may_use_ring(w->vs) || (w->waited && !may_sleep(w)))
@@ -395,6 +411,7 @@ static int send_all(struct sending *w)
 
 	while (w->c.left && !r) {
 		agree(w->vs);
+		announce_return(w->vs);
 		push_tail(w);
 		if (send_short_pays(w) && send_short(w))
 			continue;

@@ -25,8 +25,8 @@ int verbs_stream_create(struct link *l, int role, const uint8_t mark[2][MARK_BYT
 		return -ENOMEM;
 	}
 	vs->v = v;
-	vs->link = l;
-	l->reader = vs;
+	vs->links = l->links;
+	l->links->reader = vs;
 	vs->base.ops = &transport_verbs;
 	vs->base.side = &v->side;
 	vs->base.role = role;
@@ -34,6 +34,7 @@ int verbs_stream_create(struct link *l, int role, const uint8_t mark[2][MARK_BYT
 	vs->base.peer_pidfd = -1;
 	vs->base.moved_fd = -1;
 	v->side.limit = l->ring_bytes;
+	v->name = v->peer_name = l->name;
 	v->frames_from = UINT64_MAX;
 	v->mark_at = UINT64_MAX;
 	memcpy(v->mark_out, mark[role], MARK_BYTES);
@@ -49,24 +50,24 @@ static void destroy(struct stream *s)
 
 	stat_add(STAT_net_open, (uint64_t)-1);
 	if (verbs_is_ours()) {
-		verbs_lock(&vs->link->reader_lock);
-		vs->link->reader = NULL;
-		verbs_unlock(&vs->link->reader_lock);
+		verbs_lock(&vs->links->lock);
+		vs->links->reader = NULL;
+		verbs_unlock(&vs->links->lock);
 	}
 	if (verbs_is_ours())
-		verbs_meet_end(vs->link->meeting);
+		verbs_meet_end(vs->links->meeting);
 	else
-		link_unmap(vs->link);
+		links_unmap(vs->links);
 	munmap(vs->v, sizeof(*vs->v));
 	free(vs);
 }
 
 /* A receive that is under way answers itself when it is done with what it reads. */
-static bool answered(struct verbs_stream *vs)
+static bool answered(struct verbs_stream *vs, struct link *l)
 {
 	if (!side_trylock(&vs->v->side.c))
 		return false;
-	verbs_answer_withdrawal(vs);
+	verbs_answer_withdrawal(vs, l);
 	side_unlock(&vs->v->side.c);
 	return true;
 }
@@ -75,16 +76,20 @@ void verbs_withdrawal(struct link *l)
 {
 	struct timespec nap = { .tv_nsec = 100000 };
 
-	verbs_lock(&l->reader_lock);
-	while (l->reader && link_is_up(l) && !answered(l->reader))
+	verbs_lock(&l->links->lock);
+	while (l->links->reader && link_is_up(l) && !answered(l->links->reader, l))
 		sys_call(SYS_nanosleep, &nap, 0);
-	verbs_unlock(&l->reader_lock);
+	verbs_unlock(&l->links->lock);
 }
 
 void verbs_enter(struct verbs_stream *vs)
 {
-	if (__builtin_expect(!verbs_is_ours(), 0))
-		link_leave_to_parent(vs->link);
+	if (__builtin_expect(verbs_is_ours(), 1))
+		return;
+	store_rlx(vs->v->forked, true);
+	full_fence(); /* a new link comes up, then looks at `forked` */
+	link_leave_to_parent(link_out(vs));
+	link_leave_to_parent(link_in(vs));
 }
 
 static void take_tx(struct stream *s, int fd, uint64_t carried)
@@ -148,7 +153,7 @@ static void make_plain(struct stream *s, int fd)
 	if (!framed)
 		v->frames_from = UINT64_MAX;
 	else if (!load_rlx(v->left) && !v->finishing && !v->out.owed &&
-		 frame_out_head(&v->out, FRAME_PLAIN, load_rlx(v->tx_at), vs->link->ring_w, 0) && flush_tail(vs, fd))
+		 frame_out_head(&v->out, FRAME_PLAIN, load_rlx(v->tx_at), verbs_ring_position(vs), 0) && flush_tail(vs, fd))
 		store_rel(v->left, true);
 	side_unlock(&s->side->p);
 	side_lock(&s->side->c);

@@ -16,7 +16,8 @@ enum { MARK_SURE = 4, DIRECT_LEAST = 32768, READ_MOST = 1 << 24, INLINE_IOV = 64
 
 static void violation(struct receiving *w, const char *what)
 {
-	link_fail(w->vs->link, 0);
+	link_fail(link_in(w->vs), 0);
+	link_fail(link_out(w->vs), 0);
 	stream_violation(&w->vs->base, w->fd, what);
 }
 
@@ -83,7 +84,7 @@ static bool counts_at(struct link *l, uint64_t pos, uint64_t at, struct record *
 /* Such records, in a row behind those that have been rung for. */
 void recv_look_ahead(struct verbs_stream *vs)
 {
-	struct link *l = vs->link;
+	struct link *l = link_in(vs);
 	uint64_t pos = l->ring_r, at = load_rlx(vs->v->rx_at);
 	struct record r;
 
@@ -97,28 +98,34 @@ void recv_look_ahead(struct verbs_stream *vs)
 
 bool verbs_ring_has(struct verbs_stream *vs)
 {
-	uint64_t pos = vs->link->ring_r, at = load_rlx(vs->v->rx_at);
+	uint64_t pos = link_in(vs)->ring_r, at = load_rlx(vs->v->rx_at);
 	struct record r;
-	enum found f = recv_next_record(vs->link, &pos, at, &r);
+	enum found f = recv_next_record(link_in(vs), &pos, at, &r);
 
-	return f == FOUND ? record_covers(&r, at) : f == NOTHING && counts_at(vs->link, pos, at, &r);
+	return f == FOUND ? record_covers(&r, at) : f == NOTHING && counts_at(link_in(vs), pos, at, &r);
 }
 
-void verbs_tell_state(struct verbs_stream *vs)
+int verbs_say_state(struct verbs_stream *vs, struct link *l)
 {
-	struct link *l = vs->link;
 	struct control c = {
 		.type = CONTROL_STATE, .flags = load_rlx(vs->base.lowat) > 1 || load_rlx(vs->v->side.plain) ? STATE_INLINE : 0,
 		.ring = l->ring_r, .at = load_rlx(vs->v->rx_at),
 	};
 
-	if (!link_control(l, &c))
+	return link_control(l, &c);
+}
+
+void verbs_tell_state(struct verbs_stream *vs)
+{
+	struct link *l = link_in(vs);
+
+	if (!verbs_say_state(vs, l))
 		l->told = l->ring_r;
 }
 
 static void leave_records(struct verbs_stream *vs, uint64_t pos)
 {
-	struct link *l = vs->link;
+	struct link *l = link_in(vs);
 
 	if (pos == l->ring_r)
 		return;
@@ -143,13 +150,13 @@ void recv_copy_out(struct receiving *w, const char *p, size_t n)
 static bool take_ring(struct receiving *w)
 {
 	struct verbs_stream *vs = w->vs;
-	uint64_t pos = vs->link->ring_r, at = load_rlx(w->v->rx_at);
+	uint64_t pos = link_in(vs)->ring_r, at = load_rlx(w->v->rx_at);
 	struct record r;
-	enum found f = recv_next_record(vs->link, &pos, at, &r);
+	enum found f = recv_next_record(link_in(vs), &pos, at, &r);
 
 	if (f == NOTHING) {
 		recv_look_ahead(vs);
-		f = recv_next_record(vs->link, &pos, at, &r);
+		f = recv_next_record(link_in(vs), &pos, at, &r);
 	}
 	leave_records(vs, pos);
 	if (f == NONSENSE)
@@ -162,9 +169,9 @@ static bool take_ring(struct receiving *w)
 	stat_add(STAT_net_recv_verbs, n);
 	if (off + n == r.len)
 		leave_records(vs, r.end);
-	bool unrung = (int64_t)(vs->link->unrung - r.end) >= 0;
+	bool unrung = (int64_t)(link_in(vs)->unrung - r.end) >= 0;
 	store_rlx(vs->unrung, unrung ? load_rlx(vs->unrung) + 1 : 0);
-	w->rang |= !unrung || !load_rlx(vs->link->told_polls); /* its sender may have seen that we had stopped */
+	w->rang |= !unrung || !load_rlx(link_in(vs)->told_polls); /* its sender may have seen that we had stopped */
 	return true;
 }
 
@@ -223,24 +230,37 @@ void verbs_propose(struct verbs_stream *vs, uint64_t at)
 	struct control c = { .type = CONTROL_COUNTED, .at = at };
 
 	vs->v->mark_seen = 0;
-	store_rlx(vs->v->mark_at, link_control(vs->link, &c) ? UINT64_MAX : at);
+	bool said = link_is_up(link_out(vs)) && !link_control(link_out(vs), &c);
+	store_rlx(vs->v->mark_at, said ? at : UINT64_MAX);
+}
+
+/* Behind what lies in TCP now, and `more`. */
+static void propose_behind(struct receiving *w, uint64_t more)
+{
+	int queued = 0;
+
+	sys_call(SYS_ioctl, w->fd, FIONREAD, &queued);
+	verbs_propose(w->vs, load_rlx(w->v->rx_at) + (uint64_t)queued + more);
+}
+
+/* No link carried the last proposal. */
+static bool may_propose(struct receiving *w)
+{
+	return load_rlx(w->v->mark_at) == UINT64_MAX && w->v->mark_gap <= GAP_MOST && !load_rlx(w->v->peer_left) &&
+	       !load_rlx(w->v->side.plain) && link_is_up(link_out(w->vs));
 }
 
 /* The sender was past that place when it heard of it: what looked like the mark was payload. */
 static void no_mark(struct receiving *w)
 {
 	struct verbs_side *v = w->v;
-	int queued = 0;
 
 	v->spare_at = 0;
 	v->spare_end = v->mark_seen;
 	store_rlx(v->mark_at, UINT64_MAX);
 	v->mark_gap = v->mark_gap ? 2 * v->mark_gap : GAP_FIRST;
-	if (v->mark_gap > GAP_MOST)
-		return;
-	sys_call(SYS_ioctl, w->fd, FIONREAD, &queued);
-	uint64_t seen = v->mark_seen;
-	verbs_propose(w->vs, load_rlx(v->rx_at) + seen + (uint64_t)queued + v->mark_gap);
+	if (v->mark_gap <= GAP_MOST)
+		propose_behind(w, v->mark_seen + v->mark_gap);
 }
 
 bool recv_look_for_mark(struct receiving *w)
@@ -281,10 +301,11 @@ static bool take_spare(struct receiving *w)
 
 static bool take_plain(struct receiving *w)
 {
-	uint64_t at = load_rlx(w->v->rx_at), mark = load_rlx(w->v->mark_at);
-
 	if (w->v->spare_at != w->v->spare_end)
 		return take_spare(w);
+	if (may_propose(w))
+		propose_behind(w, w->v->mark_gap);
+	uint64_t at = load_rlx(w->v->rx_at), mark = load_rlx(w->v->mark_at);
 	if (at == mark)
 		return recv_look_for_mark(w);
 	size_t want = mark - at < w->c.left ? mark - at : w->c.left;
@@ -294,7 +315,7 @@ static bool take_plain(struct receiving *w)
 /* The sender says how much of the ring it knows to have arrived. */
 bool recv_believe_ring(struct receiving *w, uint32_t ring)
 {
-	struct link *l = w->vs->link;
+	struct link *l = link_in(w->vs);
 	int32_t ahead = (int32_t)(ring - (uint32_t)l->ring_r);
 
 	if (ahead > 0 && (uint64_t)ahead > l->ring_bytes)
@@ -308,18 +329,18 @@ enum action { TAKEN, HELD, WRONG };
 
 /* ---- blocks: read from inside the program's own receive, from the sender's buffer into the program's */
 
-static void block_is_done(struct verbs_stream *vs, uint32_t id, uint64_t bytes)
+static void block_is_done(struct link *l, uint32_t id, uint64_t bytes)
 {
 	struct control c = { .type = CONTROL_DONE, .id = id, .ring = bytes };
 
-	while (link_control(vs->link, &c) == -EAGAIN)
-		link_poll(vs->link);
+	while (link_control(l, &c) == -EAGAIN)
+		link_poll(l);
 }
 
-void verbs_answer_withdrawal(struct verbs_stream *vs)
+void verbs_answer_withdrawal(struct verbs_stream *vs, struct link *l)
 {
 	struct verbs_side *v = vs->v;
-	uint32_t id = load_acq(vs->link->withdrawn);
+	uint32_t id = load_acq(l->withdrawn);
 
 	if (!id || (int32_t)(id - v->answered) <= 0)
 		return;
@@ -329,7 +350,7 @@ void verbs_answer_withdrawal(struct verbs_stream *vs)
 		return;
 	if (known)
 		v->block.over = true;
-	block_is_done(vs, id, known ? v->block.taken : 0);
+	block_is_done(l, id, known ? v->block.taken : 0);
 }
 
 /* The head stays in TCP for as long as something of the block is to come. */
@@ -352,7 +373,7 @@ static enum action block_came(struct receiving *w, const struct frame_head *h, c
 			.over = (int32_t)(v->answered - b.id) >= 0,
 		};
 	}
-	bool ends = v->block.over || v->block.taken == v->block.length || !link_is_up(w->vs->link);
+	bool ends = v->block.over || v->block.taken == v->block.length || !link_is_up(link_in(w->vs));
 	if (recv_bounce_has(v) || !ends)
 		return HELD;
 	v->block.length = 0;
@@ -365,18 +386,18 @@ static bool read_block(struct receiving *w, void *to, uint32_t lkey, size_t n)
 	struct verbs_side *v = w->v;
 	uint64_t seq;
 
-	if (link_claim(w->vs->link, v->block.id, v->block.taken + n) ||
-	    link_read(w->vs->link, to, lkey, v->block.address + v->block.taken, v->block.rkey, n, &seq))
+	if (link_claim(link_in(w->vs), v->block.id, v->block.taken + n) ||
+	    link_read(link_in(w->vs), to, lkey, v->block.address + v->block.taken, v->block.rkey, n, &seq))
 		return false;
-	if (!link_wait_long(w->vs->link, seq)) {
-		link_quiet(w->vs->link); /* `to` is the program's again */
+	if (!link_wait_long(link_in(w->vs), seq)) {
+		link_quiet(link_in(w->vs)); /* `to` is the program's again */
 		return false;
 	}
 	v->block.taken += n;
 	if (v->block.taken == v->block.length) {
 		stat_inc(STAT_net_blocks);
 		v->finished = v->block.id;
-		block_is_done(w->vs, v->block.id, v->block.length);
+		block_is_done(link_in(w->vs), v->block.id, v->block.length);
 	}
 	return true;
 }
@@ -387,9 +408,9 @@ bool recv_read_bounce(struct receiving *w)
 	struct verbs_side *v = w->v;
 	size_t n = least(v->block.length - v->block.taken, BOUNCE_BYTES);
 
-	uint32_t key = link_bounce(w->vs->link);
+	uint32_t key = link_bounce(link_in(w->vs));
 
-	if (!key || !read_block(w, w->vs->link->bounce, key, n))
+	if (!key || !read_block(w, link_in(w->vs)->bounce, key, n))
 		return false;
 	v->bounce_at = 0;
 	v->bounce_end = (uint32_t)n;
@@ -401,14 +422,14 @@ bool recv_block_waits(struct receiving *w)
 {
 	struct verbs_side *v = w->v;
 
-	return v->block.length > v->block.taken && !v->block.over && !recv_bounce_has(v) && link_is_up(w->vs->link) &&
+	return v->block.length > v->block.taken && !v->block.over && !recv_bounce_has(v) && link_is_up(link_in(w->vs)) &&
 	       verbs_is_ours() && v->block.at + v->block.taken == load_rlx(v->rx_at);
 }
 
 /* One READ; true: bytes came. */
 static bool read_direct(struct receiving *w, size_t n)
 {
-	struct device *d = w->vs->link->device;
+	struct device *d = link_in(w->vs)->device;
 	struct memreg_hold *h = device_register(d, cursor_ptr(&w->c), n);
 
 	if (!h)
@@ -432,7 +453,7 @@ static bool take_bounce(struct receiving *w)
 
 	if (!n)
 		return false;
-	recv_copy_out(w, w->vs->link->bounce + v->bounce_at, n);
+	recv_copy_out(w, link_in(w->vs)->bounce + v->bounce_at, n);
 	v->bounce_at += (uint32_t)n;
 	store_rlx(v->rx_at, load_rlx(v->rx_at) + n);
 	stat_add(STAT_net_recv_verbs, n);
@@ -446,7 +467,20 @@ static bool take_block(struct receiving *w)
 		return false;
 	w->rang = true;
 	size_t n = least(w->v->block.length - w->v->block.taken, cursor_run(&w->c));
-	return (n >= DIRECT_LEAST && read_direct(w, least(n, READ_MOST))) || (link_is_up(w->vs->link) && recv_read_bounce(w));
+	return (n >= DIRECT_LEAST && read_direct(w, least(n, READ_MOST))) || (link_is_up(link_in(w->vs)) && recv_read_bounce(w));
+}
+
+/* What lies in the new link's ring counts from here on; what lay in the old one's must have been read. */
+static enum action return_came(struct receiving *w, const struct frame_head *h)
+{
+	if (!w->v->link_over)
+		return WRONG;
+	if ((int64_t)(h->at - load_rlx(w->v->rx_at)) > 0)
+		return verbs_ring_has(w->vs) ? HELD : WRONG;
+	if (!verbs_read_by(w->vs, h->len))
+		return WRONG;
+	w->v->in.have = 0;
+	return TAKEN;
 }
 
 static enum action head_came(struct receiving *w, const uint8_t *head)
@@ -471,8 +505,11 @@ static enum action head_came(struct receiving *w, const uint8_t *head)
 	case FRAME_BLOCK:
 		return block_came(w, &h, head);
 	case FRAME_FAILOVER:
-		link_fail(w->vs->link, FALLBACK_RDMA_FAILED);
+		link_fail(link_in(w->vs), FALLBACK_RDMA_FAILED);
+		v->link_over = true;
 		break;
+	case FRAME_RETURN:
+		return return_came(w, &h);
 	case FRAME_PLAIN:
 		store_rel(v->peer_left, true);
 		store_rel(v->framed, false);
@@ -590,9 +627,9 @@ static void check_order(struct receiving *w)
 	struct verbs_side *v = w->v;
 	struct record r;
 
-	if (load_rlx(w->vs->link->broken))
+	if (load_rlx(link_in(w->vs)->broken))
 		violation(w, "impossible message");
-	else if (record_at(w->vs->link, w->vs->link->ring_r, &r) == NONSENSE)
+	else if (record_at(link_in(w->vs), link_in(w->vs)->ring_r, &r) == NONSENSE)
 		violation(w, "impossible record in the ring");
 	else if (v->in.left && !recv_bounce_has(v) && (int64_t)(v->in.at - load_rlx(v->rx_at)) > 0 && !verbs_ring_has(w->vs))
 		violation(w, "gap before a frame");

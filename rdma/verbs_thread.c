@@ -141,6 +141,13 @@ static int watch(struct pollfd *fds, struct device **ret_devices)
 	return n;
 }
 
+static int patience_ms(void)
+{
+	int beat = any_link ? (int)(settings.rdma_idle / 2000) + 1 : -1, due = meeting_patience_ms();
+
+	return beat < 0 || (due >= 0 && due < beat) ? due : beat;
+}
+
 static void turn(void)
 {
 	struct device *devices[DEVICES_MOST];
@@ -148,7 +155,7 @@ static void turn(void)
 	int n = watch(fds, devices);
 	uint64_t count;
 
-	sys_call(SYS_poll, fds, n, any_link ? (int)(settings.rdma_idle / 2000) + 1 : -1);
+	sys_call(SYS_poll, fds, n, patience_ms());
 	sys_call(SYS_read, thread.wake, &count, sizeof(count));
 	for (int i = 2; i < n; i += 2) {
 		if (fds[i].revents)

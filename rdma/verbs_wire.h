@@ -1,5 +1,5 @@
 /*
- * What two hosts say to each other, version 3 (1 had no claims, 2 no polling and one size of rings); rdma/README.md
+ * What two hosts say to each other, version 4 (1 had no claims, 2 no polling and one size of rings, 3 no return); rdma/README.md
  * ("Between hosts") has the rules.  All numbers are little-endian, as every machine that we build for has them.
  */
 #pragma once
@@ -8,7 +8,7 @@
 
 #define VERBS_MAGIC 0x64616c76u
 #define VERBS_VERSION_MIN 3
-#define VERBS_VERSION_MAX 3
+#define VERBS_VERSION_MAX 4
 
 /* ---- on TCP, once a direction is framed: heads, each followed by `len` bytes of payload if DATA */
 enum frame_type {
@@ -17,7 +17,9 @@ enum frame_type {
 	FRAME_FAILOVER = 3, /* nothing comes over this link any more; from `at` on all comes in DATA */
 	FRAME_BLOCK = 4,    /* a struct frame_block follows: the stream continues in a block */
 	FRAME_PLAIN = 5,    /* from here on the connection is plain TCP for good; `at`: where the stream stands */
+	FRAME_RETURN = 6,   /* behind FAILOVER: from here on heads speak of the link that `len` names */
 };
+enum { VERSION_RETURNS = 4, NAME_BITS = 24 };
 
 struct frame_head {
 	uint32_t type : 8, len : 24;
@@ -100,7 +102,7 @@ struct intro {
 	uint8_t version, ring_shift; /* those in use: the answer chooses, of both rings; the caller repeats */
 	uint16_t zero;
 	uint64_t ring_address;
-	uint32_t ring_rkey, zero2;
+	uint32_t ring_rkey, sends_by; /* sends_by: of a return: name of the link whose ring the sender wrote last */
 	uint8_t nonce[16];
 	uint8_t boot[16];
 	uint8_t proof[32]; /* HMAC-SHA256 by DLACCEL_SECRET_FILE; zeroes without */

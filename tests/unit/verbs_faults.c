@@ -3,11 +3,11 @@
  * send and one that receives, and the progress thread's work beside them.  Whatever fails, at whatever moment: each
  * end has what each of the other's threads was told to have sent, in order, once, and then the end of the stream; and
  * nothing is written into a buffer whose call has returned.  Against a peer that neither reads nor answers, a call
- * that must not block does not.
+ * that must not block does not.  Where the fault passes the two ends meet again, and fail again.
  *
- *   verbs-faults [FIRST:LAST]     seeds
+ *   verbs-faults [FIRST:LAST[:STEP]]     seeds
  */
-#include "device.h"
+#include "again.h"
 
 #include "clock.h"
 #include "process.h"
@@ -29,8 +29,8 @@
 
 enum { TOTAL = 1500000, CHAT = 200000, CREDIT = 500, SENDERS = 2, THREADS = 2 * (SENDERS + 1), ROOM = 400000, GUARD = 64, EMPTY = 0x5a, GONE = 0xa5, HUNG_S = 20 };
 
-enum fault { NO_FAULT, HOLE, LONG_HOLE, BROKEN, PORT, REMOVED, LOST_ACKS, STOPPED, FAULTS };
-static const char *const fault_names[] = { "nothing", "hole", "long hole", "broken", "port", "removed", "lost acks", "stopped" };
+enum fault { NO_FAULT, HOLE, LONG_HOLE, BROKEN, PORT, REMOVED, LOST_ACKS, STOPPED, AGAIN, FAULTS };
+static const char *const fault_names[] = { "nothing", "hole", "long hole", "broken", "port", "removed", "lost acks", "stopped", "again" };
 
 struct sender {
 	struct end *end;
@@ -42,8 +42,7 @@ struct sender {
 
 struct end {
 	int fd, role;
-	struct rdma_cm_id *id;
-	struct link *link;
+	struct sim_end sim;
 	struct stream *s;
 	struct sender senders[SENDERS];
 	_Atomic unsigned sending;
@@ -56,7 +55,7 @@ struct end {
 static struct end ends[2];
 static uint64_t seed, ring_bytes;
 static enum fault fault;
-static struct { unsigned failed[FAULTS], runs[FAULTS]; } tally;
+static struct { unsigned failed[FAULTS], runs[FAULTS], returned; } tally;
 static _Atomic unsigned running;
 
 static void __attribute__((noreturn, format(printf, 1, 2))) wrong(const char *fmt, ...)
@@ -75,6 +74,11 @@ static unsigned roll(uint64_t *dice, unsigned sides)
 {
 	*dice = *dice * 6364136223846793005u + 1442695040888963407u;
 	return (unsigned)(*dice >> 33) % sides;
+}
+
+static struct link *newest(const struct end *e)
+{
+	return link_out(verbs_of(e->s));
 }
 
 /* ---- two ends */
@@ -125,6 +129,7 @@ static void make_end(int i, bool chats, uint64_t *dice)
 {
 	static char no_meeting[4096];
 	struct end *e = &ends[i];
+	struct link *l;
 
 	e->role = i;
 	e->recv_dice = seed * 4 + 2 + (unsigned)i;
@@ -132,10 +137,11 @@ static void make_end(int i, bool chats, uint64_t *dice)
 	e->chats = chats;
 	e->got = 0;
 	share_out(e, roll(dice, 2) || chats, seed * 4 + (unsigned)i);
-	e->id = sim_id_create(i);
-	struct device *d = device_of(e->id);
-	if (!d || link_create(d, e->id, (struct meeting *)no_meeting, ring_bytes, &e->link))
+	e->sim = (struct sim_end){ .id = sim_id_create(i) };
+	struct device *d = device_of(e->sim.id);
+	if (!d || link_create(d, e->sim.id, (struct meeting *)no_meeting, ring_bytes, &l))
 		wrong("no link");
+	e->sim.links = l->links;
 	fcntl(e->fd, F_SETFL, e->blocking ? 0 : O_NONBLOCK);
 }
 
@@ -150,9 +156,9 @@ static void make_ends(uint64_t *dice)
 	settings.spin = chats ? 2000 : 50;
 	for (int i = 0; i < 2; i++)
 		make_end(i, chats, dice);
-	sim_connect(ends[0].id, ends[1].id);
+	sim_connect(ends[0].sim.id, ends[1].sim.id);
 	for (int i = 0; i < 2; i++) {
-		struct link *l = ends[i].link, *peer = ends[!i].link;
+		struct link *l = &ends[i].sim.links->link[0], *peer = &ends[!i].sim.links->link[0];
 		l->peer_ring = (uintptr_t)peer->ring;
 		l->peer_rkey = peer->rkey;
 		l->intro_here = true;
@@ -171,16 +177,16 @@ static void make_ends(uint64_t *dice)
 static void agree_first(void)
 {
 	for (int i = 0; i < 2; i++)
-		while (!load_acq(ends[i].link->peer_counted))
-			link_poll(ends[i].link);
+		while (!load_acq(newest(&ends[i])->peer_counted))
+			link_poll(newest(&ends[i]));
 }
 
 static void end_ends(void)
 {
 	for (int i = 0; i < 2; i++) {
 		struct verbs_stream *vs = verbs_of(ends[i].s);
-		link_destroy(ends[i].link);
-		sim_id_destroy(ends[i].id);
+		links_destroy(vs->links);
+		sim_id_destroy(ends[i].sim.id);
 		munmap(vs->v, sizeof(*vs->v));
 		free(vs);
 		close(ends[i].fd);
@@ -364,23 +370,42 @@ static void send_to_stopped(struct sender *s)
 
 /* ---- the progress thread, and what goes wrong */
 
-static void strike(int which)
+static void strike(enum fault with, int which)
 {
-	switch (fault) {
+	switch (with) {
+	case HOLE:
+		sim_wire.hole_from = sim_wire.packets;
+		break;
 	case BROKEN:
-		sim_break(ends[which].id);
+		sim_break(ends[which].sim.id);
 		break;
 	case PORT:
-		link_fail(ends[which].link, FALLBACK_RDMA_PORT);
+		link_fail(newest(&ends[which]), FALLBACK_RDMA_PORT);
 		if (seed & 1)
-			link_fail(ends[!which].link, FALLBACK_RDMA_PORT);
+			link_fail(newest(&ends[!which]), FALLBACK_RDMA_PORT);
 		break;
 	case REMOVED:
-		link_let_go(ends[which].link);
+		if (newest(&ends[which])->device)
+			link_let_go(newest(&ends[which]));
 		break;
 	default:
 		break;
 	}
+}
+
+/* Whatever has failed, up to some times in a conversation. */
+static void meet_again(uint64_t *dice, uint64_t *strike_at)
+{
+	static const enum fault ways[] = { HOLE, BROKEN, PORT, REMOVED };
+	struct sim_end both[2] = { ends[0].sim, ends[1].sim };
+
+	if (sim_wire.packets >= *strike_at && *strike_at) {
+		strike(ways[roll(dice, 4)], (int)roll(dice, 2));
+		*strike_at = roll(dice, 3) ? sim_wire.packets + 1 + roll(dice, 60) : 0;
+	}
+	sim_meet_again(both, dice);
+	for (int i = 0; i < 2; i++)
+		ends[i].sim = both[i];
 }
 
 static size_t sent_by(const struct end *e)
@@ -398,13 +423,15 @@ static void tend(uint64_t *dice, uint64_t strike_at)
 		for (struct device *d = device_next(NULL); d; d = device_next(d))
 			device_poll(d);
 		thread_tend_links();
-		if (!struck && sim_wire.packets >= strike_at) {
-			strike((int)roll(dice, 2));
+		if (fault == AGAIN) {
+			meet_again(dice, &strike_at);
+		} else if (!struck && sim_wire.packets >= strike_at) {
+			strike(fault, (int)roll(dice, 2));
 			struck = true;
 		}
 		if (clock_monotonic_ns() > end)
 			wrong("hangs; ends have sent %zu and %zu, received %zu and %zu, links %u %u", sent_by(&ends[0]), sent_by(&ends[1]),
-				ends[0].got, ends[1].got, ends[0].link->state, ends[1].link->state);
+				ends[0].got, ends[1].got, newest(&ends[0])->state, newest(&ends[1])->state);
 		nanosleep(&nap, NULL);
 	}
 }
@@ -433,10 +460,21 @@ static void set_wire(uint64_t *dice, uint64_t strike_at)
 {
 	sim_wire.packets = 0;
 	sim_wire.hole_from = fault == HOLE || fault == LONG_HOLE ? strike_at : UINT64_MAX;
-	sim_wire.hole_us = fault == HOLE ? 500 + roll(dice, 30000) : UINT64_MAX;
+	sim_wire.hole_us = fault == HOLE || fault == AGAIN ? 500 + roll(dice, 30000) : UINT64_MAX;
 	sim_wire.retry_us = 2000 + roll(dice, 30000);
 	sim_wire.ack_loss = fault == LOST_ACKS ? 40 : 0;
 	sim_wire.slow = roll(dice, 2) ? 0 : roll(dice, 40);
+}
+
+static bool has_failed(const struct end *e)
+{
+	return newest(e) != &e->sim.links->link[0] || load_acq(newest(e)->state) != LINK_UP;
+}
+
+/* And something was sent by the new one's ring. */
+static bool has_returned(const struct end *e)
+{
+	return verbs_of(e->s)->v->name && newest(e)->ring_w;
 }
 
 static void run_seed(void)
@@ -470,7 +508,8 @@ static void run_seed(void)
 	compare(&ends[0], &ends[1]);
 	compare(&ends[1], &ends[0]);
 	tally.runs[fault]++;
-	tally.failed[fault] += load_acq(ends[0].link->state) == LINK_DOWN || load_acq(ends[1].link->state) == LINK_DOWN;
+	tally.failed[fault] += has_failed(&ends[0]) || has_failed(&ends[1]);
+	tally.returned += has_returned(&ends[0]) + has_returned(&ends[1]);
 	end_ends();
 }
 
@@ -503,20 +542,29 @@ static void give_back(void)
 
 int main(int argc, char **argv)
 {
-	unsigned long first = 0, last = 210;
+	unsigned long first = 0, last = 240, step = 1;
 
-	if (argc > 1 && sscanf(argv[1], "%lu:%lu", &first, &last) != 2)
+	if (argc > 1 && sscanf(argv[1], "%lu:%lu:%lu", &first, &last, &step) < 2)
 		return 2;
 	set_up();
-	for (seed = first; seed < last; seed++)
+	for (seed = first; seed < last; seed += step)
 		run_seed();
 	give_back();
+	if (atomic_load(&dlaccel_stats.slot[STAT_net_ring_pages].value)) {
+		fprintf(stderr, "memory is still counted\n");
+		return 1;
+	}
 	if (last - first >= 100 && !atomic_load(&dlaccel_stats.slot[STAT_rdma_unrung].value)) {
 		fprintf(stderr, "nothing went without a doorbell\n");
 		return 1;
 	}
+	if (last - first >= 100 && !tally.returned) {
+		fprintf(stderr, "nothing went by a second link\n");
+		return 1;
+	}
 	for (int i = 0; i < FAULTS; i++)
 		printf("%-10s %u conversations, %u links failed\n", fault_names[i], tally.runs[i], tally.failed[i]);
+	printf("%u directions went by a new link again\n", tally.returned);
 	printf("%llu messages without a doorbell\n", (unsigned long long)atomic_load(&dlaccel_stats.slot[STAT_rdma_unrung].value));
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -20,7 +21,7 @@
 #include "sha256.h"
 #include "verbs_io.h"
 
-enum { RING = 4096, ROUNDS = 300, LONGEST = 700, ROOM = 1 << 20 };
+enum { RING = 4096, ROUNDS = 300, FAILOVERS = 6, LONGEST = 700, ROOM = 1 << 20 };
 
 static uint64_t dice;
 
@@ -62,13 +63,11 @@ static void connect_tcp(int *fd)
 
 static struct link *make_link(void)
 {
-	struct link *l = mmap(NULL, sizeof(*l) + 2 * RING, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct links *ls;
 
-	l->ring_bytes = RING;
-	l->staging = (char *)(l + 1);
-	l->ring = l->staging + RING;
-	store_rel(l->state, LINK_DOWN);
-	return l;
+	cr_assert(!links_map(NULL, RING, &ls));
+	store_rel(ls->link[0].state, LINK_DOWN);
+	return &ls->link[0];
 }
 
 static struct pair make_pair(void)
@@ -80,6 +79,7 @@ static struct pair make_pair(void)
 	process_note();
 	clock_init();
 	settings.rdma_dead = 500000;
+	cr_assert(verbs_is_ours()); /* the first that asks */
 	connect_tcp(p.fd);
 	for (int i = 0; i < 2; i++) {
 		p.link[i] = make_link();
@@ -240,11 +240,12 @@ struct hand {
 	uint8_t tcp[ROOM];
 	size_t begin, end;      /* frames not yet given to TCP */
 	uint64_t at, told;      /* stream offset produced; and what the receiver must be able to read by now */
-	uint64_t tell[ROUNDS];  /* of the piece whose last frame byte is at `when` */
-	size_t when[ROUNDS];
+	uint64_t tell[ROUNDS + FAILOVERS];  /* of the piece whose last frame byte is at `when` */
+	size_t when[ROUNDS + FAILOVERS];
 	unsigned tells, telling;
 	uint64_t ring_w;
-	bool over;
+	struct link *to;        /* whose ring it is; */
+	bool over;              /* or none's */
 };
 
 static void put_head(struct hand *h, enum frame_type type, uint64_t at, size_t len)
@@ -271,7 +272,7 @@ static void piece_ends(struct hand *h)
 /* False: the ring is full. */
 static bool put_record(struct hand *h, size_t n)
 {
-	struct link *l = h->p.link[1];
+	struct link *l = h->to;
 	size_t rest = RING - h->ring_w % RING, whole = sizeof(struct ring_head) + ((n + 15) & ~(size_t)15);
 	uint64_t pos = h->ring_w + (rest < RING_TAIL ? rest : 0);
 
@@ -316,6 +317,26 @@ static void fail_over(struct hand *h)
 	piece_ends(h);
 }
 
+/* The receiver has come up to the link that failed: only then is there another. */
+static void come_back(struct hand *h)
+{
+	struct links *ls = h->to->links;
+	struct verbs_side *v = ls->reader->v;
+	uint32_t i = (uint32_t)(h->to - ls->link);
+
+	if (i != load_rlx(v->reads_by))
+		return;
+	i = (i + 1) % LINKS;
+	h->to = &ls->link[i];
+	link_clear(h->to);
+	h->to->name = (uint32_t)h->tells;
+	store_rel(h->to->state, LINK_DOWN);
+	store_rel(v->last_up, i);
+	put_head(h, FRAME_RETURN, h->at, h->to->name);
+	h->ring_w = 0;
+	h->over = false;
+}
+
 static void deliver(struct hand *h)
 {
 	size_t n = h->end - h->begin;
@@ -336,22 +357,27 @@ static bool readable(int fd)
 	return poll(&p, 1, 0) == 1;
 }
 
-static void by_hand(bool with_failover)
+static void by_hand(unsigned failovers)
 {
 	static struct hand h;
 	uint64_t had = 0;
-	unsigned produced = 0;
+	unsigned produced = 0, failed = 0;
 
 	memset(&h, 0, sizeof(h));
 	h.p = make_pair();
+	h.to = h.p.link[1];
 	store_rel(verbs_of(h.p.s[1])->v->framed, true);
-	while (had < h.at || produced < ROUNDS - 2) {
-		if (produced < ROUNDS - 2 && !roll(3)) {
+	while (had < h.at || produced < ROUNDS) {
+		if (produced < ROUNDS && !roll(3)) {
 			produce(&h);
 			produced++;
 		}
-		if (with_failover && produced > ROUNDS / 2 && !h.over)
+		if (failed < failovers && produced > (failed + 1) * ROUNDS / (failovers + 1) && !h.over) {
 			fail_over(&h);
+			failed++;
+		} else if (h.over && failovers > 1 && !roll(20)) {
+			come_back(&h);
+		}
 		deliver(&h);
 		if (h.told > had) /* what a raw wait would see */
 			cr_assert(readable(h.p.fd[1]), "%llu of %llu read and not readable", (unsigned long long)had,
@@ -370,7 +396,7 @@ Test(verbs_stream, ring_and_frames)
 {
 	for (uint64_t seed = 1; seed < 40; seed++) {
 		dice = seed;
-		by_hand(false);
+		by_hand(0);
 	}
 }
 
@@ -378,8 +404,164 @@ Test(verbs_stream, failover)
 {
 	for (uint64_t seed = 1; seed < 40; seed++) {
 		dice = seed;
-		by_hand(true);
+		by_hand(1);
 	}
+}
+
+Test(verbs_stream, failover_and_return)
+{
+	for (uint64_t seed = 1; seed < 40; seed++) {
+		dice = seed;
+		by_hand(FAILOVERS);
+	}
+}
+
+/* ---- a return out of place: its own connection ends */
+
+enum { NEW_NAME = 77 };
+
+static void say(struct pair *p, enum frame_type type, uint64_t at, uint32_t len)
+{
+	struct frame_head f = { .type = type, .len = len, .at = at };
+
+	cr_assert_eq(write(p->fd[0], &f, sizeof(f)), sizeof(f));
+}
+
+static ssize_t after(void (*what)(struct pair *p), bool has_new)
+{
+	struct pair p = make_pair();
+	struct links *ls = p.link[1]->links;
+	uint8_t buf[16];
+
+	store_rel(verbs_of(p.s[1])->v->framed, true);
+	if (has_new) {
+		ls->link[1].name = NEW_NAME;
+		store_rel(ls->link[1].state, LINK_DOWN);
+		store_rel(verbs_of(p.s[1])->v->last_up, 1);
+	}
+	what(&p);
+	ssize_t r = get(&p, buf, sizeof(buf), 0);
+	end_pair(&p);
+	return r;
+}
+
+static void in_place(struct pair *p)
+{
+	say(p, FRAME_FAILOVER, 0, 0);
+	say(p, FRAME_RETURN, 0, NEW_NAME);
+}
+
+static void before_failover(struct pair *p)
+{
+	say(p, FRAME_RETURN, 0, NEW_NAME);
+}
+
+static void twice(struct pair *p)
+{
+	in_place(p);
+	in_place(p);
+}
+
+static void to_the_same(struct pair *p)
+{
+	say(p, FRAME_FAILOVER, 0, 0);
+	say(p, FRAME_RETURN, 0, 0);
+}
+
+static void behind_a_gap(struct pair *p)
+{
+	say(p, FRAME_FAILOVER, 0, 0);
+	say(p, FRAME_RETURN, 1, NEW_NAME);
+}
+
+Test(verbs_stream, return_out_of_place)
+{
+	cr_expect_eq(after(in_place, true), -EAGAIN);
+	cr_expect_eq(after(in_place, false), -ECONNRESET);
+	cr_expect_eq(after(before_failover, true), -ECONNRESET);
+	cr_expect_eq(after(twice, true), -ECONNRESET);
+	cr_expect_eq(after(to_the_same, true), -ECONNRESET);
+	cr_expect_eq(after(behind_a_gap, true), -ECONNRESET);
+}
+
+/* ---- who returns: not a stream that is plain for good, nor one that a process without a device has used */
+
+static void child_looks(struct pair *p)
+{
+	uint8_t byte;
+	pid_t child = fork();
+
+	if (!child) {
+		process_note();
+		_exit(get(p, &byte, 1, 0) == -EAGAIN ? 0 : 1);
+	}
+	int status;
+	cr_assert(waitpid(child, &status, 0) == child && !status);
+}
+
+static void goes_plain(struct pair *p)
+{
+	stream_make_plain(p->s[1], p->fd[1]);
+}
+
+static void peer_goes_plain(struct pair *p)
+{
+	uint8_t byte;
+
+	say(p, FRAME_PLAIN, 0, 0);
+	cr_assert_eq(get(p, &byte, 1, 0), -EAGAIN);
+}
+
+static void breaks_the_rules(struct pair *p)
+{
+	uint8_t byte;
+
+	before_failover(p);
+	cr_assert_eq(get(p, &byte, 1, 0), -ECONNRESET);
+}
+
+static bool returns(void (*first)(struct pair *p), void (*then)(struct pair *p))
+{
+	struct pair p = make_pair();
+	uint32_t name;
+
+	store_rel(verbs_of(p.s[1])->v->framed, true);
+	if (first)
+		first(&p);
+	struct link *l = verbs_return_prepare(p.link[1]->links, &name);
+	if (l && then)
+		then(&p);
+	if (l)
+		l->name = NEW_NAME;
+	bool up = l && verbs_return_up(l, name) && load_acq(l->state) == LINK_UP;
+	end_pair(&p);
+	return up;
+}
+
+Test(verbs_stream, who_returns)
+{
+	static void (*const never[])(struct pair *p) = { child_looks, goes_plain, peer_goes_plain, breaks_the_rules };
+
+	cr_expect(returns(NULL, NULL));
+	for (size_t i = 0; i < sizeof(never) / sizeof(*never); i++) {
+		cr_expect(!returns(never[i], NULL), "%zu", i);
+		cr_expect(!returns(NULL, never[i]), "%zu, in the middle", i);
+	}
+}
+
+/* What the peer says to send by must be a link that we have. */
+Test(verbs_stream, return_to_a_stranger)
+{
+	struct pair p = make_pair();
+	uint32_t name;
+	struct link *l = verbs_return_prepare(p.link[1]->links, &name);
+
+	cr_assert(l);
+	l->name = NEW_NAME;
+	cr_expect(!verbs_return_up(l, name + 1));
+	cr_expect(!verbs_return_up(l, NEW_NAME));
+	cr_expect(verbs_return_up(l, name));
+	end_pair(&p);
 }
 
 /* ---- a peer that writes anything: its own connection ends, or goes on; nothing else */
@@ -394,7 +576,7 @@ static void hostile(void)
 	for (int i = 0; i < RING; i++)
 		l->ring[i] = (char)roll(roll(2) ? 4 : 256);
 	for (int turn = 0; turn < 60; turn++) {
-		struct frame_head f = { .type = roll(7), .len = roll(2) ? roll(64) : roll(1 << 24), .ring = roll(2 * RING),
+		struct frame_head f = { .type = roll(8), .len = roll(2) ? roll(64) : roll(1 << 24), .ring = roll(2 * RING),
 			.at = load_rlx(verbs_of(p.s[1])->v->rx_at) + roll(5) - 2 };
 		send(p.fd[0], &f, 1 + roll(sizeof(f)), MSG_NOSIGNAL);
 		if (!roll(3))

@@ -1,4 +1,5 @@
-"""Faults under streams that use RDMA: each stream ends with the bytes, or the error, of a bare one.
+"""Faults under streams that use RDMA: each stream ends with the bytes, or the error, of a bare one; one that goes on
+for long enough returns to RDMA.
 
     test_failover.py --preload LIBRARY --tool DLACCEL [--seeds FIRST:LAST]
 
@@ -9,15 +10,18 @@ import argparse
 import collections
 import random
 import shlex
+import sys
 
 import hosts
 import streams
 import vhost
-from test_rdma import counters_script, parse_counters
+from test_programs import ECHO
+from test_rdma import counters, counters_script, parse_counters
 
 COUNTERS = '/tmp/counters'
 SIZE = 3000000
 STYLES = ('large', 'epoll_edge', 'both_ways', 'two_threads', 'dontwait')
+ROUNDS = '500'    # of an echo with pauses: half a minute at least
 WARM = 40    # connections until RDMA is there: opening rdma-core takes seconds in emulation
 
 # Shell scripts of the guest, so that a fault comes at once when its moment is there. $pid: the server's.
@@ -179,9 +183,44 @@ class Judge:
                 self.pair.end()
 
 
+def comes_back(a, b, args):
+    """An echo in one connection: the link is down for a second, and a while later both ends send by RDMA again."""
+    folder, port = f'{COUNTERS}/back', str(next(streams.PORTS))
+    a.run(f'mkdir -p -m 700 {COUNTERS}; mkdir -m 700 {folder}')
+    kw = {'env': {'DLACCEL_DIR': folder, 'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info',
+                  'DLACCEL_RDMA_DEAD': '200ms'}, 'preload': args.preload}
+    server = b.spawn([sys.executable, ECHO, 'asyncio', b.addr, port], **kw)
+    server.expect('listening')
+    client = a.spawn([sys.executable, ECHO, 'talk', b.addr, port, '1', ROUNDS, '60000'], **kw)
+
+    def both(name, least=1):
+        """The counter of both ends, once it is so large."""
+        def look():
+            said = a.run(counters_script(args.tool, folder), check=False).out    # there may be none yet
+            ends = [c.get(name, 0) for c in parse_counters(said) if c.get('net.upgraded.verbs')]
+            return ends if len(ends) == 2 and min(ends) >= least else client.rc is not None and 'over'
+        found = vhost.wait_until(look, 120, name)
+        assert found != 'over', f'{name}: {client.describe("ended")}\n' + a.run(f'cat {folder}/log').out
+        return found
+
+    both('net.bytes_verbs')
+    a.link(False)
+    a.run('sleep 1')
+    a.link(True)
+    both('rdma.returns')
+    before = both('net.bytes_verbs')
+    after = both('net.bytes_verbs', max(before) + 100000)
+    done = client.wait(120)
+    server.kill('TERM')
+    assert done.rc == 0 and done.out, done
+    assert not any('net.violations' in c for c in counters(a, args.tool, folder))
+    print(f'ok link down, and up: back to RDMA, {before} and then {after} bytes by it')
+
+
 def body(args):
     first, last = map(int, args.seeds.split(':'))
     with hosts.near('failover') as (a, b):
+        comes_back(a, b, args)
         judge = Judge(a, b, args)
         for seed in range(first, last):
             judge.attempt(seed)

@@ -1,0 +1,81 @@
+/*
+ * A stream whose link has failed meets its peer again: quietly, from the thread, as the first time, at distances that
+ * grow while it is in vain and shrink when a link has been good for long.  The connecting side listens until it is called.
+ */
+#include "clock.h"
+#include "verbs_meeting.h"
+
+#include <string.h>
+
+#define S_NS UINT64_C(1000000000)
+#define FIRST_NS (1 * S_NS)
+#define MOST_NS (30 * S_NS)
+#define PATIENCE_NS (30 * S_NS) /* with a peer that owes an answer */
+#define GOOD_NS (60 * S_NS)
+
+void again_wait(struct meeting *m)
+{
+	m->due_ns = clock_monotonic_ns() + PATIENCE_NS;
+}
+
+static bool is_over(const struct meeting *m, uint64_t now)
+{
+	switch (load_rlx(m->state)) {
+	case MEET_READY:
+		return load_acq(m->link->state) == LINK_DOWN;
+	case MEET_BUSY:
+		return m->id && now > m->due_ns;
+	case MEET_RESTS:
+		return false;
+	default:
+		return true;
+	}
+}
+
+static void rest(struct meeting *m, uint64_t now)
+{
+	if (!m->again)
+		memcpy(m->bond, m->nonce, sizeof(m->bond));
+	if (!m->again || (load_rlx(m->state) == MEET_READY && now - m->up_ns > GOOD_NS))
+		m->distance_ns = FIRST_NS / 2;
+	m->again = true;
+	meeting_hang_up(m);
+	link_let_go(m->link);
+	meeting_drop_ids(m);
+	m->distance_ns = 2 * m->distance_ns < MOST_NS ? 2 * m->distance_ns : MOST_NS;
+	m->due_ns = now + m->distance_ns;
+	store_rel(m->state, MEET_RESTS);
+}
+
+/* A call of the program has the stream, or it may never return: looked at again. */
+static bool prepare(struct meeting *m, uint64_t now)
+{
+	struct link *l = verbs_return_prepare(m->link->links, &m->sends_by);
+
+	m->due_ns = now + (l ? PATIENCE_NS : m->distance_ns);
+	if (l)
+		m->link = l;
+	return l;
+}
+
+bool again_step(struct meeting *m)
+{
+	uint64_t now = clock_monotonic_ns();
+
+	if (m->version < VERSION_RETURNS)
+		return false;
+	if (is_over(m, now))
+		rest(m, now);
+	if (load_rlx(m->state) == MEET_READY)
+		verbs_return_release(m->link->links);
+	return load_rlx(m->state) == MEET_RESTS && now >= m->due_ns && prepare(m, now);
+}
+
+uint64_t again_due(const struct meeting *m)
+{
+	if (!load_rlx(m->taken) || m->version < VERSION_RETURNS)
+		return UINT64_MAX;
+	if (is_over(m, clock_monotonic_ns()))
+		return 0;
+	return load_rlx(m->state) == MEET_RESTS || (load_rlx(m->state) == MEET_BUSY && m->id) ? m->due_ns : UINT64_MAX;
+}
