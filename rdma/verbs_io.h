@@ -26,7 +26,7 @@ void verbs_tell_state(struct verbs_stream *vs);
 void verbs_propose(struct verbs_stream *vs, uint64_t at);
 /* A block that the sender wants back is answered for; side->c held. */
 void verbs_answer_withdrawal(struct verbs_stream *vs);
-/* By the thread, for a program that makes no calls. */
-void verbs_withdrawal(struct link *l);
+/* By the thread, for a program that makes no calls.  False: a receive is under way, to be tried again. */
+bool verbs_withdrawal(struct link *l);
 /* Records that lie in the ring and have not been taken. */
 bool verbs_ring_has(struct verbs_stream *vs);

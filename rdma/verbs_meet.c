@@ -29,6 +29,7 @@ struct meeting {
 	_Atomic bool closed, taken, ended; /* the program's part is over; a stream has the link; that one is gone */
 	struct rdma_cm_id *listener, *id;
 	struct link *link;
+	uint64_t answered_ns; /* role 0: the caller has its answer, and owes its intro */
 	uint8_t nonce[2][16]; /* by role */
 	uint8_t key[64];
 	size_t key_bytes;
@@ -382,8 +383,27 @@ static void answer(struct meeting *m, struct rdma_cm_id *id, const struct verbs_
 	memcpy(m->nonce[1], c->nonce, 16);
 	introduce(m, c->version_max < VERBS_VERSION_MAX ? c->version_max : VERBS_VERSION_MAX, &i);
 	set_ack_timeout(id);
+	m->answered_ns = clock_monotonic_ns();
 	if (verbs.rdma_accept(id, &p))
 		come_to(m, MEET_NEVER);
+}
+
+static void drop_id(struct rdma_cm_id **id)
+{
+	if (*id)
+		verbs.rdma_destroy_id(*id);
+	*id = NULL;
+}
+
+/* What has been made for the peer goes at once, whenever the program looks next. */
+static void give_up(struct meeting *m, enum stat_id why)
+{
+	verbs.rdma_disconnect(m->id);
+	link_destroy(m->link);
+	m->link = NULL;
+	drop_id(&m->id);
+	drop_id(&m->listener);
+	never(m, why);
 }
 
 /* The caller's side: the answer came with it. */
@@ -395,8 +415,7 @@ static void established(struct meeting *m, const struct intro *i)
 		return;
 	int why = check_intro(m, i);
 	if (why) {
-		never(m, (enum stat_id)why);
-		verbs.rdma_disconnect(m->id);
+		give_up(m, (enum stat_id)why);
 		return;
 	}
 	link_agree(m->link, UINT64_C(1) << i->ring_shift);
@@ -405,13 +424,18 @@ static void established(struct meeting *m, const struct intro *i)
 	come_to(m, link_introduce(m->link, &mine) ? MEET_NEVER : MEET_READY);
 }
 
+/* A caller that has been answered keeps rings and a queue pair of ours: no longer than it would as a silent peer. */
+static bool intro_is_late(const struct meeting *m)
+{
+	return clock_monotonic_ns() - m->answered_ns > 2 * settings.rdma_idle * 1000;
+}
+
 static void introduced(struct meeting *m)
 {
-	int why = check_intro(m, &m->link->intro);
+	int why = load_acq(m->link->intro_here) ? check_intro(m, &m->link->intro) : FALLBACK_RDMA_SILENT;
 
 	if (why) {
-		never(m, (enum stat_id)why);
-		verbs.rdma_disconnect(m->id);
+		give_up(m, (enum stat_id)why);
 		return;
 	}
 	link_comes_up(m, &m->link->intro);
@@ -425,13 +449,6 @@ static void disconnected(struct meeting *m, enum stat_id why)
 	atomic_compare_exchange_strong(&m->state, &busy, MEET_NOBODY);
 	if (m->link)
 		link_fail(m->link, why);
-}
-
-static void drop_id(struct rdma_cm_id **id)
-{
-	if (*id)
-		verbs.rdma_destroy_id(*id);
-	*id = NULL;
 }
 
 static bool is_on(const struct rdma_cm_id *id, const struct ibv_context *device)
@@ -521,7 +538,7 @@ static bool step(struct meeting *m)
 		return false;
 	if (load_rlx(m->state) == MEET_NEW)
 		start(m);
-	if (load_rlx(m->state) == MEET_BUSY && !m->role && m->link && load_acq(m->link->intro_here))
+	if (load_rlx(m->state) == MEET_BUSY && !m->role && m->link && (load_acq(m->link->intro_here) || intro_is_late(m)))
 		introduced(m);
 	if (load_rlx(m->taken))
 		drop_id(&m->listener);

@@ -312,8 +312,7 @@ static void block_is_done(struct verbs_stream *vs, uint32_t id, uint64_t bytes)
 {
 	struct control c = { .type = CONTROL_DONE, .id = id, .ring = bytes };
 
-	while (link_control(vs->link, &c) == -EAGAIN)
-		link_poll(vs->link);
+	link_answer(vs->link, &c);
 }
 
 void verbs_answer_withdrawal(struct verbs_stream *vs)
