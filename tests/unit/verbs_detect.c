@@ -22,15 +22,17 @@
 enum { IDLE_US = 2000000, PHASES = 16, BEATS = 20, HUNG_S = 60, DEAD_US = 300000, PATIENT_US = 4000000, HOLE_US = 50000, NAP_NS = 5000000 };
 
 static struct end { struct rdma_cm_id *id; struct link *link; } ends[2];
-static uint64_t by_hand_ns; /* 0: the machine's */
+static _Atomic uint64_t by_hand_ns; /* 0: the machine's */
 static _Atomic uint64_t lost_ns;
 
 /* In place of the C library's. */
 int clock_gettime(clockid_t clock, struct timespec *t)
 {
-	if (!by_hand_ns || clock != CLOCK_MONOTONIC)
+	uint64_t ns = by_hand_ns;
+
+	if (!ns || clock != CLOCK_MONOTONIC)
 		return (int)syscall(SYS_clock_gettime, clock, t);
-	*t = (struct timespec){ (time_t)(by_hand_ns / 1000000000), (long)(by_hand_ns % 1000000000) };
+	*t = (struct timespec){ (time_t)(ns / 1000000000), (long)(ns % 1000000000) };
 	return 0;
 }
 

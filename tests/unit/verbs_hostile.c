@@ -19,9 +19,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-enum { HUNG_S = 60, STEPS = 150, ROOM = 200000, PATIENT_US = 2000000, HASTY_US = 20000 };
+enum { HUNG_S = 120, STEPS = 150, ROOM = 200000, PATIENT_US = 4000000, HASTY_US = 20000 };
 
 static struct peer honest;
 static uint64_t dice;
@@ -46,12 +47,6 @@ int __wrap_verbs_load(void)
 }
 
 /* ---- what must go on */
-
-static void expect_honest(void)
-{
-	settings.rdma_dead = PATIENT_US;
-	peer_converse(&honest);
-}
 
 static void expect_a_new_one(void)
 {
@@ -141,7 +136,7 @@ static void lying_call(const struct lie *l)
 		expect_outcome(&p, l->what, 0, 0);
 	}
 	peer_end(&p);
-	expect_honest();
+	peer_converse(&honest);
 }
 
 /* As the answer to the library's call. */
@@ -157,7 +152,7 @@ static void lying_answer(const struct lie *l)
 	peer_answer(&p, &i, sizeof(i));
 	expect_outcome(&p, l->what, l->why, before);
 	peer_end(&p);
-	expect_honest();
+	peer_converse(&honest);
 }
 
 /* Zeroes stand for what is missing; whoever is met all the same has said enough. */
@@ -194,12 +189,7 @@ static void lying_introduction(const struct lie *l)
 	peer_message(&p, &i, sizeof(i));
 	expect_outcome(&p, l->what, l->why, before);
 	peer_end(&p);
-	expect_honest();
-}
-
-static bool only_honest_rings(void)
-{
-	return count_of(STAT_net_ring_pages) == verbs_of(honest.stream)->link->counted;
+	peer_converse(&honest);
 }
 
 /* The caller has its answer and says nothing, or what by its length is no introduction: what was made for it goes. */
@@ -209,8 +199,6 @@ static void no_introduction(size_t n)
 	char message[PEER_SLOT] = { 0 };
 	uint64_t before = count_of(FALLBACK_RDMA_SILENT);
 
-	while (!only_honest_rings()) /* the thread gives back those of connections that have ended */
-		peer_nap();
 	peer_start(&p, 0);
 	struct verbs_call c = peer_call_of(&p);
 	if (!peer_call(&p, &c, sizeof(c)))
@@ -220,7 +208,7 @@ static void no_introduction(size_t n)
 	if (n)
 		peer_message(&p, message, n);
 	expect_outcome(&p, "no introduction", FALLBACK_RDMA_SILENT, before);
-	if (!only_honest_rings())
+	if (count_of(STAT_net_ring_pages))
 		peer_wrong("no introduction: its rings are kept");
 	peer_end(&p);
 }
@@ -260,7 +248,6 @@ static void flood_of_withdrawals(void)
 	struct peer p;
 
 	make_victim(&p);
-	settings.rdma_dead = HASTY_US;
 	p.deaf = true;
 	struct link *l = verbs_of(p.stream)->link;
 	for (uint32_t id = 1; load_acq(l->state) == LINK_UP; id++) {
@@ -269,7 +256,6 @@ static void flood_of_withdrawals(void)
 		while (load_acq(l->withdrawn) != id && load_acq(l->state) == LINK_UP)
 			peer_nap();
 	}
-	settings.rdma_dead = PATIENT_US;
 	expect_a_new_one();
 	peer_end(&p);
 }
@@ -415,7 +401,6 @@ static void garbage(uint64_t seed)
 
 	dice = seed * 2;
 	make_victim(&p);
-	settings.rdma_dead = HASTY_US;
 	fcntl(p.lib_fd, F_SETFL, O_NONBLOCK);
 	store_rlx(p.stream->nonblock, true);
 	attacking = true;
@@ -427,29 +412,49 @@ static void garbage(uint64_t seed)
 	}
 	attacking = false;
 	pthread_join(t, NULL);
-	expect_honest();
+	peer_converse(&honest);
 	peer_end(&p);
 }
 
 /* ---- */
 
-static void set_up(void)
+static void give_back(void)
+{
+	device_close(sim_context(0));
+}
+
+static void set_up(uint64_t idle_us)
 {
 	real_init();
 	process_note();
 	clock_init();
 	settings.rdma_devices = "";
-	settings.rdma_dead = PATIENT_US;
-	settings.rdma_idle = 2 * PATIENT_US;
+	settings.rdma_dead = HASTY_US;
+	settings.rdma_idle = idle_us;
 	settings.net_memory = UINT64_C(1) << 30;
 	sim_verbs_install();
 	sim_cm_install();
 	sim_wire.retry_us = UINT64_MAX; /* no device gives up by itself */
-	alarm(HUNG_S);
 	sim_start(1);
-	peer_start(&honest, 0);
-	peer_meet(&honest);
-	peer_agree(&honest);
+	alarm(HUNG_S);
+	atexit(give_back); /* behind the thread's end, which will be asked for later */
+}
+
+/* In a process of its own, whose patience is short. */
+static void introductions(void)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (!pid) {
+		set_up(HASTY_US);
+		for (size_t n = 0; n < PEER_SLOT; n++)
+			if (n != sizeof(struct intro))
+				no_introduction(n);
+		exit(0);
+	}
+	if (waitpid(pid, &status, 0) != pid || status)
+		peer_wrong("introductions: %x", status);
 }
 
 static void lies(void)
@@ -458,7 +463,7 @@ static void lies(void)
 		truncated(0, n);
 	for (size_t n = 0; n < sizeof(struct intro); n++)
 		truncated(1, n);
-	expect_honest();
+	peer_converse(&honest);
 	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++)
 		lying_call(&calls[i]);
 	for (size_t i = 0; i < sizeof(intros) / sizeof(*intros); i++) {
@@ -473,7 +478,11 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && sscanf(argv[1], "%lu:%lu", &first, &last) != 2)
 		return 2;
-	set_up();
+	introductions();
+	set_up(PATIENT_US);
+	peer_start(&honest, 0);
+	peer_meet(&honest);
+	peer_agree(&honest);
 	lies();
 	withdrawal_while_reading();
 	flood_of_withdrawals();
@@ -481,12 +490,10 @@ int main(int argc, char **argv)
 		alarm(HUNG_S);
 		garbage(seed);
 	}
-	alarm(HUNG_S);
 	expect_a_new_one();
-	settings.rdma_idle = HASTY_US;
-	for (size_t n = 0; n < PEER_SLOT; n++)
-		if (n != sizeof(struct intro))
-			no_introduction(n);
+	peer_end(&honest);
+	while (count_of(STAT_net_ring_pages)) /* until the thread has given all back */
+		peer_nap();
 	printf("%lu seeds, %llu violations, %llu bytes of blocks read, %llu requests for what is not there\n", last - first,
 		(unsigned long long)count_of(STAT_net_violations),
 		(unsigned long long)(count_of(STAT_rdma_direct) + count_of(STAT_rdma_bounced)), (unsigned long long)sim_wire.bad_keys);
