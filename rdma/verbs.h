@@ -234,6 +234,8 @@ int link_read(struct link *l, void *to, uint32_t lkey, uint64_t from, uint32_t r
 /* Goes before a READ: the peer will know that there may have been one. */
 int link_claim(struct link *l, uint32_t id, uint64_t upto);
 int link_control(struct link *l, const struct control *c);
+/* One that the peer waits for: a link that has no room for it in the time that a failure may take is down. */
+void link_answer(struct link *l, const struct control *c);
 int link_introduce(struct link *l, const struct intro *i);
 int link_ping(struct link *l, uint64_t *ret_seq);
 /* We look at our ring, or will before we sleep; taken back: its acknowledgement will be waited for. */

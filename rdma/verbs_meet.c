@@ -320,8 +320,21 @@ static void answer(struct meeting *m, struct rdma_cm_id *id, const struct verbs_
 	m->version = c->version_max < VERBS_VERSION_MAX ? c->version_max : VERBS_VERSION_MAX;
 	introduce(m, &i);
 	set_ack_timeout(id);
+	m->answered_ns = clock_monotonic_ns();
 	if (verbs.rdma_accept(id, &p))
 		come_to(m, MEET_NEVER);
+}
+
+/* What has been made for the peer goes at once, whenever the program looks next. */
+static void give_up(struct meeting *m, enum stat_id why)
+{
+	never(m, why);
+	verbs.rdma_disconnect(m->id);
+	if (m->again) /* its stream has the memory, and meets again */
+		return;
+	links_destroy(m->link->links);
+	m->link = NULL;
+	meeting_drop_ids(m);
 }
 
 /* The caller's side: the answer came with it. */
@@ -333,8 +346,7 @@ static void established(struct meeting *m, const struct intro *i)
 		return;
 	int why = check_intro(m, i);
 	if (why) {
-		never(m, (enum stat_id)why);
-		verbs.rdma_disconnect(m->id);
+		give_up(m, (enum stat_id)why);
 		return;
 	}
 	link_agree(m->link, UINT64_C(1) << i->ring_shift);
@@ -346,13 +358,18 @@ static void established(struct meeting *m, const struct intro *i)
 		is_ready(m);
 }
 
+/* A caller that has been answered keeps rings and a queue pair of ours: no longer than it would as a silent peer. */
+static bool intro_is_late(const struct meeting *m)
+{
+	return clock_monotonic_ns() - m->answered_ns > 2 * settings.rdma_idle * 1000;
+}
+
 static void introduced(struct meeting *m)
 {
-	int why = check_intro(m, &m->link->intro);
+	int why = load_acq(m->link->intro_here) ? check_intro(m, &m->link->intro) : FALLBACK_RDMA_SILENT;
 
 	if (why) {
-		never(m, (enum stat_id)why);
-		verbs.rdma_disconnect(m->id);
+		give_up(m, (enum stat_id)why);
 		return;
 	}
 	if (link_comes_up(m, &m->link->intro))
@@ -455,7 +472,7 @@ static bool step(struct meeting *m)
 		start(m);
 	if (load_rlx(m->state) == MEET_NEW)
 		start(m);
-	if (load_rlx(m->state) == MEET_BUSY && !m->role && m->link && load_acq(m->link->intro_here))
+	if (load_rlx(m->state) == MEET_BUSY && !m->role && m->link && (load_acq(m->link->intro_here) || intro_is_late(m)))
 		introduced(m);
 	if (load_rlx(m->taken) && load_rlx(m->state) == MEET_READY)
 		meeting_drop_id(&m->listener);

@@ -109,8 +109,7 @@ static bool took_back(struct sending *w, uint32_t id, size_t n)
 	struct link *l = link_out(w->vs);
 	struct control c = { .type = CONTROL_WITHDRAW, .id = id };
 
-	while (link_control(l, &c) == -EAGAIN)
-		link_poll(l);
+	link_answer(l, &c);
 	bool up = wait_done(w, id, us_to_ticks(2 * settings.rdma_dead), UINT64_MAX);
 	if (up && load_acq(l->done_id) != id && claimed(l, id, n))
 		wait_done(w, id, us_to_ticks(n / ANSWER_BYTES_PER_US), UINT64_MAX);

@@ -103,7 +103,7 @@ int link_tell_polls(struct link *l, bool yes, uint64_t *ret_seq)
 	return yes ? post(l, &wr, false, ret_seq) : post_patiently(l, &wr, true, ret_seq);
 }
 
-static int send_message(struct link *l, const void *p, size_t n)
+static int send_message(struct link *l, const void *p, size_t n, __typeof__(post) *how)
 {
 	struct ibv_sge sge = { (uintptr_t)p, (uint32_t)n, 0 };
 	struct ibv_send_wr wr = {
@@ -112,17 +112,23 @@ static int send_message(struct link *l, const void *p, size_t n)
 	};
 	uint64_t seq;
 
-	return post(l, &wr, false, &seq);
+	return how(l, &wr, false, &seq);
 }
 
 int link_control(struct link *l, const struct control *c)
 {
-	return send_message(l, c, sizeof(*c));
+	return send_message(l, c, sizeof(*c), post);
+}
+
+void link_answer(struct link *l, const struct control *c)
+{
+	if (send_message(l, c, sizeof(*c), post_patiently) == -ETIMEDOUT)
+		link_fail(l, FALLBACK_RDMA_SILENT);
 }
 
 int link_introduce(struct link *l, const struct intro *i)
 {
-	return send_message(l, i, sizeof(*i));
+	return send_message(l, i, sizeof(*i), post);
 }
 
 /* Nothing, written to nowhere: that the peer's device acknowledges it is all. */

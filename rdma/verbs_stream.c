@@ -62,24 +62,19 @@ static void destroy(struct stream *s)
 	free(vs);
 }
 
-/* A receive that is under way answers itself when it is done with what it reads. */
-static bool answered(struct verbs_stream *vs, struct link *l)
+/* Whoever holds side.c may be stopped, or dead with a fork's child: the thread has other links to tend. */
+bool verbs_withdrawal(struct link *l)
 {
-	if (!side_trylock(&vs->v->side.c))
-		return false;
-	verbs_answer_withdrawal(vs, l);
-	side_unlock(&vs->v->side.c);
-	return true;
-}
-
-void verbs_withdrawal(struct link *l)
-{
-	struct timespec nap = { .tv_nsec = 100000 };
+	bool done = true;
 
 	verbs_lock(&l->links->lock);
-	while (l->links->reader && link_is_up(l) && !answered(l->links->reader, l))
-		sys_call(SYS_nanosleep, &nap, 0);
+	struct verbs_stream *vs = l->links->reader;
+	if (vs && link_is_up(l) && (done = side_trylock(&vs->v->side.c))) {
+		verbs_answer_withdrawal(vs, l);
+		side_unlock(&vs->v->side.c);
+	}
 	verbs_unlock(&l->links->lock);
+	return done;
 }
 
 void verbs_enter(struct verbs_stream *vs)

@@ -333,8 +333,7 @@ static void block_is_done(struct link *l, uint32_t id, uint64_t bytes)
 {
 	struct control c = { .type = CONTROL_DONE, .id = id, .ring = bytes };
 
-	while (link_control(l, &c) == -EAGAIN)
-		link_poll(l);
+	link_answer(l, &c);
 }
 
 void verbs_answer_withdrawal(struct verbs_stream *vs, struct link *l)

@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
-enum { DEVICES_MOST = 16, EXIT_MS = 2000 };
+enum { DEVICES_MOST = 16, EXIT_MS = 2000, UNANSWERED_MS = 1 };
 
 static struct {
 	_Atomic int state; /* 0: none, 1: runs, -1: cannot */
@@ -67,7 +67,7 @@ static void connection_events(void)
 
 /* ---- heartbeat: an idle connection is told of nothing, not even of a cable pulled elsewhere */
 
-static bool any_link;
+static bool any_link, any_unanswered;
 
 /* The child may sleep as soon as nothing can come that nobody rings for. */
 static void leave_to_child(struct link *l)
@@ -96,8 +96,10 @@ static void beat(struct link *l)
 
 static void obey(struct link *l)
 {
-	if (atomic_exchange(&l->news, false) && load_acq(l->withdrawn))
-		verbs_withdrawal(l);
+	if (atomic_exchange(&l->news, false) && load_acq(l->withdrawn) && !verbs_withdrawal(l)) {
+		store_rel(l->news, true);
+		any_unanswered = true;
+	}
 	if (load_rlx(l->wanted_down))
 		leave_to_child(l);
 }
@@ -119,6 +121,7 @@ static void heartbeat(void)
 
 void thread_tend_links(void)
 {
+	any_unanswered = false;
 	for (struct device *d = device_next(NULL); d; d = device_next(d))
 		device_each_link(d, obey);
 	any_link |= device_next(NULL) != NULL;
@@ -155,7 +158,7 @@ static void turn(void)
 	int n = watch(fds, devices);
 	uint64_t count;
 
-	sys_call(SYS_poll, fds, n, patience_ms());
+	sys_call(SYS_poll, fds, n, any_unanswered ? UNANSWERED_MS : patience_ms());
 	sys_call(SYS_read, thread.wake, &count, sizeof(count));
 	for (int i = 2; i < n; i += 2) {
 		if (fds[i].revents)

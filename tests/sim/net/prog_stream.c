@@ -278,6 +278,14 @@ static void questions(struct talk *t)
 	}
 }
 
+/* Nothing moves until a line comes on standard input, or its end. */
+static void pause_until_told(void)
+{
+	fprintf(stderr, "paused\n");
+	for (int c = 0; c != '\n' && c != EOF;)
+		c = getchar();
+}
+
 /* ---- the end ---- */
 
 static void expect_end(struct talk *t)
@@ -381,6 +389,11 @@ static void conversation(const struct style *st, int fd, bool server)
 	if (st->flags & STYLE_SIGNALS)
 		timer = start_signals();
 	bulk(&t);
+	if (st->flags & STYLE_PAUSE) {
+		if (!server)
+			pause_until_told();
+		bulk(&t);
+	}
 	questions(&t);
 	if (server)
 		end_server(&t);

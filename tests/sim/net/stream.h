@@ -15,6 +15,7 @@ enum {
 	STYLE_THREAD_SERVER = 1 << 4,
 	STYLE_SIGNALS = 1 << 5,	  /* calls are interrupted without SA_RESTART */
 	STYLE_NAGLE = 1 << 6,	  /* no TCP_NODELAY */
+	STYLE_PAUSE = 1 << 7,	  /* the bulk twice; in between the client waits for a line of input, or its end */
 };
 
 /* One way to use a socket. put and get are one call each and behave as write and read do; wait is

@@ -498,6 +498,7 @@ const struct style styles[] = {
 	{"small_buffers", SENDRECV, .prepare = set_small_buffers},
 	{"tiny", SENDRECV, .chunk = 1},
 	{"large", SENDRECV, .chunk = 1 << 20},
+	{"pause", SENDRECV, .chunk = 1 << 20, .flags = STYLE_PAUSE},
 	{"select", SENDRECV, .prepare = set_fcntl_nonblock, .wait = wait_select},
 	{"pselect", SENDRECV, NB, .wait = wait_pselect},
 	{"poll", SENDRECV, .prepare = set_fcntl_nonblock, .wait = wait_poll},

@@ -61,15 +61,15 @@ class Pair:
 
     made = 0
 
-    def __init__(self, a, b, preload=None, tool=None):
+    def __init__(self, a, b, preload=None, tool=None, settings=None, size=SIZE):
         Pair.made += 1
         self.tool, self.sums, self.gone = tool, collections.Counter(), None
         self.folder = f'{COUNTERS}/{Pair.made}'
         a.run(f'mkdir -p -m 700 {COUNTERS}; mkdir -m 700 {self.folder}; mkfifo {self.folder}/a {self.folder}/b')
         env = {'DLACCEL_DIR': self.folder, 'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info',
-               'DLACCEL_RDMA_DEAD': '200ms', **({'LD_PRELOAD': preload} if preload else {})}
+               **(settings or {'DLACCEL_RDMA_DEAD': '200ms'}), **({'LD_PRELOAD': preload} if preload else {})}
         self.a, self.b, self.heard = a, b, [[], []]
-        port, common = str(next(streams.PORTS)), ['-n', str(SIZE), '-f']
+        port, common = str(next(streams.PORTS)), ['-n', str(size), '-f']
         self.server = self.start(b, 'b', env, ['serve', b.addr, port, *common])
         self.server.expect('listening')
         self.client = self.start(a, 'a', env, ['talk', b.addr, port, *common, '-b', a.addr])
@@ -78,6 +78,9 @@ class Pair:
         """The program itself opens the fifo for writing too: it has no end."""
         words = shlex.join(['env', *(f'{k}={v}' for k, v in env.items()), hosts.program('prog_stream'), *args])
         return host.spawn(f'exec {words} 0<>{self.folder}/{name}')
+
+    def stats(self):
+        return [f'{self.folder}/{job.read("pid").strip()}.stats' for job in (self.client, self.server)]
 
     def talk(self, style, fault='', limit=120):
         """What each end printed of one connection, or how it ended; and the script's own words."""

@@ -18,6 +18,7 @@ struct wqe {
 	size_t done;
 	uint64_t lost_since; /* microseconds; 0: not lost */
 	bool executed;       /* the packet in hand has arrived, its acknowledgement has not */
+	bool refused;        /* for memory that is not the requester's */
 };
 
 struct sim_qp {
@@ -35,8 +36,14 @@ struct sim_qp {
 struct sim_cq {
 	struct ibv_cq cq;
 	pthread_mutex_t lock;
+	bool armed;
 	struct ibv_wc wc[CQES];
 	unsigned head, tail;
+};
+
+struct sim_channel {
+	struct ibv_comp_channel channel;
+	struct ibv_cq *cq;
 };
 
 struct sim_srq {
@@ -137,7 +144,11 @@ static void complete(struct ibv_cq *cq, struct ibv_wc wc)
 
 	pthread_mutex_lock(&q->lock);
 	q->wc[q->tail++ % CQES] = wc;
+	bool told = q->armed && wc.opcode & IBV_WC_RECV;
+	q->armed &= !told;
 	pthread_mutex_unlock(&q->lock);
+	if (told)
+		eventfd_write(q->cq.channel->fd, 1);
 }
 
 static int poll_cq(struct ibv_cq *cq, int most, struct ibv_wc *wc)
@@ -166,9 +177,27 @@ static void forget(struct sim_cq *q, uint32_t qpn)
 	pthread_mutex_unlock(&q->lock);
 }
 
+/* Of messages, as rdma/ asks for it. */
 static int req_notify_cq(struct ibv_cq *cq, int solicited)
 {
+	struct sim_cq *q = (struct sim_cq *)cq;
+
+	pthread_mutex_lock(&q->lock);
+	q->armed = true;
+	pthread_mutex_unlock(&q->lock);
 	return 0;
+}
+
+static int get_cq_event(struct ibv_comp_channel *channel, struct ibv_cq **ret_cq, void **ret_context)
+{
+	eventfd_t n;
+
+	*ret_cq = ((struct sim_channel *)channel)->cq;
+	return eventfd_read(channel->fd, &n);
+}
+
+static void ack_cq_events(struct ibv_cq *cq, unsigned n)
+{
 }
 
 static struct ibv_cq *create_cq(struct ibv_context *c, int depth, void *context, struct ibv_comp_channel *channel, int vector)
@@ -176,16 +205,19 @@ static struct ibv_cq *create_cq(struct ibv_context *c, int depth, void *context,
 	struct sim_cq *q = calloc(1, sizeof(*q));
 
 	q->cq.context = c;
+	q->cq.channel = channel;
+	if (channel)
+		((struct sim_channel *)channel)->cq = &q->cq;
 	pthread_mutex_init(&q->lock, NULL);
 	return &q->cq;
 }
 
 static struct ibv_comp_channel *create_channel(struct ibv_context *c)
 {
-	struct ibv_comp_channel *channel = calloc(1, sizeof(*channel));
+	struct sim_channel *made = calloc(1, sizeof(*made));
 
-	channel->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return channel;
+	made->channel.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return &made->channel;
 }
 
 /* ---- receives */
@@ -336,7 +368,7 @@ static bool in_hole(void)
 }
 
 /* The packet in hand, at the responder.  False: no answer. */
-static bool respond(struct sim_qp *q, const struct wqe *w, char *packet, size_t n)
+static bool respond(struct sim_qp *q, struct wqe *w, char *packet, size_t n)
 {
 	struct sim_qp *peer = q->peer;
 	const struct ibv_send_wr *wr = &w->wr;
@@ -359,8 +391,11 @@ static bool respond(struct sim_qp *q, const struct wqe *w, char *packet, size_t 
 	} else if (ok) {
 		linger(q->dev);
 		ok = dma(wr->wr.rdma.rkey, wr->wr.rdma.remote_addr + w->done, packet, n, !read);
-		if (!ok)
+		if (!ok) {
 			atomic_fetch_add(&sim_wire.bad_keys, 1);
+			atomic_store(&peer->state, IBV_QPS_ERR);
+			w->refused = true;
+		}
 	}
 	pthread_mutex_unlock(&peer->responder);
 	return ok;
@@ -425,6 +460,8 @@ static void step(struct sim_qp *q, struct wqe *w)
 		w->done += n;
 		if (w->done == w->sge.length)
 			end_wqe(q, w, IBV_WC_SUCCESS);
+	} else if (w->refused) {
+		fail(q, w);
 	} else if (!w->lost_since) {
 		w->lost_since = now_us();
 	} else if (now_us() - w->lost_since > atomic_load(&sim_wire.retry_us)) {
@@ -522,6 +559,8 @@ void sim_verbs_install(void)
 	verbs.ibv_destroy_comp_channel = destroy_channel;
 	verbs.ibv_create_cq = create_cq;
 	verbs.ibv_destroy_cq = destroy_cq;
+	verbs.ibv_get_cq_event = get_cq_event;
+	verbs.ibv_ack_cq_events = ack_cq_events;
 	verbs.ibv_create_srq = create_srq;
 	verbs.ibv_destroy_srq = destroy_srq;
 	verbs.ibv_modify_qp = modify_qp;
@@ -530,11 +569,16 @@ void sim_verbs_install(void)
 	verbs.rdma_destroy_qp = destroy_qp;
 }
 
+struct ibv_context *sim_context(int device)
+{
+	return &devices[device].context;
+}
+
 struct rdma_cm_id *sim_id_create(int device)
 {
 	struct rdma_cm_id *id = calloc(1, sizeof(*id));
 
-	id->verbs = &devices[device].context;
+	id->verbs = sim_context(device);
 	return id;
 }
 
@@ -569,6 +613,7 @@ void sim_start(uint64_t seed)
 		if (d->context.device)
 			continue;
 		d->context.device = &d->device;
+		d->context.async_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		d->context.ops.poll_cq = poll_cq;
 		d->context.ops.req_notify_cq = req_notify_cq;
 		d->context.ops.post_srq_recv = post_srq_recv;

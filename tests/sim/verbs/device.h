@@ -27,8 +27,11 @@ struct sim_wire {
 };
 extern struct sim_wire sim_wire;
 
-/* Fills the table of verbs_api. */
+/* Fills the table of verbs_api: devices, and with cm.c their connection manager. */
 void sim_verbs_install(void);
+void sim_cm_install(void);
+/* Device 0 or 1. */
+struct ibv_context *sim_context(int device);
 /* An id on device 0 or 1, as rdma_cm would have resolved it. */
 struct rdma_cm_id *sim_id_create(int device);
 void sim_id_destroy(struct rdma_cm_id *id);

@@ -1,0 +1,467 @@
+#include "peer.h"
+
+#include "process.h"
+#include "sha256.h"
+#include "verbs_io.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { WORDS = 4096, MEMORY = 2 * PEER_RING + WORDS + PEER_SLOTS * PEER_SLOT, PIECE = 4080 }; /* with its head a quarter of the ring */
+
+void peer_wrong(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	_exit(1);
+}
+
+void peer_nap(void)
+{
+	struct timespec t = { .tv_nsec = 200000 };
+
+	nanosleep(&t, NULL);
+}
+
+#define WAIT_UNTIL(condition) \
+	for (int left_ = PEER_PATIENCE_S * 5000; !(condition); peer_nap()) \
+		if (!left_--) \
+			peer_wrong("never: %s", #condition)
+
+/* ---- a connection */
+
+static void connect_tcp(struct peer *p)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(at);
+	int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+
+	if (bind(listener, (void *)&at, len) || listen(listener, 1) || getsockname(listener, (void *)&at, &len))
+		peer_wrong("no listener: %s", strerror(errno));
+	p->fd = socket(AF_INET, SOCK_STREAM, 0);
+	if (connect(p->fd, (void *)&at, len))
+		peer_wrong("no connection: %s", strerror(errno));
+	p->lib_fd = accept(listener, NULL, NULL);
+	close(listener);
+	setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+static void name_address(uint8_t addr[16], uint8_t host)
+{
+	memcpy(addr, (uint8_t[16]){ [10] = 0xff, [11] = 0xff, 10, 0, 0, host }, 16);
+}
+
+static struct sockaddr_in address(uint8_t host, uint16_t port)
+{
+	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = port, .sin_addr.s_addr = htonl(0x0a000000 | host) };
+}
+
+static void make_tuple(struct peer *p)
+{
+	static uint16_t port = 1000;
+
+	name_address(p->tuple.connect_addr, p->role ? 2 : 1);
+	name_address(p->tuple.accept_addr, p->role ? 1 : 2);
+	p->tuple.connect_port = htons(port++);
+	p->tuple.accept_port = htons(80);
+}
+
+static void give_slot(struct peer *p, uint64_t i)
+{
+	struct ibv_sge sge = { (uintptr_t)p->memory + 2 * PEER_RING + WORDS + i * PEER_SLOT, PEER_SLOT, p->mr->lkey };
+	struct ibv_recv_wr wr = { .wr_id = i, .sg_list = &sge, .num_sge = 1 }, *bad;
+
+	ibv_post_srq_recv(p->srq, &wr, &bad);
+}
+
+static void make_queues(struct peer *p)
+{
+	struct ibv_srq_init_attr srq = { .attr = { .max_wr = PEER_SLOTS, .max_sge = 1 } };
+	struct ibv_context *context = sim_context(1);
+
+	p->pd = verbs.ibv_alloc_pd(context);
+	p->cq = verbs.ibv_create_cq(context, 1, NULL, NULL, 0);
+	p->srq = verbs.ibv_create_srq(p->pd, &srq);
+	p->memory = calloc(1, MEMORY);
+	p->mr = verbs.ibv_reg_mr(p->pd, p->memory, MEMORY, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+	for (uint64_t i = 0; i < PEER_SLOTS; i++)
+		give_slot(p, i);
+}
+
+static void make_qp(struct peer *p)
+{
+	struct ibv_qp_init_attr attr = { .qp_type = IBV_QPT_RC, .send_cq = p->cq, .recv_cq = p->cq, .srq = p->srq };
+
+	verbs.rdma_create_qp(p->id, p->pd, &attr);
+}
+
+void peer_start(struct peer *p, int role)
+{
+	*p = (struct peer){ .role = role };
+	connect_tcp(p);
+	make_tuple(p);
+	make_queues(p);
+	memset(p->nonce[!role], 'n', 16);
+	p->channel = verbs.rdma_create_event_channel();
+	struct sockaddr_in me = address(2, p->tuple.connect_port);
+	if (role && (verbs.rdma_create_id(p->channel, &p->listener, NULL, RDMA_PS_TCP) ||
+			    verbs.rdma_bind_addr(p->listener, (void *)&me) || verbs.rdma_listen(p->listener, 1)))
+		peer_wrong("no listener for RDMA");
+	if (verbs_meet_open(&p->tuple, role, &p->meeting))
+		peer_wrong("no meeting");
+}
+
+static void drop_id(struct rdma_cm_id **id)
+{
+	if (*id && (*id)->qp)
+		verbs.rdma_destroy_qp(*id);
+	if (*id)
+		verbs.rdma_destroy_id(*id);
+	*id = NULL;
+}
+
+void peer_end(struct peer *p)
+{
+	if (p->stream)
+		stream_destroy(p->stream);
+	else
+		verbs_meet_close(p->meeting);
+	drop_id(&p->id);
+	drop_id(&p->listener);
+	verbs.rdma_destroy_event_channel(p->channel);
+	verbs.ibv_dereg_mr(p->mr);
+	verbs.ibv_destroy_srq(p->srq);
+	verbs.ibv_destroy_cq(p->cq);
+	verbs.ibv_dealloc_pd(p->pd);
+	free(p->memory);
+	close(p->fd);
+	close(p->lib_fd);
+}
+
+/* ---- meeting */
+
+struct verbs_call peer_call_of(const struct peer *p)
+{
+	struct verbs_call c = {
+		.magic = VERBS_MAGIC, .version_min = VERBS_VERSION_MIN, .version_max = VERBS_VERSION_MAX, .ring_shift = PEER_SHIFT,
+	};
+	struct sha256 h;
+	uint8_t digest[32];
+
+	sha256_init(&h);
+	sha256_add(&h, &p->tuple, sizeof(p->tuple));
+	sha256_end(&h, digest);
+	memcpy(c.tuple, digest, sizeof(c.tuple));
+	memcpy(c.nonce, p->nonce[1], sizeof(c.nonce));
+	memset(c.boot, 'b', sizeof(c.boot));
+	return c;
+}
+
+struct intro peer_intro_of(const struct peer *p)
+{
+	struct intro i = {
+		.magic = VERBS_MAGIC, .version = VERBS_VERSION_MAX, .ring_shift = PEER_SHIFT,
+		.ring_address = (uintptr_t)p->memory + PEER_RING, .ring_rkey = p->mr->rkey,
+	};
+
+	memcpy(i.nonce, p->nonce[!p->role], sizeof(i.nonce));
+	memset(i.boot, 'b', sizeof(i.boot));
+	return i;
+}
+
+static struct rdma_cm_event *next_event(struct peer *p)
+{
+	struct rdma_cm_event *e;
+
+	WAIT_UNTIL(!verbs.rdma_get_cm_event(p->channel, &e));
+	return e;
+}
+
+static struct rdma_conn_param parameters(const void *data, size_t n)
+{
+	return (struct rdma_conn_param){ .private_data = data, .private_data_len = (uint8_t)n };
+}
+
+/* One try: -1 nobody listens yet, 0 refused, 1 answered. */
+static int try_call(struct peer *p, const void *call, size_t n)
+{
+	struct sockaddr_in from = address(2, 0), to = address(1, p->tuple.connect_port);
+	struct rdma_conn_param param = parameters(call, n);
+
+	if (verbs.rdma_create_id(p->channel, &p->id, NULL, RDMA_PS_TCP) || verbs.rdma_resolve_addr(p->id, (void *)&from, (void *)&to, 1))
+		peer_wrong("no id");
+	verbs.rdma_ack_cm_event(next_event(p));
+	make_qp(p);
+	verbs.rdma_connect(p->id, &param);
+	struct rdma_cm_event *e = next_event(p);
+	int r = e->event == RDMA_CM_EVENT_ESTABLISHED ? 1 : e->status == 8 ? -1 : 0;
+	if (r == 1)
+		memcpy(&p->theirs, e->param.conn.private_data, sizeof(p->theirs));
+	verbs.rdma_ack_cm_event(e);
+	if (r != 1)
+		drop_id(&p->id);
+	return r;
+}
+
+bool peer_call(struct peer *p, const void *call, size_t n)
+{
+	int r;
+
+	WAIT_UNTIL((r = try_call(p, call, n)) >= 0);
+	memcpy(p->nonce[0], p->theirs.nonce, 16);
+	return r;
+}
+
+void peer_take_call(struct peer *p)
+{
+	struct rdma_cm_event *e = next_event(p);
+	struct verbs_call c;
+
+	memcpy(&c, e->param.conn.private_data, sizeof(c));
+	memcpy(p->nonce[1], c.nonce, 16);
+	p->id = e->id;
+	verbs.rdma_ack_cm_event(e);
+	make_qp(p);
+}
+
+void peer_answer(struct peer *p, const void *intro, size_t n)
+{
+	struct rdma_conn_param param = parameters(intro, n);
+
+	if (verbs.rdma_accept(p->id, &param))
+		peer_wrong("its call is gone");
+}
+
+int peer_outcome(struct peer *p)
+{
+	int r;
+
+	WAIT_UNTIL((r = verbs_meet_take(p->meeting, p->role, &p->stream)) != -EAGAIN);
+	return r;
+}
+
+/* ---- what it sends and gets by RDMA */
+
+static void post(struct peer *p, struct ibv_send_wr *wr)
+{
+	struct ibv_send_wr *bad;
+
+	wr->wr_id = ++p->posted;
+	ibv_post_send(p->id->qp, wr, &bad);
+}
+
+void peer_message(struct peer *p, const void *message, size_t n)
+{
+	struct ibv_sge sge = { (uintptr_t)message, (uint32_t)n, 0 };
+	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_INLINE };
+
+	post(p, &wr);
+}
+
+void peer_write(struct peer *p, const void *from, uint64_t to, size_t n)
+{
+	struct ibv_sge sge = { (uintptr_t)from, (uint32_t)n, p->mr->lkey };
+	struct ibv_send_wr wr = {
+		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_SIGNALED,
+		.wr.rdma = { to, p->theirs.ring_rkey },
+	};
+
+	post(p, &wr);
+}
+
+static void note_message(struct peer *p, const struct ibv_wc *wc)
+{
+	const char *slot = p->memory + 2 * PEER_RING + WORDS + wc->wr_id * PEER_SLOT;
+
+	if (wc->byte_len == sizeof(p->theirs))
+		memcpy(&p->theirs, slot, sizeof(p->theirs));
+	else if (wc->byte_len == sizeof(p->heard))
+		memcpy(&p->heard, slot, sizeof(p->heard));
+	else
+		peer_wrong("a message of %u bytes", wc->byte_len);
+	if (!p->deaf)
+		give_slot(p, wc->wr_id);
+}
+
+bool peer_listen(struct peer *p, bool *ret_message)
+{
+	struct ibv_wc wc;
+
+	if (ibv_poll_cq(p->cq, 1, &wc) != 1)
+		return false;
+	*ret_message = wc.opcode & IBV_WC_RECV;
+	if (*ret_message && !wc.status)
+		note_message(p, &wc);
+	return true;
+}
+
+/* The next message, or the next end of a request. */
+static void wait_for(struct peer *p, bool message)
+{
+	bool is_message;
+
+	do
+		WAIT_UNTIL(peer_listen(p, &is_message));
+	while (is_message != message);
+}
+
+void peer_meet(struct peer *p)
+{
+	struct verbs_call c = peer_call_of(p);
+
+	if (p->role)
+		peer_take_call(p);
+	else if (!peer_call(p, &c, sizeof(c)))
+		peer_wrong("an honest call is refused");
+	struct intro i = peer_intro_of(p);
+	if (p->role)
+		peer_answer(p, &i, sizeof(i));
+	else
+		peer_message(p, &i, sizeof(i));
+	if (p->role)
+		wait_for(p, true);
+	if (peer_outcome(p))
+		peer_wrong("an honest peer is not met");
+}
+
+/* ---- the stream */
+
+static void mark_of(const struct peer *p, uint8_t direction, uint8_t ret_mark[MARK_BYTES])
+{
+	struct sha256 h;
+	uint8_t digest[32];
+
+	sha256_init(&h);
+	sha256_add(&h, "mark", 4);
+	sha256_add(&h, &direction, 1);
+	sha256_add(&h, p->nonce, sizeof(p->nonce));
+	sha256_end(&h, digest);
+	memcpy(ret_mark, digest, MARK_BYTES);
+}
+
+static void to_tcp(struct peer *p, const void *bytes, size_t n)
+{
+	if (send(p->fd, bytes, n, MSG_NOSIGNAL) != (ssize_t)n)
+		peer_wrong("TCP: %s", strerror(errno));
+}
+
+static void from_tcp(struct peer *p, void *bytes, size_t n)
+{
+	struct pollfd in = { .fd = p->fd, .events = POLLIN };
+
+	if (poll(&in, 1, PEER_PATIENCE_S * 1000) != 1 || recv(p->fd, bytes, n, MSG_WAITALL) != (ssize_t)n)
+		peer_wrong("nothing more from the library: %s", strerror(errno));
+}
+
+void peer_agree(struct peer *p)
+{
+	struct control c = { .type = CONTROL_COUNTED };
+	uint8_t mark[MARK_BYTES], other[MARK_BYTES];
+
+	stream_take_tx(p->stream, p->lib_fd, 0);
+	stream_take_rx(p->stream, p->lib_fd, 0);
+	wait_for(p, true);
+	peer_message(p, &c, sizeof(c));
+	WAIT_UNTIL(load_acq(link_out(verbs_of(p->stream))->peer_counted));
+	mark_of(p, (uint8_t)!p->role, mark);
+	to_tcp(p, mark, sizeof(mark));
+	if (stream_send(p->stream, p->lib_fd, &(struct iovec){ "x", 1 }, 1, (struct stream_opts){ .mark = signal_mark() }) != 1)
+		peer_wrong("the library cannot send");
+	from_tcp(p, other, sizeof(other));
+	mark_of(p, (uint8_t)p->role, mark);
+	if (memcmp(mark, other, sizeof(mark)))
+		peer_wrong("not the mark");
+	struct frame_head h;
+	from_tcp(p, &h, sizeof(h));
+	from_tcp(p, other, 1);
+	p->in_at = 1;
+}
+
+static uint8_t byte_at(uint64_t at)
+{
+	return (uint8_t)((at * 2654435761u) >> 13 ^ at);
+}
+
+static void check(const uint8_t *bytes, size_t n, uint64_t at)
+{
+	for (size_t i = 0; i < n; i++)
+		if (bytes[i] != byte_at(at + i))
+			peer_wrong("byte %llu", (unsigned long long)(at + i));
+}
+
+static void say_by_ring(struct peer *p)
+{
+	size_t off = p->ring_w % PEER_RING, whole = sizeof(struct ring_head) + ring_padded(PIECE);
+
+	*(struct ring_head *)(p->memory + off) = (struct ring_head){ .at = p->out_at, .len = PIECE };
+	for (size_t i = 0; i < PIECE; i++)
+		p->memory[off + sizeof(struct ring_head) + i] = (char)byte_at(p->out_at + i);
+	peer_write(p, p->memory + off, p->theirs.ring_address + off, whole);
+	wait_for(p, false);
+	p->ring_w += whole;
+	p->out_at += PIECE;
+	struct frame_head h = { .type = FRAME_BELL, .ring = (uint32_t)p->ring_w, .at = p->out_at };
+	to_tcp(p, &h, sizeof(h));
+}
+
+static void say_by_tcp(struct peer *p)
+{
+	struct frame_head h = { .type = FRAME_DATA, .len = PIECE, .ring = (uint32_t)p->ring_w, .at = p->out_at };
+	uint8_t bytes[PIECE];
+
+	for (size_t i = 0; i < PIECE; i++)
+		bytes[i] = byte_at(p->out_at + i);
+	to_tcp(p, &h, sizeof(h));
+	to_tcp(p, bytes, sizeof(bytes));
+	p->out_at += PIECE;
+}
+
+static void library_reads(struct peer *p)
+{
+	uint8_t bytes[PIECE];
+	struct iovec v = { bytes, PIECE };
+
+	if (stream_recv(p->stream, p->lib_fd, &v, 1, (struct stream_opts){ .flags = MSG_WAITALL, .mark = signal_mark() }) != PIECE)
+		peer_wrong("an honest peer's bytes do not come");
+	check(bytes, PIECE, p->out_at - PIECE);
+}
+
+static void library_says(struct peer *p)
+{
+	uint8_t bytes[PIECE], got[PIECE];
+	struct iovec v = { bytes, PIECE };
+	struct frame_head h;
+
+	for (size_t i = 0; i < PIECE; i++)
+		bytes[i] = byte_at(p->in_at + i);
+	if (stream_send(p->stream, p->lib_fd, &v, 1, (struct stream_opts){ .mark = signal_mark() }) != PIECE)
+		peer_wrong("the library cannot send to an honest peer");
+	from_tcp(p, &h, sizeof(h));
+	if (h.type != FRAME_DATA || h.len != PIECE || h.at != p->in_at)
+		peer_wrong("frame %u of %u bytes at %llu", h.type, h.len, (unsigned long long)h.at);
+	from_tcp(p, got, PIECE);
+	check(got, PIECE, p->in_at);
+	p->in_at += PIECE;
+}
+
+void peer_converse(struct peer *p)
+{
+	if (load_acq(link_in(verbs_of(p->stream))->state) != LINK_UP)
+		peer_wrong("an honest peer's link is down");
+	say_by_ring(p);
+	library_reads(p);
+	say_by_tcp(p);
+	library_reads(p);
+	library_says(p);
+}

@@ -1,0 +1,213 @@
+/*
+ * How soon a dead fabric is found, over simulated devices that themselves never give up.  Idle, by a clock that the test
+ * moves: no later than twice DLACCEL_RDMA_IDLE, at whatever moment of the heartbeat it dies, and never while it lives.  Under
+ * load, by the machine's clock less the time in which it stood still: no later than twice DLACCEL_RDMA_DEAD, and not for
+ * a delay below that.  An alarm is counted once, and what arrives late changes nothing.
+ */
+#include "device.h"
+
+#include "clock.h"
+#include "process.h"
+#include "real.h"
+#include "settings.h"
+#include "stats.h"
+#include "verbs.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { IDLE_US = 2000000, PHASES = 16, BEATS = 20, HUNG_S = 60, DEAD_US = 300000, PATIENT_US = 4000000, HOLE_US = 50000, NAP_NS = 5000000 };
+
+static struct end { struct rdma_cm_id *id; struct link *link; } ends[2];
+static _Atomic uint64_t by_hand_ns; /* 0: the machine's */
+static _Atomic uint64_t lost_ns;
+
+/* In place of the C library's. */
+int clock_gettime(clockid_t clock, struct timespec *t)
+{
+	uint64_t ns = by_hand_ns;
+
+	if (!ns || clock != CLOCK_MONOTONIC)
+		return (int)syscall(SYS_clock_gettime, clock, t);
+	*t = (struct timespec){ (time_t)(ns / 1000000000), (long)(ns % 1000000000) };
+	return 0;
+}
+
+static void __attribute__((noreturn, format(printf, 1, 2))) wrong(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	_exit(1);
+}
+
+static uint64_t alarms(void)
+{
+	return atomic_load(&dlaccel_stats.slot[FALLBACK_RDMA_SILENT].value);
+}
+
+static bool is_up(int i)
+{
+	return load_acq(ends[i].link->state) == LINK_UP;
+}
+
+static void make_links(void)
+{
+	static char no_meeting[4096];
+
+	for (int i = 0; i < 2; i++) {
+		ends[i].id = sim_id_create(i);
+		if (link_create(device_of(ends[i].id), ends[i].id, (struct meeting *)no_meeting, 1 << RING_SHIFT_LEAST, &ends[i].link))
+			wrong("no link");
+	}
+	sim_connect(ends[0].id, ends[1].id);
+	for (int i = 0; i < 2; i++) {
+		ends[i].link->peer_ring = (uintptr_t)ends[!i].link->ring;
+		ends[i].link->peer_rkey = ends[!i].link->rkey;
+		store_rel(ends[i].link->state, LINK_UP);
+	}
+}
+
+static void end_links(void)
+{
+	for (int i = 0; i < 2; i++) {
+		links_destroy(ends[i].link->links);
+		sim_id_destroy(ends[i].id);
+	}
+	sim_reap();
+}
+
+static void kill_fabric(uint64_t for_us)
+{
+	atomic_store(&sim_wire.hole_us, for_us);
+	atomic_store(&sim_wire.hole_from, atomic_load(&sim_wire.packets));
+}
+
+static void heal_fabric(void)
+{
+	atomic_store(&sim_wire.hole_from, UINT64_MAX);
+}
+
+/* ---- idle */
+
+/* The next turn of the progress thread, which sleeps for as long as this; devices have had their time in between. */
+static void turn_after(uint64_t ns, bool answers)
+{
+	by_hand_ns += ns;
+	thread_tend_links();
+	for (int i = 0; i < 2 && answers; i++)
+		while (is_up(i) && !link_is_acked(ends[i].link, ends[i].link->posted))
+			link_poll(ends[i].link);
+}
+
+static void dies_while_idle(unsigned phase)
+{
+	const uint64_t turn = IDLE_US * UINT64_C(500) + 1000000;
+	uint64_t before = alarms();
+
+	make_links();
+	for (int i = 0; i < BEATS; i++)
+		turn_after(turn, true);
+	if (!is_up(0) || !is_up(1))
+		wrong("an idle link that lives is given up");
+	uint64_t since = by_hand_ns + turn * phase / PHASES;
+	kill_fabric(UINT64_MAX);
+	while (is_up(0) || is_up(1)) {
+		turn_after(turn, false);
+		if (by_hand_ns - since > 2 * IDLE_US * UINT64_C(1000))
+			wrong("phase %u: links %u and %u after %llu ms", phase, ends[0].link->state, ends[1].link->state,
+				(unsigned long long)(by_hand_ns - since) / 1000000);
+	}
+	heal_fabric();
+	for (int i = 0; i < BEATS; i++)
+		turn_after(turn, false);
+	if (is_up(0) || is_up(1) || alarms() != before + 2)
+		wrong("%llu alarms for two ends", (unsigned long long)(alarms() - before));
+	end_links();
+}
+
+/* ---- under load */
+
+/* How long this machine does nothing for whoever sleeps. */
+static void *metronome(void *unused)
+{
+	struct timespec nap = { .tv_nsec = NAP_NS };
+
+	for (;;) {
+		uint64_t start = clock_monotonic_ns();
+		nanosleep(&nap, NULL);
+		uint64_t took = clock_monotonic_ns() - start;
+		atomic_fetch_add(&lost_ns, took > 2 * NAP_NS ? took - NAP_NS : 0);
+	}
+	return NULL;
+}
+
+static bool write_and_wait(void)
+{
+	uint64_t seq;
+
+	if (link_write(ends[0].link, 0, 4096, true, &seq))
+		wrong("no write");
+	return link_wait(ends[0].link, seq);
+}
+
+static void dies_under_load(void)
+{
+	uint64_t before = alarms();
+
+	settings.rdma_dead = DEAD_US;
+	make_links();
+	kill_fabric(UINT64_MAX);
+	uint64_t start = clock_monotonic_ns(), lost = lost_ns;
+	if (write_and_wait())
+		wrong("nobody answers, and all is well");
+	uint64_t took = clock_monotonic_ns() - start - (lost_ns - lost);
+	if (took > 2 * DEAD_US * UINT64_C(1000) || is_up(0) || alarms() != before + 1)
+		wrong("%llu ms, %llu alarms", (unsigned long long)took / 1000000, (unsigned long long)(alarms() - before));
+	heal_fabric();
+	end_links();
+}
+
+static void is_slow_under_load(void)
+{
+	uint64_t before = alarms();
+
+	settings.rdma_dead = PATIENT_US;
+	make_links();
+	kill_fabric(HOLE_US);
+	if (!write_and_wait() || alarms() != before)
+		wrong("a short delay is taken for death");
+	heal_fabric();
+	end_links();
+}
+
+int main(void)
+{
+	pthread_t t;
+
+	real_init();
+	process_note();
+	clock_init();
+	alarm(HUNG_S);
+	settings.rdma_devices = "";
+	settings.rdma_idle = IDLE_US;
+	settings.net_memory = UINT64_C(1) << 30;
+	sim_verbs_install();
+	sim_wire.retry_us = UINT64_MAX;
+	sim_start(1);
+	if (pthread_create(&t, NULL, metronome, NULL))
+		return 1;
+	is_slow_under_load();
+	dies_under_load();
+	by_hand_ns = clock_monotonic_ns();
+	for (unsigned phase = 0; phase < PHASES; phase++)
+		dies_while_idle(phase);
+	printf("%u moments of the heartbeat\n", PHASES);
+	return 0;
+}

@@ -1,0 +1,500 @@
+/*
+ * What a peer may say over the fabric and should not: calls and answers, introductions, messages, records, claims,
+ * frames, and silence.  It ends its own connection, or loses it to plain TCP, and nothing else: beside it another
+ * connection of the same process goes on by RDMA, and new ones are made.
+ *
+ *   verbs-hostile [FIRST:LAST]     seeds of garbage on a connection that is there
+ */
+#include "peer.h"
+
+#include "clock.h"
+#include "process.h"
+#include "real.h"
+#include "settings.h"
+#include "verbs_io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { HUNG_S = 120, STEPS = 150, ROOM = 200000, PATIENT_US = 30000000, HASTY_US = 20000 };
+
+static struct peer honest;
+static uint64_t dice;
+
+static unsigned roll(uint64_t *d, unsigned sides)
+{
+	*d = *d * 6364136223846793005u + 1442695040888963407u;
+	return (unsigned)(*d >> 33) % sides;
+}
+
+static uint64_t count_of(enum stat_id id)
+{
+	return atomic_load(&dlaccel_stats.slot[id].value);
+}
+
+/* Instead of opening rdma-core (--wrap): the table is filled already. */
+int __wrap_verbs_load(void);
+int __wrap_verbs_load(void)
+{
+	return 0;
+}
+
+/* ---- what must go on */
+
+static void expect_a_new_one(void)
+{
+	for (int role = 0; role < 2; role++) {
+		struct peer p;
+		peer_start(&p, role);
+		peer_meet(&p);
+		peer_agree(&p);
+		peer_converse(&p);
+		peer_end(&p);
+	}
+}
+
+/* ---- meetings */
+
+struct lie {
+	const char *what;
+	size_t at, n;      /* the bytes of the call or intro that it changes */
+	uint64_t value;
+	enum stat_id why;  /* 0: met all the same */
+};
+
+/* Of calls and introductions; those behind 0 are met all the same, by a version that both know. */
+#define AT(type, field) offsetof(type, field), sizeof(((type *)0)->field)
+#define CALL(field, value, why) { "call: " #field " " #value, AT(struct verbs_call, field), value, why }
+#define INTRO(field, value, why) { "intro: " #field " " #value, AT(struct intro, field), value, why }
+
+static const struct lie calls[] = {
+	CALL(magic, 0x76616c65, FALLBACK_BAD_HELLO),
+	CALL(version_min, VERBS_VERSION_MAX + 1, FALLBACK_VERSION),
+	CALL(version_max, VERBS_VERSION_MIN - 1, FALLBACK_VERSION),
+	CALL(version_min, 0, 0), /* a peer that knows more versions, older and newer */
+	CALL(version_max, 255, 0),
+	CALL(ring_shift, RING_SHIFT_LEAST - 1, FALLBACK_BAD_HELLO),
+	CALL(ring_shift, RING_SHIFT_MOST + 1, FALLBACK_BAD_HELLO),
+	CALL(ring_shift, 255, FALLBACK_BAD_HELLO),
+	CALL(secret, 1, FALLBACK_SECRET),
+	CALL(tuple, 0, FALLBACK_BAD_HELLO),
+};
+
+static const struct lie intros[] = {
+	INTRO(magic, 0x76616c65, FALLBACK_BAD_HELLO),
+	INTRO(version, VERBS_VERSION_MIN - 1, FALLBACK_BAD_HELLO),
+	INTRO(version, VERBS_VERSION_MAX + 1, FALLBACK_BAD_HELLO),
+	INTRO(ring_shift, RING_SHIFT_MOST + 1, FALLBACK_BAD_HELLO),
+	INTRO(ring_shift, 0, FALLBACK_BAD_HELLO),
+	INTRO(ring_shift, 64, FALLBACK_BAD_HELLO),
+	INTRO(proof, 1, FALLBACK_SECRET),
+	INTRO(ring_address, 4096, 0), /* its own ring: what is written there finds no key, and the link is down */
+	INTRO(ring_rkey, 0xffffff, 0),
+};
+
+static void tell_lie(const struct lie *l, void *message)
+{
+	memset((char *)message + l->at, 0, l->n);
+	memcpy((char *)message + l->at, &l->value, l->n < sizeof(l->value) ? l->n : sizeof(l->value));
+}
+
+/* Met or not; plain TCP is there in any case. */
+static void expect_outcome(struct peer *p, const char *what, enum stat_id why, uint64_t before)
+{
+	int r = peer_outcome(p);
+
+	if (!r != !why)
+		peer_wrong("%s: %s", what, r ? strerror(-r) : "met");
+	if (why && count_of(why) == before)
+		peer_wrong("%s: counted as something else", what);
+}
+
+static void lying_call(const struct lie *l)
+{
+	struct peer p;
+	uint64_t before = count_of(l->why);
+
+	peer_start(&p, 0);
+	struct verbs_call c = peer_call_of(&p);
+	struct intro i = peer_intro_of(&p);
+	tell_lie(l, &c);
+	if (peer_call(&p, &c, sizeof(c)) != !l->why)
+		peer_wrong("%s: %s", l->what, l->why ? "taken" : "refused");
+	if (l->why && count_of(l->why) == before)
+		peer_wrong("%s: counted as something else", l->what);
+	if (!l->why && p.theirs.version != VERBS_VERSION_MAX)
+		peer_wrong("%s: version %u", l->what, p.theirs.version);
+	if (!l->why) {
+		peer_message(&p, &i, sizeof(i));
+		expect_outcome(&p, l->what, 0, 0);
+	}
+	peer_end(&p);
+	peer_converse(&honest);
+}
+
+/* As the answer to the library's call. */
+static void lying_answer(const struct lie *l)
+{
+	struct peer p;
+	uint64_t before = count_of(l->why);
+
+	peer_start(&p, 1);
+	peer_take_call(&p);
+	struct intro i = peer_intro_of(&p);
+	tell_lie(l, &i);
+	peer_answer(&p, &i, sizeof(i));
+	expect_outcome(&p, l->what, l->why, before);
+	peer_end(&p);
+	peer_converse(&honest);
+}
+
+/* Zeroes stand for what is missing; whoever is met all the same has said enough. */
+static void truncated(int role, size_t n)
+{
+	struct peer p;
+
+	peer_start(&p, role);
+	struct verbs_call c = peer_call_of(&p);
+	struct intro i = peer_intro_of(&p);
+	bool enough = n >= offsetof(struct verbs_call, boot);
+	if (role) {
+		peer_take_call(&p);
+		peer_answer(&p, &i, n);
+		peer_outcome(&p);
+	} else if (peer_call(&p, &c, n) != enough) {
+		peer_wrong("%zu bytes of a call: %s", n, enough ? "refused" : "taken");
+	}
+	peer_end(&p);
+}
+
+/* As the first message of a caller. */
+static void lying_introduction(const struct lie *l)
+{
+	struct peer p;
+	uint64_t before = count_of(l->why);
+
+	peer_start(&p, 0);
+	struct verbs_call c = peer_call_of(&p);
+	if (!peer_call(&p, &c, sizeof(c)))
+		peer_wrong("an honest call is refused");
+	struct intro i = peer_intro_of(&p);
+	tell_lie(l, &i);
+	peer_message(&p, &i, sizeof(i));
+	expect_outcome(&p, l->what, l->why, before);
+	peer_end(&p);
+	peer_converse(&honest);
+}
+
+/* The caller has its answer and says nothing, or what by its length is no introduction: what was made for it goes. */
+static void no_introduction(size_t n)
+{
+	struct peer p;
+	char message[PEER_SLOT] = { 0 };
+	uint64_t before = count_of(FALLBACK_RDMA_SILENT);
+
+	peer_start(&p, 0);
+	struct verbs_call c = peer_call_of(&p);
+	if (!peer_call(&p, &c, sizeof(c)))
+		peer_wrong("an honest call is refused");
+	struct intro i = peer_intro_of(&p);
+	memcpy(message, &i, sizeof(i));
+	if (n)
+		peer_message(&p, message, n);
+	expect_outcome(&p, "no introduction", FALLBACK_RDMA_SILENT, before);
+	if (count_of(STAT_net_ring_pages))
+		peer_wrong("no introduction: its rings are kept");
+	peer_end(&p);
+}
+
+/* ---- a connection that is there: the library's thread has others to tend */
+
+static void make_victim(struct peer *p)
+{
+	peer_start(p, (int)roll(&dice, 2));
+	peer_meet(p);
+	peer_agree(p);
+}
+
+/* A receive of another process of the family is stopped, or dead, while it has the lock. */
+static void withdrawal_while_reading(void)
+{
+	struct peer p;
+	struct control c = { .type = CONTROL_WITHDRAW, .id = 1 };
+
+	make_victim(&p);
+	struct verbs_stream *vs = verbs_of(p.stream);
+	side_lock(&vs->v->side.c);
+	peer_message(&p, &c, sizeof(c));
+	while (load_acq(link_in(vs)->withdrawn) != 1)
+		peer_nap();
+	expect_a_new_one();
+	side_unlock(&vs->v->side.c);
+	for (bool message; p.heard.type != CONTROL_DONE;)
+		if (!peer_listen(&p, &message))
+			peer_nap();
+	peer_end(&p);
+}
+
+/* Answers are asked for and never taken: the queue of sends fills up. */
+static void flood_of_withdrawals(void)
+{
+	struct peer p;
+
+	make_victim(&p);
+	p.deaf = true;
+	struct link *l = link_in(verbs_of(p.stream));
+	for (uint32_t id = 1; load_acq(l->state) == LINK_UP; id++) {
+		struct control c = { .type = CONTROL_WITHDRAW, .id = id };
+		peer_message(&p, &c, sizeof(c));
+		while (load_acq(l->withdrawn) != id && load_acq(l->state) == LINK_UP)
+			peer_nap();
+	}
+	expect_a_new_one();
+	peer_end(&p);
+}
+
+/* ---- garbage */
+
+static uint64_t some_number(uint64_t *d, uint64_t near)
+{
+	switch (roll(d, 5)) {
+	case 0:
+		return roll(d, 4);
+	case 1:
+		return UINT64_MAX - roll(d, 3);
+	case 2:
+		return (uint64_t)roll(d, UINT32_MAX) << roll(d, 33);
+	default:
+		return near + roll(d, 9) - 4;
+	}
+}
+
+static void say_control(struct peer *p, uint64_t *d)
+{
+	struct control c[4] = { { .type = (uint8_t)roll(d, 7), .flags = (uint8_t)roll(d, 4), .id = (uint32_t)some_number(d, 2),
+		.ring = some_number(d, p->ring_w), .at = some_number(d, p->out_at) } };
+
+	peer_message(p, c, roll(d, 12) ? sizeof(c[0]) : roll(d, sizeof(c)));
+}
+
+static void say_intro(struct peer *p, uint64_t *d)
+{
+	struct intro i = peer_intro_of(p);
+
+	((uint8_t *)&i)[roll(d, sizeof(i))] ^= (uint8_t)roll(d, 256);
+	peer_message(p, &i, sizeof(i));
+}
+
+static void write_record(struct peer *p, uint64_t *d)
+{
+	size_t off = roll(d, PEER_RING / RING_ALIGN) * RING_ALIGN;
+	struct ring_head *h = (struct ring_head *)(p->memory + off);
+	uint32_t len = roll(d, 3) ? roll(d, 5000) : (uint32_t)some_number(d, PEER_RING);
+	size_t n = sizeof(*h) + roll(d, PEER_RING / 2);
+
+	*h = (struct ring_head){ .at = some_number(d, p->out_at), .len = len, .check = roll(d, 2) ? roll(d, 3) : 0 };
+	if (len < PEER_RING - off - sizeof(*h) && !roll(d, 3)) /* it counts, wherever it lies */
+		h->check = ring_check(h->at, (char *)(h + 1), ring_padded(len) < PEER_RING - off - sizeof(*h) ? ring_padded(len) : 0);
+	peer_write(p, h, p->theirs.ring_address + (roll(d, 8) ? off : roll(d, 64)), n < PEER_RING - off ? n : PEER_RING - off);
+}
+
+static void write_words(struct peer *p, uint64_t *d)
+{
+	struct peer_words *w = (struct peer_words *)p->memory;
+
+	*w = (struct peer_words){ .claim = { .upto = some_number(d, 70000), .id = roll(d, 4) }, .polls = some_number(d, 1) };
+	peer_write(p, w, p->theirs.ring_address + PEER_RING, sizeof(*w));
+}
+
+/* Most are nearly what they should be: what follows the first that is not is never read. */
+static void say_frame(struct peer *p, uint64_t *d)
+{
+	static const uint8_t types[] = { FRAME_DATA, FRAME_DATA, FRAME_DATA, FRAME_BLOCK, FRAME_BLOCK, FRAME_BLOCK, FRAME_BELL, FRAME_BELL,
+		FRAME_FAILOVER, FRAME_PLAIN, 0, FRAME_PLAIN + 1 };
+	uint8_t type = types[roll(d, sizeof(types))];
+	struct { struct frame_head head; struct frame_block block; uint8_t more[64]; } f = {
+		.head = { .type = type, .len = roll(d, 12) ? (type == FRAME_DATA) * (1 + roll(d, 63)) : roll(d, 1 << 24),
+			.ring = (uint32_t)(roll(d, 8) ? p->ring_w : some_number(d, p->ring_w)), .at = roll(d, 8) ? p->out_at : some_number(d, p->out_at) },
+		.block = { .address = roll(d, 4) ? (uintptr_t)p->memory : some_number(d, 0),
+			.length = roll(d, 4) ? roll(d, PEER_RING) : some_number(d, ROOM), .rkey = roll(d, 4) ? p->mr->rkey : roll(d, 99999),
+			.id = roll(d, 4) },
+	};
+	size_t n = sizeof(f.head) + (type == FRAME_DATA ? f.head.len : type == FRAME_BLOCK ? sizeof(f.block) : 0);
+
+	if (n > sizeof(f) || !roll(d, 12))
+		n = 1 + roll(d, sizeof(f));
+	else if (type == FRAME_DATA && f.head.at == p->out_at)
+		p->out_at += f.head.len;
+	send(p->fd, &f, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void drain(struct peer *p)
+{
+	static uint8_t bytes[1 << 16];
+
+	while (recv(p->fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+	for (bool message; peer_listen(p, &message);)
+		;
+}
+
+static _Atomic bool attacking;
+
+/* One kind alone goes further than all kinds: some end the connection at once. */
+static void *attacks(void *arg)
+{
+	enum { DEEDS = 5, ALL = DEEDS };
+	static void (*const deeds[DEEDS])(struct peer *p, uint64_t *d) = { say_control, say_frame, write_record, write_words, say_intro };
+	struct peer *p = arg;
+	uint64_t d = dice + 1;
+	unsigned kind = roll(&d, ALL + 1);
+
+	while (attacking) {
+		if (roll(&d, 2))
+			deeds[kind == ALL ? roll(&d, DEEDS) : kind](p, &d);
+		drain(p);
+		peer_nap();
+	}
+	return NULL;
+}
+
+static void use(struct peer *p, uint64_t *d)
+{
+	static uint8_t bytes[ROOM];
+	static const unsigned most[] = { 40, 9000, 60000, ROOM };
+	struct iovec v = { bytes, 1 + roll(d, most[roll(d, 4)]) };
+	struct stream_opts o = { .flags = MSG_DONTWAIT | MSG_NOSIGNAL, .mark = signal_mark() };
+	ssize_t r = 0;
+
+	switch (roll(d, 5)) {
+	case 0:
+		r = stream_send(p->stream, p->lib_fd, &v, 1, o);
+		break;
+	case 1:
+		o.flags |= MSG_PEEK;
+		/* fallthrough */
+	case 2:
+		r = stream_recv(p->stream, p->lib_fd, &v, 1, o);
+		break;
+	case 3:
+		r = stream_available(p->stream, p->lib_fd) < 0 ? -ERANGE : 0;
+		break;
+	default:
+		stream_really_readable(p->stream, p->lib_fd);
+	}
+	if (r > (ssize_t)v.iov_len || r < -4095 || r == -ERANGE)
+		peer_wrong("a call says %zd", r);
+}
+
+static void garbage(uint64_t seed)
+{
+	struct peer p;
+	pthread_t t;
+	uint64_t d = seed;
+
+	dice = seed * 2;
+	make_victim(&p);
+	fcntl(p.lib_fd, F_SETFL, O_NONBLOCK);
+	store_rlx(p.stream->nonblock, true);
+	attacking = true;
+	if (pthread_create(&t, NULL, attacks, &p))
+		peer_wrong("no thread");
+	for (int i = 0; i < STEPS; i++) {
+		use(&p, &d);
+		peer_nap();
+	}
+	attacking = false;
+	pthread_join(t, NULL);
+	peer_converse(&honest);
+	peer_end(&p);
+}
+
+/* ---- */
+
+static void give_back(void)
+{
+	device_close(sim_context(0));
+}
+
+static void set_up(uint64_t idle_us)
+{
+	real_init();
+	process_note();
+	clock_init();
+	settings.rdma_devices = "";
+	settings.rdma_dead = HASTY_US;
+	settings.rdma_idle = idle_us;
+	settings.net_memory = UINT64_C(1) << 30;
+	sim_verbs_install();
+	sim_cm_install();
+	sim_wire.retry_us = UINT64_MAX; /* no device gives up by itself */
+	sim_start(1);
+	alarm(HUNG_S);
+	atexit(give_back); /* behind the thread's end, which will be asked for later */
+}
+
+/* In a process of its own, whose patience is short. */
+static void introductions(void)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (!pid) {
+		set_up(HASTY_US);
+		for (size_t n = 0; n < PEER_SLOT; n++)
+			if (n != sizeof(struct intro))
+				no_introduction(n);
+		exit(0);
+	}
+	if (waitpid(pid, &status, 0) != pid || status)
+		peer_wrong("introductions: %x", status);
+}
+
+static void lies(void)
+{
+	for (size_t n = 0; n < sizeof(struct verbs_call); n++)
+		truncated(0, n);
+	for (size_t n = 0; n < sizeof(struct intro); n++)
+		truncated(1, n);
+	peer_converse(&honest);
+	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++)
+		lying_call(&calls[i]);
+	for (size_t i = 0; i < sizeof(intros) / sizeof(*intros); i++) {
+		lying_answer(&intros[i]);
+		lying_introduction(&intros[i]);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	unsigned long first = 0, last = 60;
+
+	if (argc > 1 && sscanf(argv[1], "%lu:%lu", &first, &last) != 2)
+		return 2;
+	introductions();
+	set_up(PATIENT_US);
+	peer_start(&honest, 0);
+	peer_meet(&honest);
+	peer_agree(&honest);
+	lies();
+	withdrawal_while_reading();
+	flood_of_withdrawals();
+	for (uint64_t seed = first; seed < last; seed++) {
+		alarm(HUNG_S);
+		garbage(seed);
+	}
+	expect_a_new_one();
+	peer_end(&honest);
+	while (count_of(STAT_net_ring_pages)) /* until the thread has given all back */
+		peer_nap();
+	printf("%lu seeds, %llu violations, %llu bytes of blocks read, %llu requests for what is not there\n", last - first,
+		(unsigned long long)count_of(STAT_net_violations),
+		(unsigned long long)(count_of(STAT_rdma_direct) + count_of(STAT_rdma_bounced)), (unsigned long long)sim_wire.bad_keys);
+	return 0;
+}
