@@ -18,6 +18,7 @@
 #include <sys/random.h>
 
 enum { RESOLVE_MS = 2000, RETRIES = 6, REJECTED_NO_LISTENER = 8 };
+
 static _Atomic(struct meeting *) fresh;
 /* Thread only. */
 static struct meeting *meetings;

@@ -136,6 +136,22 @@ Test(verbs_return, who_returns)
 	}
 }
 
+/* What cannot be ends the connection by whichever link it comes. */
+Test(verbs_return, message_by_the_new_link)
+{
+	struct pair p = make_pair();
+	struct control c = { .type = 99 };
+	uint32_t name;
+	uint8_t byte;
+
+	store_rel(verbs_of(p.s[1])->v->framed, true);
+	struct link *l = verbs_return_prepare(p.link[1]->links, &name);
+	cr_assert(l);
+	link_told(l, &c, sizeof(c));
+	cr_expect_eq(get(&p, &byte, 1, 0), -ECONNRESET);
+	end_pair(&p);
+}
+
 /* What the peer says to send by must be a link that we have. */
 Test(verbs_return, return_to_a_stranger)
 {
