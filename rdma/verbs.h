@@ -263,6 +263,8 @@ int device_completion_fd(struct device *d);
 int device_async_fd(struct device *d);
 void device_completions(struct device *d);
 void device_async(struct device *d);
+/* From when on connections may be made by that port; UINT64_MAX: it is down. */
+uint64_t device_usable_ns(const struct device *d, uint8_t port);
 void device_poll(struct device *d);
 void device_each_link(struct device *d, void (*call)(struct link *l));
 /* A registration of the program's memory, for as long as the device stays; NULL: none to be had. */

@@ -3,6 +3,7 @@
  * grow while it is in vain and shrink when a link has been good for long.  The connecting side listens until it is called.
  */
 #include "clock.h"
+#include "log.h"
 #include "verbs_meeting.h"
 
 #include <string.h>
@@ -43,8 +44,9 @@ static void rest(struct meeting *m, uint64_t now)
 	link_let_go(m->link);
 	meeting_drop_ids(m);
 	m->distance_ns = 2 * m->distance_ns < MOST_NS ? 2 * m->distance_ns : MOST_NS;
-	m->due_ns = now + m->distance_ns;
+	m->due_ns = now + m->distance_ns / (m->role ? 1 : 4); /* who listens is there before */
 	store_rel(m->state, MEET_RESTS);
+	log_debug("RDMA: meets again in %llu ms", (unsigned long long)((m->due_ns - now) / 1000000));
 }
 
 /* A call of the program has the stream, or it may never return: looked at again. */
@@ -58,11 +60,17 @@ static bool prepare(struct meeting *m, uint64_t now)
 	return l;
 }
 
+/* What is said by a port that is down is more than lost on soft-RoCE: there its queue pair of all such messages fails for good. */
+static uint64_t usable_ns(const struct meeting *m)
+{
+	return device_usable_ns(m->device, m->port);
+}
+
 bool again_step(struct meeting *m)
 {
 	uint64_t now = clock_monotonic_ns();
 
-	if (m->version < VERSION_RETURNS)
+	if (m->version < VERSION_RETURNS || now < usable_ns(m))
 		return false;
 	if (is_over(m, now))
 		rest(m, now);
@@ -73,9 +81,13 @@ bool again_step(struct meeting *m)
 
 uint64_t again_due(const struct meeting *m)
 {
+	uint64_t due = UINT64_MAX;
+
 	if (!load_rlx(m->taken) || m->version < VERSION_RETURNS)
-		return UINT64_MAX;
+		return due;
 	if (is_over(m, clock_monotonic_ns()))
-		return 0;
-	return load_rlx(m->state) == MEET_RESTS || (load_rlx(m->state) == MEET_BUSY && m->id) ? m->due_ns : UINT64_MAX;
+		due = 0;
+	else if (load_rlx(m->state) == MEET_RESTS || (load_rlx(m->state) == MEET_BUSY && m->id))
+		due = m->due_ns;
+	return due > usable_ns(m) ? due : usable_ns(m);
 }

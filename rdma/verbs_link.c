@@ -21,8 +21,9 @@
 enum {
 	SRQ_DEPTH = 1024, SLOT = 128,
 	CQ_DEPTH = 8192,
-	HASH = 1024,
+	HASH = 1024, PORTS = 4,
 };
+#define SETTLE_NS UINT64_C(3000000000) /* after the port come its routes and neighbours */
 static const uint64_t RECEIVE = UINT64_C(1) << 63; /* in wr_id: a slot, not a sequence number */
 
 struct device {
@@ -36,6 +37,7 @@ struct device {
 	char (*slots)[SLOT];
 	struct memreg *memreg;
 	bool gone;
+	uint64_t usable_ns[PORTS];
 	_Atomic int users; /* of registrations */
 	_Atomic int cq_lock;
 	struct link *links[HASH]; /* by queue pair number; under cq_lock */
@@ -226,6 +228,11 @@ void device_each_link(struct device *d, void (*call)(struct link *l))
 		}
 }
 
+uint64_t device_usable_ns(const struct device *d, uint8_t port)
+{
+	return d->gone ? 0 : d->usable_ns[port % PORTS];
+}
+
 static void port_failed(struct link *l)
 {
 	link_fail(l, FALLBACK_RDMA_PORT);
@@ -238,8 +245,13 @@ void device_async(struct device *d)
 	if (verbs.ibv_get_async_event(d->context, &e))
 		return;
 	enum ibv_event_type type = e.event_type;
+	uint64_t *usable = &d->usable_ns[(unsigned)e.element.port_num % PORTS];
 	verbs.ibv_ack_async_event(&e);
 	log_info("RDMA device %s: %s", verbs.ibv_get_device_name(d->context->device), verbs.ibv_event_type_str(type));
+	if (type == IBV_EVENT_PORT_ERR)
+		*usable = UINT64_MAX;
+	if (type == IBV_EVENT_PORT_ACTIVE)
+		*usable = clock_monotonic_ns() + SETTLE_NS;
 	if (type == IBV_EVENT_PORT_ERR || type == IBV_EVENT_DEVICE_FATAL)
 		device_each_link(d, port_failed);
 }

@@ -18,6 +18,7 @@
 #include <sys/random.h>
 
 enum { RESOLVE_MS = 2000, RETRIES = 6, REJECTED_NO_LISTENER = 8 };
+
 static _Atomic(struct meeting *) fresh;
 /* Thread only. */
 static struct meeting *meetings;
@@ -265,8 +266,13 @@ static int make_link(struct meeting *m, uint8_t shift_most)
 	uint64_t most = UINT64_C(1) << shift_most, wish = link_ring_wish();
 	int r = !d ? -ENODEV : !wish ? -EDQUOT : open_link(m, d, wish < most ? wish : most);
 
-	if (r)
-		tell(m, r == -EDQUOT ? FALLBACK_MEMORY_CAP : r == -ENOMEM ? FALLBACK_RDMA_MEMLOCK : FALLBACK_RDMA_NO_DEVICE);
+	if (!r) {
+		m->device = d;
+		m->port = m->id->port_num;
+		return 0;
+	}
+	log_debug("RDMA: no link: %s", strerror(-r));
+	tell(m, r == -EDQUOT ? FALLBACK_MEMORY_CAP : r == -ENOMEM ? FALLBACK_RDMA_MEMLOCK : FALLBACK_RDMA_NO_DEVICE);
 	return r;
 }
 
@@ -287,8 +293,10 @@ static void call(struct meeting *m)
 	intro_hash(m, c.tuple);
 	boot_id(c.boot);
 	set_ack_timeout(m->id);
-	if (verbs.rdma_connect(m->id, &p))
-		come_to(m, MEET_NOBODY);
+	if (!verbs.rdma_connect(m->id, &p))
+		return;
+	log_debug("RDMA: no call: %s", strerror(errno));
+	come_to(m, MEET_NOBODY);
 }
 
 static void refuse(struct meeting *m, struct rdma_cm_id *id)

@@ -26,6 +26,8 @@ struct meeting {
 	bool again;
 	uint8_t bond[2][16]; /* the nonces that the stream was made with: no other stream's ends know them */
 	uint32_t sends_by;   /* name of the link that we send by */
+	struct device *device; /* the last that a link was made on, by that port */
+	uint8_t port;
 	uint64_t due_ns;     /* of the next try; while busy: given up */
 	uint64_t distance_ns, up_ns;
 };

@@ -626,7 +626,7 @@ static void check_order(struct receiving *w)
 	struct verbs_side *v = w->v;
 	struct record r;
 
-	if (load_rlx(link_in(w->vs)->broken))
+	if (load_rlx(link_in(w->vs)->broken) || load_rlx(link_out(w->vs)->broken))
 		violation(w, "impossible message");
 	else if (record_at(link_in(w->vs), link_in(w->vs)->ring_r, &r) == NONSENSE)
 		violation(w, "impossible record in the ring");

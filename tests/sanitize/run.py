@@ -34,6 +34,7 @@ LEFT_OUT_OF_THREAD = {
     "repeat": CRITERION,
     "ring": CRITERION,
     "tuner": CRITERION,
+    "verbs-return": CRITERION,
     "verbs-stream": CRITERION,
     "pair-close_blocked": "the program itself closes a descriptor that another of its threads waits on",
     "pair-churn": "counts resident memory, and the run time's own grows",

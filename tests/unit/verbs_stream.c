@@ -1,27 +1,15 @@
 /* The stream between hosts without a device: frames, marks and ring records, over a TCP connection of
  * this host, in every split and order that the protocol allows; and then in those that it forbids. */
-#include <arpa/inet.h>
-#include <criterion/criterion.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/tcp.h>
+#include "verbs_pair.h"
+
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "clock.h"
-#include "process.h"
-#include "real.h"
-#include "settings.h"
 #include "sha256.h"
-#include "verbs_io.h"
 
-enum { RING = 4096, ROUNDS = 300, FAILOVERS = 6, LONGEST = 700, ROOM = 1 << 20 };
+enum { ROUNDS = 300, FAILOVERS = 6, LONGEST = 700, ROOM = 1 << 20 };
 
 static uint64_t dice;
 
@@ -34,79 +22,6 @@ static unsigned roll(unsigned sides)
 static uint8_t byte_at(uint64_t at)
 {
 	return (uint8_t)((at * 2654435761u) >> 13 ^ at);
-}
-
-/* ---- two ends, without a device */
-
-struct pair {
-	int fd[2];
-	struct stream *s[2];
-	struct link *link[2];
-};
-
-static void connect_tcp(int *fd)
-{
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(at);
-	int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
-
-	cr_assert(!bind(listener, (void *)&at, len) && !listen(listener, 1) && !getsockname(listener, (void *)&at, &len));
-	fd[0] = socket(AF_INET, SOCK_STREAM, 0);
-	cr_assert(!connect(fd[0], (void *)&at, len));
-	fd[1] = accept(listener, NULL, NULL);
-	close(listener);
-	for (int i = 0; i < 2; i++) {
-		setsockopt(fd[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-		fcntl(fd[i], F_SETFL, O_NONBLOCK);
-	}
-}
-
-static struct link *make_link(void)
-{
-	struct links *ls;
-
-	cr_assert(!links_map(NULL, RING, &ls));
-	store_rel(ls->link[0].state, LINK_DOWN);
-	return &ls->link[0];
-}
-
-static struct pair make_pair(void)
-{
-	static const uint8_t mark[2][MARK_BYTES] = { "from connecting", "from accepting " };
-	struct pair p;
-
-	real_init();
-	process_note();
-	clock_init();
-	settings.rdma_dead = 500000;
-	cr_assert(verbs_is_ours()); /* the first that asks */
-	connect_tcp(p.fd);
-	for (int i = 0; i < 2; i++) {
-		p.link[i] = make_link();
-		cr_assert(!verbs_stream_create(p.link[i], i, mark, &p.s[i]));
-		store_rlx(p.s[i]->nonblock, true);
-	}
-	return p;
-}
-
-static void end_pair(struct pair *p)
-{
-	for (int i = 0; i < 2; i++)
-		close(p->fd[i]);
-}
-
-static ssize_t put(struct pair *p, const void *buf, size_t n)
-{
-	struct iovec v = { (void *)buf, n };
-
-	return stream_send(p->s[0], p->fd[0], &v, 1, (struct stream_opts){ .flags = MSG_DONTWAIT, .mark = signal_mark() });
-}
-
-static ssize_t get(struct pair *p, void *buf, size_t n, int flags)
-{
-	struct iovec v = { buf, n };
-
-	return stream_recv(p->s[1], p->fd[1], &v, 1, (struct stream_opts){ .flags = flags | MSG_DONTWAIT, .mark = signal_mark() });
 }
 
 static void check(const uint8_t *buf, size_t n, uint64_t at)
@@ -414,154 +329,6 @@ Test(verbs_stream, failover_and_return)
 		dice = seed;
 		by_hand(FAILOVERS);
 	}
-}
-
-/* ---- a return out of place: its own connection ends */
-
-enum { NEW_NAME = 77 };
-
-static void say(struct pair *p, enum frame_type type, uint64_t at, uint32_t len)
-{
-	struct frame_head f = { .type = type, .len = len, .at = at };
-
-	cr_assert_eq(write(p->fd[0], &f, sizeof(f)), sizeof(f));
-}
-
-static ssize_t after(void (*what)(struct pair *p), bool has_new)
-{
-	struct pair p = make_pair();
-	struct links *ls = p.link[1]->links;
-	uint8_t buf[16];
-
-	store_rel(verbs_of(p.s[1])->v->framed, true);
-	if (has_new) {
-		ls->link[1].name = NEW_NAME;
-		store_rel(ls->link[1].state, LINK_DOWN);
-		store_rel(verbs_of(p.s[1])->v->last_up, 1);
-	}
-	what(&p);
-	ssize_t r = get(&p, buf, sizeof(buf), 0);
-	end_pair(&p);
-	return r;
-}
-
-static void in_place(struct pair *p)
-{
-	say(p, FRAME_FAILOVER, 0, 0);
-	say(p, FRAME_RETURN, 0, NEW_NAME);
-}
-
-static void before_failover(struct pair *p)
-{
-	say(p, FRAME_RETURN, 0, NEW_NAME);
-}
-
-static void twice(struct pair *p)
-{
-	in_place(p);
-	in_place(p);
-}
-
-static void to_the_same(struct pair *p)
-{
-	say(p, FRAME_FAILOVER, 0, 0);
-	say(p, FRAME_RETURN, 0, 0);
-}
-
-static void behind_a_gap(struct pair *p)
-{
-	say(p, FRAME_FAILOVER, 0, 0);
-	say(p, FRAME_RETURN, 1, NEW_NAME);
-}
-
-Test(verbs_stream, return_out_of_place)
-{
-	cr_expect_eq(after(in_place, true), -EAGAIN);
-	cr_expect_eq(after(in_place, false), -ECONNRESET);
-	cr_expect_eq(after(before_failover, true), -ECONNRESET);
-	cr_expect_eq(after(twice, true), -ECONNRESET);
-	cr_expect_eq(after(to_the_same, true), -ECONNRESET);
-	cr_expect_eq(after(behind_a_gap, true), -ECONNRESET);
-}
-
-/* ---- who returns: not a stream that is plain for good, nor one that a process without a device has used */
-
-static void child_looks(struct pair *p)
-{
-	uint8_t byte;
-	pid_t child = fork();
-
-	if (!child) {
-		process_note();
-		_exit(get(p, &byte, 1, 0) == -EAGAIN ? 0 : 1);
-	}
-	int status;
-	cr_assert(waitpid(child, &status, 0) == child && !status);
-}
-
-static void goes_plain(struct pair *p)
-{
-	stream_make_plain(p->s[1], p->fd[1]);
-}
-
-static void peer_goes_plain(struct pair *p)
-{
-	uint8_t byte;
-
-	say(p, FRAME_PLAIN, 0, 0);
-	cr_assert_eq(get(p, &byte, 1, 0), -EAGAIN);
-}
-
-static void breaks_the_rules(struct pair *p)
-{
-	uint8_t byte;
-
-	before_failover(p);
-	cr_assert_eq(get(p, &byte, 1, 0), -ECONNRESET);
-}
-
-static bool returns(void (*first)(struct pair *p), void (*then)(struct pair *p))
-{
-	struct pair p = make_pair();
-	uint32_t name;
-
-	store_rel(verbs_of(p.s[1])->v->framed, true);
-	if (first)
-		first(&p);
-	struct link *l = verbs_return_prepare(p.link[1]->links, &name);
-	if (l && then)
-		then(&p);
-	if (l)
-		l->name = NEW_NAME;
-	bool up = l && verbs_return_up(l, name) && load_acq(l->state) == LINK_UP;
-	end_pair(&p);
-	return up;
-}
-
-Test(verbs_stream, who_returns)
-{
-	static void (*const never[])(struct pair *p) = { child_looks, goes_plain, peer_goes_plain, breaks_the_rules };
-
-	cr_expect(returns(NULL, NULL));
-	for (size_t i = 0; i < sizeof(never) / sizeof(*never); i++) {
-		cr_expect(!returns(never[i], NULL), "%zu", i);
-		cr_expect(!returns(NULL, never[i]), "%zu, in the middle", i);
-	}
-}
-
-/* What the peer says to send by must be a link that we have. */
-Test(verbs_stream, return_to_a_stranger)
-{
-	struct pair p = make_pair();
-	uint32_t name;
-	struct link *l = verbs_return_prepare(p.link[1]->links, &name);
-
-	cr_assert(l);
-	l->name = NEW_NAME;
-	cr_expect(!verbs_return_up(l, name + 1));
-	cr_expect(!verbs_return_up(l, NEW_NAME));
-	cr_expect(verbs_return_up(l, name));
-	end_pair(&p);
 }
 
 /* ---- a peer that writes anything: its own connection ends, or goes on; nothing else */

@@ -190,10 +190,10 @@ def comes_back(a, b, args):
     """An echo in one connection: the link is down for a second, and a while later both ends send by RDMA again."""
     folder, port = f'{COUNTERS}/back', str(next(streams.PORTS))
     a.run(f'mkdir -p -m 700 {COUNTERS}; mkdir -m 700 {folder}')
-    kw = {'env': {'DLACCEL_DIR': folder, 'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info',
-                  'DLACCEL_RDMA_DEAD': '200ms'}, 'preload': args.preload}
+    kw = {'env': {'DLACCEL_DIR': folder, 'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'debug',
+                  'DLACCEL_RDMA_DEAD': '2s'}, 'preload': args.preload}
     server = b.spawn([sys.executable, ECHO, 'asyncio', b.addr, port], **kw)
-    server.expect('listening')
+    server.expect('listening', 300)
     client = a.spawn([sys.executable, ECHO, 'talk', b.addr, port, '1', ROUNDS, '60000'], **kw)
 
     def both(name, least=1):
@@ -202,7 +202,7 @@ def comes_back(a, b, args):
             said = a.run(counters_script(args.tool, folder), check=False).out    # there may be none yet
             ends = [c.get(name, 0) for c in parse_counters(said) if c.get('net.upgraded.verbs')]
             return ends if len(ends) == 2 and min(ends) >= least else client.rc is not None and 'over'
-        found = vhost.wait_until(look, 120, name)
+        found = vhost.wait_until(look, 300, name)
         assert found != 'over', f'{name}: {client.describe("ended")}\n' + a.run(f'cat {folder}/log').out
         return found
 
@@ -213,7 +213,7 @@ def comes_back(a, b, args):
     both('rdma.returns')
     before = both('net.bytes_verbs')
     after = both('net.bytes_verbs', max(before) + 100000)
-    done = client.wait(120)
+    done = client.wait(300)
     server.kill('TERM')
     assert done.rc == 0 and done.out, done
     assert not any('net.violations' in c for c in counters(a, args.tool, folder))
