@@ -13,21 +13,17 @@ static void take_locked(struct receiving *w)
 	struct side *me = &w->v->side;
 
 	side_lock(&me->c);
-	int kept = load_rlx(me->err);
-	if (kept) {
-		w->err = kept;
-		if (!w->peek)
-			store_rlx(me->err, 0);
-	} else if (w->peek) {
+	if (w->peek) {
 		recv_settle(w);
 		recv_walk(w, false);
 	} else {
 		recv_take(w);
-		if (w->err && w->got)
-			store_rlx(me->err, w->err);
 		if (w->rang && !w->err)
 			recv_settle(w);
 	}
+	w->err = load_rlx(me->err);
+	if (w->err && !w->got && !w->peek) /* the program hears of it now */
+		store_rlx(me->err, 0);
 	verbs_answer_withdrawal(w->vs, link_in(w->vs));
 	side_unlock(&me->c);
 }
@@ -200,9 +196,11 @@ enum readable verbs_really_readable(struct stream *s, int fd)
 		;
 	recv_settle(&w);
 	side_unlock(&s->side->c);
-	if (verbs_ring_has(vs) || vs->v->spare_at != vs->v->spare_end)
+	if (verbs_ring_has(vs) || vs->v->spare_at != vs->v->spare_end || load_rlx(s->side->err))
 		return READABLE_YES;
-	return sys_call(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0) == -EAGAIN ? READABLE_NO : READABLE_YES;
+	long k = sys_call(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0);
+	verbs_keep_error(vs->v, k);
+	return k == -EAGAIN ? READABLE_NO : READABLE_YES;
 }
 
 enum readiness verbs_wait_ready(struct stream *s)

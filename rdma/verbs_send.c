@@ -29,6 +29,11 @@ static bool is_framed(struct verbs_side *v)
 	return load_rlx(v->tx_at) >= v->frames_from && !load_rlx(v->left);
 }
 
+static int kept_error(struct verbs_side *v)
+{
+	return load_rlx(v->side.err) ? -atomic_exchange(&v->side.err, 0) : 0;
+}
+
 /* The peer has said from where on it understands frames: taken up if we have not passed that place. */
 static void agree(struct verbs_stream *vs)
 {
@@ -312,6 +317,7 @@ static bool ring_bell(struct sending *w)
 		frame_out_sent(o, (size_t)k);
 	else if (k != -EAGAIN)
 		store_rlx(w->v->side.dead, true);
+	verbs_keep_error(w->v, k);
 	stat_inc(STAT_net_doorbells);
 	return k > 0;
 }
@@ -403,6 +409,7 @@ static void push_tail(struct sending *w)
 	long k = sys_call(SYS_sendto, w->fd, o->tail + o->begin, frame_out_tail(o), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
 	if (k > 0)
 		frame_out_sent(o, (size_t)k);
+	verbs_keep_error(w->v, k);
 }
 
 static int send_all(struct sending *w)
@@ -413,6 +420,9 @@ static int send_all(struct sending *w)
 		agree(w->vs);
 		announce_return(w->vs);
 		push_tail(w);
+		r = kept_error(w->v);
+		if (r)
+			break;
 		if (send_short_pays(w) && send_short(w))
 			continue;
 		if (send_block_pays(w) && send_block(w))
@@ -451,6 +461,8 @@ ssize_t verbs_send(struct stream *s, int fd, const struct iovec *iov, int cnt, s
 		r = send_all(&w);
 	if (w.must)
 		end_duty(&w);
+	if (w.done)
+		verbs_keep_error(w.v, r);
 	side_unlock(&s->side->p);
 	return w.done ? (ssize_t)w.done : r;
 }
@@ -464,6 +476,7 @@ bool flush_tail(struct verbs_stream *vs, int fd)
 	while (frame_out_tail(o)) {
 		struct pollfd p = { .fd = fd, .events = POLLOUT };
 		long k = sys_call(SYS_sendto, fd, o->tail + o->begin, frame_out_tail(o), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
+		verbs_keep_error(vs->v, k);
 		if (k > 0)
 			frame_out_sent(o, (size_t)k);
 		else if (k != -EAGAIN || clock_monotonic_ns() > end)

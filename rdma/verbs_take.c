@@ -179,12 +179,9 @@ static bool take_ring(struct receiving *w)
 
 static void kernel_answer(struct receiving *w, long k)
 {
-	if (k == 0) {
-		w->eof = true;
-	} else if (k < 0 && k != -EAGAIN && k != -EINTR) {
-		w->err = (int)-k;
-		store_rlx(w->v->side.reset_told, true);
-	}
+	w->eof |= k == 0;
+	verbs_keep_error(w->v, k);
+	w->err = load_rlx(w->v->side.err);
 }
 
 static void payload_taken(struct receiving *w, size_t n)

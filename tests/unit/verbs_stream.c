@@ -3,6 +3,8 @@
 #include "verbs_pair.h"
 
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +148,105 @@ Test(verbs_stream, no_mark)
 		cr_assert(!memcmp(got, bytes, sizeof(got)));
 		end_pair(&p);
 	}
+}
+
+/* ---- a reset is told once, by whichever call comes next: as the kernel would have */
+
+static void reset_by_peer(struct pair *p)
+{
+	struct linger l = { 1, 0 };
+	struct pollfd gone = { .fd = p->fd[0] };
+
+	setsockopt(p->fd[1], SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+	close(p->fd[1]);
+	cr_assert_eq(poll(&gone, 1, -1), 1);
+}
+
+static void expect_told(struct pair *p)
+{
+	cr_expect_eq(put(p, "x", 1), -ECONNRESET);
+	cr_expect_eq(put(p, "x", 1), -EPIPE);
+	close(p->fd[0]);
+}
+
+/* What stands before payload meets the reset first. */
+Test(verbs_stream, reset_before_a_head)
+{
+	struct pair p = make_pair();
+
+	signal(SIGPIPE, SIG_IGN);
+	verbs_of(p.s[0])->v->frames_from = 0;
+	cr_assert(frame_out_head(&verbs_of(p.s[0])->v->out, FRAME_FAILOVER, 0, 0, 0));
+	reset_by_peer(&p);
+	expect_told(&p);
+}
+
+static void *sends_all(void *arg)
+{
+	static char buf[8 * ROOM];
+	struct pair *p = arg;
+	struct iovec v = { buf, sizeof(buf) };
+
+	ssize_t n = stream_send(p->s[0], p->fd[0], &v, 1, (struct stream_opts){ .mark = signal_mark() });
+	cr_expect(n > 0 && n < (ssize_t)sizeof(buf), "%zd", n);
+	return NULL;
+}
+
+/* A call that has sent something returns that; the next one hears. */
+Test(verbs_stream, reset_within_a_call)
+{
+	struct pair p = make_pair();
+	struct pollfd begun = { .fd = p.fd[1], .events = POLLIN };
+	pthread_t t;
+
+	signal(SIGPIPE, SIG_IGN);
+	verbs_of(p.s[0])->v->frames_from = 0;
+	fcntl(p.fd[0], F_SETFL, 0);
+	store_rlx(p.s[0]->nonblock, false);
+	cr_assert(!pthread_create(&t, NULL, sends_all, &p));
+	cr_assert_eq(poll(&begun, 1, -1), 1);
+	reset_by_peer(&p);
+	pthread_join(t, NULL);
+	expect_told(&p);
+}
+
+/* A look that the program never sees, a wait's or FIONREAD's, takes nothing away from it. */
+Test(verbs_stream, reset_behind_a_look)
+{
+	uint8_t buf[16];
+
+	for (int how = 0; how < 6; how++) {
+		struct pair p = make_pair();
+		struct linger l = { 1, 0 };
+		store_rel(verbs_of(p.s[1])->v->framed, how % 2);
+		setsockopt(p.fd[0], SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+		close(p.fd[0]);
+		if (how / 2 == 0)
+			cr_expect_eq(stream_really_readable(p.s[1], p.fd[1]), READABLE_YES);
+		else if (how / 2 == 1)
+			cr_expect_eq(stream_available(p.s[1], p.fd[1]), 0);
+		cr_expect_eq(get(&p, buf, sizeof(buf), 0), -ECONNRESET, "%d", how);
+		cr_expect_eq(get(&p, buf, sizeof(buf), 0), 0, "%d", how);
+		close(p.fd[1]);
+	}
+}
+
+/* What came before the reset is read first, whoever has met it. */
+Test(verbs_stream, reset_behind_bytes)
+{
+	uint8_t buf[16];
+	struct pair p = make_pair();
+
+	signal(SIGPIPE, SIG_IGN);
+	cr_assert_eq(write(p.fd[1], "bytes", 5), 5);
+	verbs_of(p.s[0])->v->frames_from = 0;
+	store_rlx(verbs_of(p.s[0])->v->side.err, ECONNRESET);
+	struct iovec v = { buf, sizeof(buf) };
+	struct stream_opts o = { .flags = MSG_DONTWAIT, .mark = signal_mark() };
+	cr_expect_eq(stream_recv(p.s[0], p.fd[0], &v, 1, o), 5);
+	cr_expect_eq(stream_recv(p.s[0], p.fd[0], &v, 1, o), -ECONNRESET);
+	cr_expect_eq(stream_recv(p.s[0], p.fd[0], &v, 1, o), -EAGAIN);
+	end_pair(&p);
 }
 
 /* ---- a sender made by hand: every legal order of ring, frames, doorbells and repetitions */

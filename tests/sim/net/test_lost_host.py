@@ -1,0 +1,113 @@
+"""The other host is frozen for a while, is reset, or dies, under a stream that uses RDMA: it shows what a bare stream beside
+it shows. Two guests of one virtual CPU; the streams are the survivor's.
+
+    test_lost_host.py --preload LIBRARY --tool DLACCEL
+"""
+import itertools
+import shlex
+
+import hosts
+import streams
+import vhost
+from test_rdma import counters_script, parse_counters
+
+ENDLESS, SIZE = 10 ** 12, 20000000
+SETTINGS = {'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info', 'DLACCEL_RDMA_DEAD': '3s', 'DLACCEL_RDMA_IDLE': '6s'}
+MOVING = 200000          # bytes by RDMA, so that it is the stream's way
+LIMIT = 240              # a rebooted host is asked again when the retransmission timer says so
+RUNS = itertools.count(1)
+
+
+class Stream:
+    """prog_stream from a to b; with the library: until RDMA carries it."""
+
+    def __init__(self, a, b, style, size, args=None):
+        self.a, self.style, self.tool = a, style, args and args.tool
+        self.folder = f'/tmp/counters/{next(RUNS)}'
+        for host in (a, b):
+            host.run(f'mkdir -p -m 700 /tmp/counters; mkdir -m 700 {self.folder}')
+        env = {**SETTINGS, 'DLACCEL_DIR': self.folder}
+        self.port = str(next(streams.PORTS))
+        prog, common = hosts.program('prog_stream'), ['-n', str(size), '-f', style]
+        preload = args and args.preload
+        self.server = b.spawn([prog, 'serve', b.addr, self.port, *common], preload=preload, env=env)
+        self.server.expect('listening')
+        talk = ['env', *([f'LD_PRELOAD={preload}'] if preload else []), prog, 'talk', b.addr, self.port, *common]
+        self.client = a.spawn(f'mkfifo {self.folder}/go; exec {shlex.join(talk)} 0<>{self.folder}/go', env=env)
+
+    def counters(self):
+        """The survivor's."""
+        script = counters_script(self.tool, self.folder)
+        found = parse_counters(self.a.run(script, LIMIT, check=False).out)
+        return found[0] if found else {}
+
+    def wait_for(self, counter, value):
+        vhost.wait_until(lambda: self.counters().get(counter, 0) >= value or self.client.rc is not None, LIMIT, counter)
+
+    def said(self):
+        log = self.a.run(f'cat {self.folder}/log', check=False).out
+        return f'{self.client.describe(self.style)}\n{log}'
+
+    def error(self):
+        """What the survivor's call ended with."""
+        got = self.client.wait(LIMIT)
+        assert got.rc == 1 and got.err.startswith(f'FAIL {self.style}: '), self.said()
+        return got.err.strip().rpartition(': ')[2]
+
+
+def start(a, b, style, size, args):
+    """A stream with the library that RDMA carries, and a bare one."""
+    ours = Stream(a, b, style, size, args)
+    ours.wait_for('net.bytes_verbs', MOVING)
+    bare = Stream(a, b, style, size)
+    a.run(f'until ss -Htn state established "dport = :{bare.port}" | grep -q .; do sleep .1; done')
+    assert not ours.counters().get('rdma.failovers'), ours.said()
+    return bare, ours
+
+
+def compare(name, bare, ours):
+    wanted, got = bare.error(), ours.error()
+    assert got == wanted, (name, wanted, ours.said())
+    counts = ours.counters()
+    assert counts['rdma.failovers'] and not counts.get('net.violations'), counts
+    print(f'ok {name}, {ours.style}: {got}')
+
+
+def frozen(a, b, args):
+    """Longer than the setting: a false alarm, counted; the stream goes on over TCP when it is back."""
+    bare, ours = start(a, b, 'pause', SIZE, args)
+    for stream in bare, ours:
+        stream.client.expect('paused', LIMIT, 'stderr')
+    b.guest.freeze()
+    a.run(f'echo >{bare.folder}/go; echo >{ours.folder}/go')
+    ours.wait_for('rdma.failovers', 1)
+    b.guest.thaw()
+    want, got = ([end.wait(LIMIT) for end in (stream.client, stream.server)] for stream in (bare, ours))
+    assert not streams.complaint(*want) and not streams.complaint(*got), (want, ours.said())
+    assert [r.out for r in got] == [r.out for r in want], (got, want)
+    assert ours.counters()['rdma.failovers'], ours.said()
+    print(f'ok frozen, {ours.style}: {got[0].out.strip()}')
+
+
+def reset(a, b, args):
+    streams_of_a = start(a, b, 'large', ENDLESS, args)
+    b.guest.reset()
+    hosts.wire(b.guest, b.addr)
+    compare('reset', *streams_of_a)
+
+
+def dead(a, b, args):
+    streams_of_a = start(a, b, 'both_ways', ENDLESS, args)
+    a.run('sysctl -qw net.ipv4.tcp_retries2=4')    # minutes, otherwise
+    b.guest.die()
+    compare('dead', *streams_of_a)
+
+
+def body(args):
+    with hosts.far('lost-host', smp=1) as (a, b):
+        for scene in (frozen, reset, dead):
+            scene(a, b, args)
+
+
+if __name__ == '__main__':
+    vhost.main_preloaded(body)
