@@ -306,7 +306,7 @@ static bool withdraw(struct stream *s)
 {
 	uint32_t st = BLOCK_OFFERED;
 
-	if (!atomic_compare_exchange_strong(&s->out->block.state, &st, BLOCK_IDLE))
+	if (!atomic_compare_exchange_strong(&s->out->block.state, &st, BLOCK_WITHDRAWN))
 		return false;
 	stat_inc(STAT_net_withdrawn);
 	unsigned backoff = load_rlx(s->offer_backoff) ? load_rlx(s->offer_backoff) * 2 : 1;
@@ -314,6 +314,13 @@ static bool withdraw(struct stream *s)
 	store_rlx(s->offer_backoff, backoff);
 	store_rlx(s->offer_skip, backoff);
 	return true;
+}
+
+void block_let_go(struct stream *s)
+{
+	uint32_t st = BLOCK_WITHDRAWN;
+
+	atomic_compare_exchange_strong(&s->out->block.state, &st, BLOCK_IDLE);
 }
 
 /* Both ends offer to each other: the accepting side steps back. */
@@ -541,6 +548,27 @@ static ssize_t pull_block(struct stream *s, struct wire_block *b, char *dst, siz
 	return (ssize_t)prefix(b, w.n, w.chunk, w.chunks);
 }
 
+/* It cannot be had, by this process: its sender, if there is one any more, goes on without, and offers no other. */
+static ssize_t refuse(struct wire_block *b, uint32_t from)
+{
+	atomic_compare_exchange_strong(&b->state, &from, BLOCK_REVOKED);
+	return BLOCK_AGAIN;
+}
+
+/* The program was told of it, and is to find it: its sender has only to publish it otherwise. */
+static ssize_t await_withdrawn(struct stream *s, struct wire_block *b)
+{
+	uint64_t start = clock_ticks(), waited = 0, rr = load_rlx(s->side->rr);
+	uint32_t r = load_rlx(s->side->segr), st = BLOCK_WITHDRAWN;
+
+	while (waited < us_to_ticks(PATIENCE_US) && pause_for_peer(s, waited)) {
+		if (load_acq(b->state) != BLOCK_WITHDRAWN || load_acq(s->in->rw) != rr || load_acq(s->in->segw) != r)
+			return BLOCK_AGAIN;
+		waited = clock_ticks() - start;
+	}
+	return atomic_compare_exchange_strong(&b->state, &st, BLOCK_IDLE) ? 0 : BLOCK_AGAIN;
+}
+
 /*
  * Bytes placed at dst; BLOCK_AGAIN: something changed, look again; 0: nothing to be had.  room 0 or
  * small: the bytes come through the ring.
@@ -552,18 +580,21 @@ ssize_t block_claim(struct stream *s, int fd, char *dst, size_t room)
 
 	if (load_rlx(s->cma) == CMA_UNKNOWN)
 		block_self_test(s);
-	if (load_rlx(s->cma) != CMA_WORKS || load_rlx(b->src_pid) != s->peer_pid ||
-	    !atomic_compare_exchange_strong(&b->state, &st, BLOCK_CLAIMED))
-		return 0;
-	uint64_t x = load_rlx(b->x), len = load_rlx(b->len);
-	if (x != load_rlx(s->side->rr) || load_acq(s->in->rw) != x || load_acq(s->in->segw) != load_rlx(s->side->segr)) { /* MUTATE: claim_recheck */
+	if (load_acq(b->state) == BLOCK_WITHDRAWN)
+		return await_withdrawn(s, b);
+	if (load_rlx(s->cma) != CMA_WORKS || load_rlx(b->src_pid) != s->peer_pid)
+		return refuse(b, BLOCK_OFFERED);
+	if (!atomic_compare_exchange_strong(&b->state, &st, BLOCK_CLAIMED))
+		return BLOCK_AGAIN;
+	uint64_t rr = load_rlx(s->side->rr), len = load_rlx(b->len);
+	if (load_acq(s->in->rw) != rr || load_acq(s->in->segw) != load_rlx(s->side->segr)) { /* MUTATE: claim_recheck */
 		st = BLOCK_CLAIMED;
 		if (!atomic_compare_exchange_strong(&b->state, &st, BLOCK_OFFERED))
 			let_go_of_revoked(b);
 		return BLOCK_AGAIN;
 	}
-	if (!len) {
-		stream_violation(s, fd, "empty block offered");
+	if (!len || load_rlx(b->x) != rr) {
+		stream_violation(s, fd, "empty block, or out of its place");
 		return 0;
 	}
 	if (room >= DIRECT_MIN)
@@ -573,8 +604,7 @@ ssize_t block_claim(struct stream *s, int fd, char *dst, size_t room)
 		return let_go_of_revoked(b);
 	if (!pull(s, b, len)) {
 		store_rlx(s->cma, CMA_FAILED);
-		atomic_store(&b->state, BLOCK_OFFERED);
-		return 0;
+		return refuse(b, BLOCK_PULLING);
 	}
 	atomic_store(&b->state, BLOCK_PULLED);
 	return BLOCK_AGAIN;

@@ -182,8 +182,8 @@ static void take(struct receiving *w)
 				return;
 			continue;
 		}
-		if (!offered(s) || !take_block(w))
-			return;
+		if (offered(s) ? !take_block(w) : load_acq(d->rw) == rw && load_acq(d->segw) == seg_w)
+			return; /* else it came between the looks, as a block taken back does */
 	}
 }
 

@@ -10,9 +10,12 @@ static inline struct wire_seg *in_seg(struct stream *s, uint32_t i)
 	return &s->in->seg[i % WIRE_SEGMENTS];
 }
 
+/* Also while its sender, who has taken it back, is about to send it another way: the program may have been told of it. */
 static inline bool offered(struct stream *s)
 {
-	return load_acq(s->in->block.state) == BLOCK_OFFERED && !load_rlx(s->side->broken);
+	uint32_t st = load_acq(s->in->block.state);
+
+	return (st == BLOCK_OFFERED || st == BLOCK_WITHDRAWN) && !load_rlx(s->side->broken);
 }
 
 static inline void count_rx(struct stream *s, uint64_t n)

@@ -261,7 +261,7 @@ struct sending {
 	struct cursor c;
 	size_t done;
 	size_t untold; /* published and not yet notified */
-	bool may_offer, waited;
+	bool may_offer, waited, withdrawn;
 	size_t by_ring, by_block;
 };
 
@@ -270,6 +270,14 @@ static void tell(struct sending *w)
 	if (w->untold)
 		stream_notify(w->s, w->fd, !w->c.left);
 	w->untold = 0;
+}
+
+/* What was taken back is on its way, or never will be. */
+static void withdrawn_is_sent(struct sending *w)
+{
+	if (w->withdrawn)
+		block_let_go(w->s);
+	w->withdrawn = false;
 }
 
 static bool block_next(struct sending *w)
@@ -289,6 +297,7 @@ static bool send_block(struct sending *w)
 	size_t k = block_offer(w->s, w->fd, cursor_ptr(&w->c), cursor_run(&w->c));
 
 	w->may_offer = false;
+	w->withdrawn = load_rlx(w->s->out->block.state) == BLOCK_WITHDRAWN;
 	w->untold = 0; /* the offer rang */
 	w->done += k;
 	w->by_block += k;
@@ -396,6 +405,7 @@ static bool send_ring(struct sending *w)
 	put_runs(w, rw, k);
 	store_rlx(s->side->rw, rw + k);
 	store_rel(s->out->rw, rw + k);
+	withdrawn_is_sent(w);
 	stat_add(STAT_net_bytes_ring, k);
 	w->done += k;
 	w->by_ring += k;
@@ -433,6 +443,7 @@ static ssize_t send_inline(struct sending *w, size_t *ret_asked)
 	w->fd = stream_fd(w->s, w->fd);
 	if (k > 0) {
 		count_tx(w->s, (uint64_t)k);
+		withdrawn_is_sent(w);
 		store_rlx(me->more, !!(w->flags & MSG_MORE));
 		stat_add(STAT_net_bytes_inline, (uint64_t)k);
 		w->done += (size_t)k;
@@ -520,6 +531,7 @@ ssize_t shm_send(struct stream *s, int fd, const struct iovec *iov, int cnt, str
 	w.may_offer = prefers_block(s, w.c.left);
 	uint64_t touched = load_rlx(s->side->touched), start = large ? clock_ticks() : 0;
 	ssize_t ret = send_all(&w);
+	withdrawn_is_sent(&w);
 	if (large)
 		measure(&w, start, touched);
 	side_unlock(&s->side->p);

@@ -261,7 +261,7 @@ static int available(struct stream *s, int fd)
 	for (;;) {
 		stream_settle(s, fd);
 		uint64_t n = arrived(s, fd);
-		if (n || !offered(s) || block_claim(s, fd, NULL, 0) != BLOCK_AGAIN)
+		if (n || load_acq(s->in->segw) != load_rlx(s->side->segr) || !offered(s) || block_claim(s, fd, NULL, 0) != BLOCK_AGAIN)
 			return (int)n;
 	}
 }

@@ -64,6 +64,7 @@ bool stream_settle(struct stream *s, int fd); /* side->c held */
 size_t block_min(void);
 bool block_wanted(struct stream *s, size_t run);
 size_t block_offer(struct stream *s, int fd, const char *p, size_t len); /* side->p held */
+void block_let_go(struct stream *s); /* of one that was withdrawn: it is sent another way now */
 enum { BLOCK_AGAIN = -1 };
 ssize_t block_claim(struct stream *s, int fd, char *dst, size_t room); /* side->c held */
 void block_self_test(struct stream *s);

@@ -35,13 +35,14 @@ struct wire_seg {
 	_Atomic uint64_t x, a, b;
 };
 
-enum block_state { BLOCK_IDLE, BLOCK_OFFERED, BLOCK_CLAIMED, BLOCK_GO, BLOCK_PULLING, BLOCK_PULLED, BLOCK_REVOKED, BLOCK_DONE };
+enum block_state { BLOCK_IDLE, BLOCK_OFFERED, BLOCK_CLAIMED, BLOCK_GO, BLOCK_PULLING, BLOCK_PULLED, BLOCK_REVOKED, BLOCK_DONE, BLOCK_WITHDRAWN };
 
 /*
  * A block offered for a direct copy.  The sender fills src..src_pid and sets OFFERED; the receiver
  * CASes CLAIMED, fills dst..chunks and sets GO; both take chunks from `next` and flag what they
  * have copied.  The sender alone sets IDLE again.  A receiver that makes no progress for a while (it may
- * be stopped) is revoked: n then says what has been moved, and the receiver sets IDLE when it finds that.
+ * be stopped) is revoked: n then says what has been moved, and the receiver sets IDLE when it finds that.  One
+ * that cannot copy it sets REVOKED itself, for good.  Unclaimed, it is WITHDRAWN until its bytes are sent another way.
  */
 struct wire_block {
 	alignas(64) _Atomic uint32_t state;

@@ -620,6 +620,24 @@ static void attack_by_silence(struct attacker *a)
 	printf("attacker: no block was offered\n");
 }
 
+/* Offers a block that is not there, and dies with the offer in place. */
+static void attack_by_offer(struct attacker *a)
+{
+	struct wire_dir *d;
+	struct wire_block *b;
+
+	join_victim(a);
+	d = &a->map->dir[a->role];
+	b = &d->block;
+	atomic_store(&b->src, 16);
+	atomic_store(&b->len, 300000);
+	atomic_store(&b->x, atomic_load(&d->rw));
+	atomic_store(&b->src_pid, getpid());
+	atomic_store(&b->state, BLOCK_OFFERED);
+	send(a->fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	usleep(pick(a, 3) * 20000);
+}
+
 static void attack_memory(struct attacker *a)
 {
 	long end;
@@ -727,6 +745,8 @@ static int run_attack(char **argv)
 		attack_memory(&a);
 	else if (!strcmp(argv[4], "freeze"))
 		attack_by_silence(&a);
+	else if (!strcmp(argv[4], "offer"))
+		attack_by_offer(&a);
 	else
 		attack_rendezvous(&a);
 	printf("attacker: done\n");

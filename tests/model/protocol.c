@@ -92,6 +92,11 @@ static const struct scenario scenarios[] = {
 		.reader = { { true, 2 } },
 	},
 	{
+		.name = "waits-offer", .says = "a level-triggered wait of ours, and a block that may be withdrawn",
+		.messages = { 3 }, .tcp = 2, .ring = 4, .must_ring = true, .offers = true, .waits = true,
+		.reader = { { false, 2 } },
+	},
+	{
 		.name = "handover", .says = "a direction changes hands while another thread makes plain calls",
 		.messages = { 1 }, .tcp = 1, .ring = 1, .handover = true, .reader = { { false, 1 } },
 	},
@@ -162,6 +167,7 @@ static const struct {
 	{ "stale_reader", "two-inline" },   /* a READING mark taken for one's own because it once was */
 	{ "offer_of_the_dead", "offer-killed" }, /* a block of a dead sender offered for ever */
 	{ "told_of_doorbell", "waits" },     /* a doorbell told of as the inline bytes that will follow it */
+	{ "told_of_withdrawn", "waits-offer" }, /* a block told of that is withdrawn before it is claimed */
 	{ "doorbell_gives_up", "full" },    /* a doorbell that found no room is not sent later */
 };
 

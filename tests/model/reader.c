@@ -2,7 +2,7 @@
 #include "explore.h"
 
 enum { NO, YES, KERNEL }; /* enum readiness */
-enum { IDLE, OFFERED, CLAIMED, GO, PULLED, MOVED };
+enum { IDLE, OFFERED, CLAIMED, GO, PULLED, MOVED, WITHDRAWN, REVOKED };
 enum { LOOKS = 8 };
 
 static uint8_t me(const struct thread *t)
@@ -26,6 +26,11 @@ static void count_rx(struct thread *t, uint8_t n)
 	store(t, RX, load(t, RX) + n);
 }
 
+static bool offered(uint8_t st)
+{
+	return st == OFFERED || st == WITHDRAWN;
+}
+
 /* stream_ready: ret = NO, YES, KERNEL */
 static enum step ready(struct thread *t)
 {
@@ -47,7 +52,7 @@ static enum step ready(struct thread *t)
 		RETURN(YES);
 	if (scenario->offers) {
 		OP(v[4] = load(t, BLOCK_STATE));
-		if (v[4] == OFFERED)
+		if (offered(v[4]))
 			RETURN(YES);
 	}
 	END(NO);
@@ -104,7 +109,7 @@ static enum step news(struct thread *t, uint8_t rw, uint8_t r)
 	OP(v[1] = load(t, SEGW));
 	if (scenario->offers) {
 		OP(v[2] = load(t, BLOCK_STATE));
-		if (v[2] == OFFERED)
+		if (offered(v[2]))
 			RETURN(1);
 	}
 	END(v[0] != rw || v[1] != r);
@@ -150,7 +155,7 @@ static enum step settle(struct thread *t)
 			RETURN(v[1]);
 		if (scenario->offers) {
 			OP(v[4] = load(t, BLOCK_STATE));
-			if (v[4] == OFFERED)
+			if (offered(v[4]))
 				RETURN(v[1]);
 		}
 		if (!mutated("tx_after_clear"))
@@ -326,18 +331,32 @@ static enum step take_inline(struct thread *t, uint8_t slot)
 static enum step claim(struct thread *t)
 {
 	BEGIN(F_CLAIM)
-	if (t->no_cma)
-		RETURN(0);
+	OP(v[0] = load(t, BLOCK_STATE));
+	if (v[0] == WITHDRAWN) { /* await_withdrawn */
+		WHEN(now->mem[BLOCK_STATE] != WITHDRAWN || now->mem[RW] != load(t, RR) || now->mem[SEGW] != load(t, SEGR) ||
+			now->killed, {
+			v[1] = now->killed && now->mem[BLOCK_STATE] == WITHDRAWN;
+			if (v[1])
+				now->mem[BLOCK_STATE] = IDLE;
+		});
+		RETURN(!v[1]);
+	}
+	if (t->no_cma) { /* refuse */
+		ATOMIC({ v[1] = !mutated("offer_of_the_dead"); if (v[1] && now->mem[BLOCK_STATE] == OFFERED) now->mem[BLOCK_STATE] = REVOKED; });
+		RETURN(v[1]);
+	}
 	ATOMIC({ v[0] = now->mem[BLOCK_STATE]; if (v[0] == OFFERED) now->mem[BLOCK_STATE] = CLAIMED; });
 	if (v[0] != OFFERED)
-		RETURN(0);
+		RETURN(1);
 	OP(v[0] = load(t, BLOCK_X); v[2] = load(t, BLOCK_LEN); v[3] = load(t, BLOCK_N));
 	OP(v[4] = load(t, RW));
 	OP(v[5] = load(t, SEGW));
-	if (!mutated("claim_recheck") && (v[0] != load(t, RR) || v[4] != v[0] || v[5] != load(t, SEGR))) {
+	if (!mutated("claim_recheck") && (v[4] != load(t, RR) || v[5] != load(t, SEGR))) {
 		ATOMIC(now->mem[BLOCK_STATE] = OFFERED);
 		RETURN(1);
 	}
+	if (!mutated("claim_recheck") && v[0] != load(t, RR))
+		found("a block is offered out of its place");
 	v[1] = t->room - t->got;
 	if (v[1] > v[2])
 		v[1] = v[2];
@@ -354,8 +373,8 @@ static enum step claim(struct thread *t)
 	}
 	if (now->killed) { /* process_vm_readv: ESRCH */
 		t->no_cma = true;
-		ATOMIC(now->mem[BLOCK_STATE] = mutated("offer_of_the_dead") ? OFFERED : IDLE);
-		RETURN(0);
+		ATOMIC(now->mem[BLOCK_STATE] = mutated("offer_of_the_dead") ? OFFERED : REVOKED);
+		RETURN(!mutated("offer_of_the_dead"));
 	}
 	ATOMIC(now->mem[CELL + v[0] % RING] = ++now->sent);
 	ATOMIC({ now->mem[BLOCK_N] = 1; now->mem[RW] = v[0] + 1; });
@@ -395,8 +414,14 @@ static enum step take(struct thread *t)
 		if (!scenario->offers)
 			RETURN(0);
 		OP(v[3] = load(t, BLOCK_STATE));
-		if (v[3] != OFFERED)
-			RETURN(0);
+		if (!offered(v[3])) {
+			OP(v[3] = load(t, RW) == v[0]);
+			OP(v[3] = v[3] && load(t, SEGW) == v[1]);
+			if (v[3])
+				RETURN(0);
+			v[0] = v[1] = v[2] = v[3] = 0;
+			continue;
+		}
 		CALL(claim(t));
 		if (!t->ret)
 			RETURN(0);

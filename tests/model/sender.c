@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { IDLE, OFFERED, CLAIMED, GO, PULLED, MOVED }; /* MOVED: GO, and all chunks are flagged */
+enum { IDLE, OFFERED, CLAIMED, GO, PULLED, MOVED, WITHDRAWN, REVOKED }; /* MOVED: GO, and all chunks are flagged */
 
 static bool edge(uint8_t seen)
 {
@@ -174,6 +174,15 @@ static enum step enter_ring(struct thread *t)
 	END(0);
 }
 
+/* block_let_go */
+static enum step withdrawn_is_sent(struct thread *t)
+{
+	BEGIN(F_OPEN)
+	if (scenario->offers)
+		ATOMIC({ if (now->mem[BLOCK_STATE] == WITHDRAWN) now->mem[BLOCK_STATE] = IDLE; });
+	END(0);
+}
+
 /* ret = 1: something was published; room is not waited for, which is the clock's business */
 static enum step send_ring(struct thread *t)
 {
@@ -191,6 +200,7 @@ static enum step send_ring(struct thread *t)
 	store(t, RW, t->rw);
 	t->untold = 1;
 	OP((void)0);
+	CALL(withdrawn_is_sent(t));
 	if (!t->left || choose(2)) /* an awake peer finds the rest by itself, or is told now */
 		RETURN(1);
 	CALL(tell(t));
@@ -214,6 +224,7 @@ static enum step send_inline(struct thread *t)
 	t->left -= v[0];
 	t->tx += v[0];
 	store(t, TX, t->tx);
+	CALL(withdrawn_is_sent(t));
 	END(0);
 }
 
@@ -228,10 +239,12 @@ static enum step offer(struct thread *t)
 	for (;;) {
 		OP(v[0] = load(t, BLOCK_STATE));
 		if (v[0] == OFFERED && choose(2)) { /* the bound has passed */
-			ATOMIC({ v[0] = now->mem[BLOCK_STATE]; if (v[0] == OFFERED) now->mem[BLOCK_STATE] = IDLE; });
+			ATOMIC({ v[0] = now->mem[BLOCK_STATE]; if (v[0] == OFFERED) now->mem[BLOCK_STATE] = mutated("told_of_withdrawn") ? IDLE : WITHDRAWN; });
 			if (v[0] == OFFERED)
 				RETURN(0);
 		}
+		if (v[0] == REVOKED)
+			RETURN(0);
 		if (v[0] == PULLED || v[0] == MOVED)
 			break;
 	}
