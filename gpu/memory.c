@@ -124,12 +124,32 @@ void memory_after_fork(void)
 	atomic_store(&lock.word, 0);
 }
 
-/* The call's result; out of memory, with memory of ours to give back: the result of asking again. */
-#define ASK_TWICE(call)                                                                            \
-	({                                                                                         \
-		CUresult r_ = call;                                                                \
-		r_ == CUDA_ERROR_OUT_OF_MEMORY && queues_give_back() ? call : r_;                  \
-	})
+/* Code, graphs, arrays, contexts: entries of class ALLOC need no more than their arguments handed on. */
+typedef CUresult alloc_fn(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
+
+static CUresult allocate(unsigned row, const uint64_t *a)
+{
+	alloc_fn *real = (alloc_fn *)gpu_barrier(row, a).real;
+
+	return ASK_TWICE(real(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9]));
+}
+
+#define HOOK_PASS(name)
+#define HOOK_DRAIN(name)
+#define HOOK_SYNC(name)
+#define HOOK_QUEUE(name)
+#define HOOK_HOOK(name)
+/* None takes more than ten; of one that takes fewer the last ones are whatever lies there. */
+#define HOOK_ALLOC(name)                                                                           \
+	alloc_fn hook_##name;                                                                      \
+	CUresult hook_##name(uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e,           \
+		uint64_t f, uint64_t g, uint64_t h, uint64_t i, uint64_t j)                        \
+	{                                                                                          \
+		return allocate(ROW_##name, (uint64_t[]){ a, b, c, d, e, f, g, h, i, j });         \
+	}
+#define CU(barrier, symbol, name, version, form) HOOK_##barrier(name)
+#include "driver.def"
+#undef CU
 
 CUresult hook_cuMemAlloc_v2(CUdeviceptr *ret_ptr, size_t n)
 {

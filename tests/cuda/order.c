@@ -99,6 +99,7 @@ static bool sees_the_past(unsigned row)
 	switch (gpu_barrier_class[row]) {
 	case BARRIER_DRAIN:
 	case BARRIER_SYNC:
+	case BARRIER_ALLOC:
 		return true;
 	case BARRIER_QUEUE:
 		return row != ROW_cuEventQuery;

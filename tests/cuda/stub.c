@@ -48,11 +48,16 @@ static void note(int row, const uint64_t *arg)
 static CUresult stub_noted(int row, const uint64_t *a)
 {
 	note(row, a);
-	if (stub.short_row == row + 1) {
-		stub.short_row = 0;
-		return CUDA_ERROR_OUT_OF_MEMORY;
-	}
 	return stub.result;
+}
+
+static bool finds_no_memory(int row)
+{
+	bool is_short = stub.short_row == row + 1;
+
+	if (is_short)
+		stub.short_row = 0;
+	return is_short;
 }
 
 static CUresult get_proc(const uint64_t *a)
@@ -146,6 +151,8 @@ static CUresult graph_launch(const struct stub_graph *g)
 
 static CUresult call(int row, const uint64_t *a)
 {
+	if (finds_no_memory(row))
+		return CUDA_ERROR_OUT_OF_MEMORY;
 	switch (row) {
 	case ROW_cuCtxGetCurrent:
 		*(CUcontext *)a[0] = current;

@@ -72,6 +72,18 @@ static void short_of_memory(unsigned round)
 	CHECK(n <= 10);
 }
 
+/* The same of a kernel's first launch, which may be the one that needs a larger stack. */
+static void short_of_memory_at_once(void)
+{
+	uint64_t before = counter("cuda.given_back"), param = 1;
+	int n = 7;
+	void *params[] = { &param, &n };
+
+	stub.fail_launch = CUDA_ERROR_OUT_OF_MEMORY;
+	OK(cu.cuLaunchKernel((CUfunction)0x9000, 1, 1, 1, 32, 1, 1, 0, NULL, params, NULL));
+	CHECK_EQ(counter("cuda.given_back"), before + 1);
+}
+
 /* Graphs that take longer than their launches are left alone in the end. */
 static void slow_graphs(void)
 {
@@ -104,6 +116,7 @@ static void fast_graphs(void)
 	printf("after changes: %llu submissions\n", (unsigned long long)n);
 	CHECK(n <= 10);
 	short_of_memory(13);
+	short_of_memory_at_once();
 	inner_loop();
 	for (unsigned i = 17; i < 24; i++)
 		n = window(i, WINDOW, 0);
@@ -116,7 +129,7 @@ typedef CUresult any_fn(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64
 
 static void allocation(unsigned row, unsigned round)
 {
-	static uint64_t memory[512], pitch;
+	static uint64_t memory[2048], nothing[2048];
 	any_fn *entry = (any_fn *)dlsym(api_driver, cuda_rows[row].name);
 	uint64_t before;
 
@@ -125,19 +138,25 @@ static void allocation(unsigned row, unsigned round)
 	before = counter("cuda.given_back");
 	stub.short_row = (int)row + 1;
 	printf("%s finds no memory\n", cuda_rows[row].name);
-	OK(entry((uintptr_t)memory, (uintptr_t)&pitch, 4096, 0, 0, 0));
+	memset(memory, 0, sizeof(memory));
+	OK(entry((uintptr_t)memory, (uintptr_t)nothing, 4096, 0, 0, 0));
 	CHECK_EQ(stub.short_row, 0);
 	CHECK_EQ(counter("cuda.given_back"), before + 1);
 }
 
-/* Of all rows of the table that are hooked and allocate; or of the one named. */
+static bool allocates(unsigned row)
+{
+	return gpu_barrier_class[row] == BARRIER_ALLOC ||
+	       (gpu_barrier_class[row] == BARRIER_HOOK && !strncmp(cuda_rows[row].name, "cuMem", 5));
+}
+
+/* Of all rows of the table that allocate; or of the one named. */
 static void allocations(const char *name)
 {
 	unsigned checked = 0;
 
 	for (unsigned row = 0; row < ROW_COUNT; row++)
-		if (gpu_barrier_class[row] == BARRIER_HOOK && !strncmp(cuda_rows[row].name, "cuMem", 5) &&
-			(!name || !strcmp(name, cuda_rows[row].name)))
+		if (allocates(row) && (!name || !strcmp(name, cuda_rows[row].name)))
 			allocation(row, 8 * checked++);
 	printf("%u entries that allocate\n", checked);
 	CHECK(checked > 0);
