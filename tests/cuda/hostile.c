@@ -1,17 +1,60 @@
 /*
  * Surroundings that are not as we would like them: other interposers, DEEPBIND, a second driver in
  * another namespace, a profiler that subscribes in mid-run, a driver that lacks entries. The launches
- * must reach the driver all the same, each once and in order, and the reason be counted.
+ * must reach the driver all the same, each once and in order, and the reason be counted and said in
+ * one line (DLACCEL_LOG=warn).
  *
- * hostile MODE [PLUGIN]
+ * hostile MODE [PLUGIN], or: hostile off [COUNTER OF THE REASON]
  */
 #include "api.h"
 #include "counters.h"
 #include "stub.h"
 
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 typedef CUresult launch_fn CUDA_LAUNCH_PARAMS;
+
+static const struct {
+	const char *counter, *line;
+} reasons[] = {
+#define FALLBACK(id, counter, line) { counter, line },
+#include "fallback.def"
+#undef FALLBACK
+};
+
+static int said_fd;
+
+/* What the library says, through descriptor 2, is kept; our own stderr stays where it was. */
+static void listen_to_library(void)
+{
+	stderr = fdopen(dup(STDERR_FILENO), "w");
+	said_fd = memfd_create("said", 0);
+	CHECK(said_fd >= 0 && dup2(said_fd, STDERR_FILENO) == STDERR_FILENO);
+}
+
+static unsigned times_said(const char *line)
+{
+	static char said[16384];
+	ssize_t n = pread(said_fd, said, sizeof(said) - 1, 0);
+	unsigned times = 0;
+
+	said[n > 0 ? n : 0] = 0;
+	for (const char *at = said; (at = strstr(at, line)); at += strlen(line))
+		times++;
+	return times;
+}
+
+static void said_once(const char *counter)
+{
+	for (unsigned i = 0; i < sizeof(reasons) / sizeof(*reasons); i++)
+		if (!strcmp(reasons[i].counter, counter)) {
+			CHECK_EQ(times_said(reasons[i].line), 1);
+			return;
+		}
+	CHECK(!"such a reason");
+}
 
 static uint64_t next = 1;
 
@@ -78,6 +121,7 @@ static void second_namespace(void)
 	launch_by(cu.cuLaunchKernel, 50);
 	all_ran();
 	CHECK_EQ(counter("cuda.fallback.second_driver"), 1);
+	said_once("cuda.fallback.second_driver");
 }
 
 static void subscriber(const char *plugin)
@@ -93,6 +137,7 @@ static void subscriber(const char *plugin)
 	all_ran();
 	CHECK_EQ(counter("cuda.submissions"), before);
 	CHECK_EQ(counter("cuda.fallback.profiler"), 1);
+	said_once("cuda.fallback.profiler");
 }
 
 /* Without parameter sizes nothing by pointers can be deferred, and nothing breaks. */
@@ -105,20 +150,27 @@ static void old_driver(void)
 	all_ran();
 	CHECK_EQ(counter("cuda.submissions"), before);
 	CHECK(counter("cuda.fallback.param_info") > 0);
+	said_once("cuda.fallback.param_info");
 	CHECK(counter("cuda.hooks_missing") > 100);
 }
 
-static void off(void)
+/* From the start; without a reason: the user's wish. */
+static void off(const char *reason)
 {
 	launch_by(cu.cuLaunchKernel, 100);
 	all_ran();
 	CHECK_EQ(counter("cuda.submissions"), 0);
+	for (unsigned i = 0; i < sizeof(reasons) / sizeof(*reasons); i++)
+		CHECK_EQ(counter(reasons[i].counter), reason && !strcmp(reasons[i].counter, reason));
+	if (reason)
+		said_once(reason);
 }
 
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "", *plugin = argc > 2 ? argv[2] : NULL;
 
+	listen_to_library();
 	CHECK(!api_load());
 	OK(cu.cuInit(0));
 	if (!strcmp(mode, "plain"))
@@ -134,7 +186,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(mode, "old"))
 		old_driver();
 	else if (!strcmp(mode, "off"))
-		off();
+		off(plugin);
 	else
 		return 2;
 	return 0;
