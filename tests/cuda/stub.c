@@ -142,8 +142,16 @@ static CUresult graph_instantiate(CUgraphExec *ret, const struct stub_graph *g)
 
 static CUresult graph_launch(const struct stub_graph *g)
 {
+	int fail = stub.fail_graph;
+
+	stub.fail_graph = 0;
+	if (fail)
+		return fail;
 	if (stub.graph_us)
 		usleep(stub.graph_us);
+	if (stub.graphs < STUB_GRAPHS)
+		stub.graph_size[stub.graphs] = g->count;
+	stub.graphs++;
 	for (unsigned i = 0; i < g->count; i++)
 		run((void *[]){ (void *)&g->param[i] }, NULL);
 	return 0;

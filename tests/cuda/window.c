@@ -31,7 +31,7 @@ static uint64_t window(unsigned round, unsigned changed, unsigned changed_grid)
 {
 	uint64_t before = counter("cuda.submissions") + counter("cuda.direct");
 
-	stub.ran = 0;
+	stub.ran = stub.graphs = 0;
 	for (unsigned i = 0; i < WINDOW; i++)
 		launch(i, i % 5 ? i : i + ((uint64_t)round << 32), i == changed ? changed_grid : 1 + i % 3);
 	OK(cu.cuCtxSynchronize());
@@ -84,6 +84,22 @@ static void short_of_memory_at_once(void)
 	CHECK_EQ(counter("cuda.given_back"), before + 1);
 }
 
+/* The driver takes a graph and then will not launch it: one by one its launches go all the same. */
+static void graph_refused(unsigned round)
+{
+	stub.fail_graph = CUDA_ERROR_OUT_OF_MEMORY;
+	CHECK(window(round, WINDOW, 0) <= WINDOW);
+	CHECK_EQ(stub.fail_graph, 0);
+}
+
+/* The GPU, idle when the window begins, has its first launches at once, and more while it is at them. */
+static void chunks_grow(void)
+{
+	CHECK(stub.graphs > 1 && stub.graphs < STUB_GRAPHS);
+	for (unsigned i = 0; i < stub.graphs; i++)
+		CHECK(stub.graph_size[i] <= 2u << i);
+}
+
 /* Graphs that take longer than their launches are left alone in the end. */
 static void slow_graphs(void)
 {
@@ -106,6 +122,7 @@ static void fast_graphs(void)
 		uint64_t n = window(i, WINDOW, 0);
 		printf("window %u: %llu submissions\n", i, (unsigned long long)n);
 		CHECK(n <= 10);
+		chunks_grow();
 	}
 	CHECK(counter("cuda.graph_launches") >= 9 * 5);
 	CHECK(window(8, 500, 9) <= WINDOW);
@@ -117,8 +134,9 @@ static void fast_graphs(void)
 	CHECK(n <= 10);
 	short_of_memory(13);
 	short_of_memory_at_once();
+	graph_refused(17);
 	inner_loop();
-	for (unsigned i = 17; i < 24; i++)
+	for (unsigned i = 18; i < 25; i++)
 		n = window(i, WINDOW, 0);
 	printf("with an inner loop: %llu submissions\n", (unsigned long long)n);
 	CHECK(n <= 100);
