@@ -174,6 +174,12 @@ static CUresult call(int row, const uint64_t *a)
 	case ROW_cuStreamGetCtx:
 		*(CUcontext *)a[1] = (CUcontext)&context[0];
 		return 0;
+	case ROW_cuStreamGetPriority:
+		if (a[1])
+			*(int *)a[1] = stub.stream_priority;
+		return stub_noted(row, a);
+	case ROW_cuGraphKernelNodeSetAttribute:
+		return stub_noted(row, a[2] ? (uint64_t[6]){ a[0], a[1], *(unsigned *)a[2] } : a);
 	case ROW_cuStreamQuery:
 		note(row, a);
 		return stub.busy ? CUDA_ERROR_NOT_READY : stub.result;
@@ -247,11 +253,15 @@ static CUresult call(int row, const uint64_t *a)
 LAUNCH(cuLaunchKernel)
 LAUNCH(cuLaunchKernel_ptsz)
 
+/* Of attributes the first one is noted. */
 #define LAUNCH_EX(name)                                                                            \
 	CUresult name(const struct cuda_launch_config *c, CUfunction f, void **params,             \
 		void **extra)                                                                      \
 	{                                                                                          \
-		CUresult r = call(ROW_##name, (uint64_t[]){ (uint64_t)f, 0, 0, 0,                  \
+		bool attr = c && c->attr_count;                                                    \
+		CUresult r = call(ROW_##name, (uint64_t[]){ (uint64_t)f,                           \
+						      attr ? c->attrs[0].id : 0,                   \
+						      attr ? c->attrs[0].value.dim[0] : 0, 0,      \
 						      c ? (uint64_t)c->stream : 0, 0 });           \
 		if (!r)                                                                            \
 			run(params, extra);                                                        \

@@ -20,6 +20,7 @@ struct stub {
 	int hold;               /* the next kernel launch waits in the driver until this is 0 again */
 	int held;               /* one does */
 	int fail_launch;        /* what the next kernel launch answers */
+	int stream_priority;    /* of every stream */
 	int short_row;          /* row + 1: the next call of that entry finds no memory */
 	int fail_graph;         /* what the next launch of a graph answers */
 	unsigned graph_us;      /* how long a graph takes to launch */
