@@ -2,7 +2,7 @@
  * Surroundings that are not as we would like them: other interposers, DEEPBIND, a second driver in
  * another namespace, a profiler that subscribes in mid-run, a driver that lacks entries. The launches
  * must reach the driver all the same, each once and in order, and the reason be counted and said in
- * one line (DLACCEL_LOG=warn).
+ * one line (DLACCEL_LOG=info).
  *
  * hostile MODE [PLUGIN], or: hostile off [COUNTER OF THE REASON]
  */
@@ -140,18 +140,26 @@ static void subscriber(const char *plugin)
 	said_once("cuda.fallback.profiler");
 }
 
-/* Without parameter sizes nothing by pointers can be deferred, and nothing breaks. */
+/*
+ * Without parameter sizes nothing by pointers can be deferred, and nothing breaks. What is lacking is
+ * named, and a name asked for with its version is found.
+ */
 static void old_driver(void)
 {
+	launch_fn *by_version = (launch_fn *)dlvsym(api_driver, "cuLaunchKernel", "OLD_1");
 	uint64_t before = counter("cuda.submissions");
 
 	CHECK(!cu.cuFuncGetParamInfo && !cu.cuLaunchKernelEx);
-	launch_by(cu.cuLaunchKernel, 100);
+	CHECK(by_version);
+	launch_by(cu.cuLaunchKernel, 50);
+	launch_by(by_version, 50);
 	all_ran();
+	CHECK_EQ(counter("cuda.launches"), 100);
 	CHECK_EQ(counter("cuda.submissions"), before);
 	CHECK(counter("cuda.fallback.param_info") > 0);
 	said_once("cuda.fallback.param_info");
 	CHECK(counter("cuda.hooks_missing") > 100);
+	CHECK_EQ(times_said("hooks; this driver lacks cuGetProcAddress"), 1);
 }
 
 /* From the start; without a reason: the user's wish. */
