@@ -139,7 +139,9 @@ class Suite:
 
 # Rows with a function of their own: what notices that it is gone. The first that fits.
 HOOKS = [("cuMem", "window", None), ("cuInit", "window", "cuMemAlloc_v2"), ("cuStreamBeginCapture", "order", None),
-         ("cuStreamEndCapture", "order", None), ("cuGetProcAddress", "intercept", None)]
+         ("cuStreamEndCapture", "order", None), ("cuGetProcAddress", "intercept", None),
+         ("cuModuleGetFunction", "window", None), ("cuKernelGetFunction", "window", None),
+         ("cuDevicePrimaryCtxRetain", "window", None)]
 
 
 def cover_of(barrier, name):

@@ -164,6 +164,12 @@ static void allocation(unsigned row, unsigned round)
 
 static bool allocates(unsigned row)
 {
+	switch (row) {
+	case ROW_cuModuleGetFunction:
+	case ROW_cuKernelGetFunction:
+	case ROW_cuDevicePrimaryCtxRetain:
+		return true;
+	}
 	return gpu_barrier_class[row] == BARRIER_ALLOC ||
 	       (gpu_barrier_class[row] == BARRIER_HOOK && !strncmp(cuda_rows[row].name, "cuMem", 5));
 }
