@@ -125,7 +125,8 @@ void memory_after_fork(void)
 }
 
 /* Code, graphs, arrays, contexts: such entries need no more than their arguments handed on. */
-typedef CUresult alloc_fn(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
+typedef CUresult alloc_fn(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+	uint64_t, uint64_t);
 
 static CUresult ask(unsigned row, const uint64_t *a)
 {

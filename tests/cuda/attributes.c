@@ -89,7 +89,8 @@ static void in_graphs(void)
 		OK(cu.cuCtxSynchronize());
 	}
 	CHECK(counter("cuda.batched") > batched + WINDOW);
-	printf("%u nodes with the stream's priority, %u with their own\n", told_of_priority(-5), told_of_priority(-2));
+	printf("%u nodes with the stream's priority, %u with their own\n", told_of_priority(-5),
+		told_of_priority(-2));
 	CHECK(told_of_priority(-5) >= WINDOW / 2);
 	CHECK(told_of_priority(-2) >= told_of_priority(-5) / 5);
 }

@@ -1,6 +1,7 @@
 /*
- * A debugger in the eyes of what it runs: traces PROGRAM [ARGUMENT...] and lets it go on at every stop. Its
- * executable bears the name of the one to stand for. Exit status: the program's; 77: nothing may be traced here.
+ * A debugger in the eyes of what it runs: traces PROGRAM [ARGUMENT...] and lets it go on at every stop.
+ * Its executable bears the name of the one to stand for. Exit status: the program's; 77: nothing may be
+ * traced here.
  */
 #include <signal.h>
 #include <stdio.h>
