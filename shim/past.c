@@ -19,13 +19,14 @@ struct references {
 	const char *str;
 	struct {
 		const ElfW(Rela) * at;
-		size_t count;
+		size_t first, count;
 	} rela[2]; /* of functions called, of all others */
 };
 
 static void read_dynamic(const ElfW(Dyn) * d, struct references *r)
 {
 	static const ElfW(Sxword) tag[2][2] = { { DT_JMPREL, DT_PLTRELSZ }, { DT_RELA, DT_RELASZ } };
+	const ElfW(Dyn) *relative = loader_tag(d, DT_RELACOUNT);
 
 	r->sym = loader_table(r->base, d, DT_SYMTAB);
 	r->str = loader_table(r->base, d, DT_STRTAB);
@@ -34,6 +35,8 @@ static void read_dynamic(const ElfW(Dyn) * d, struct references *r)
 		r->rela[k].at = loader_table(r->base, d, tag[k][0]);
 		r->rela[k].count = bytes ? bytes->d_un.d_val / sizeof(ElfW(Rela)) : 0;
 	}
+	/* These name no symbol, stand first, and are a million in some libraries. */
+	r->rela[1].first = relative ? relative->d_un.d_val : 0;
 }
 
 static bool leads_past(const struct references *r, const ElfW(Rela) * rela)
@@ -52,7 +55,7 @@ static bool leads_past(const struct references *r, const ElfW(Rela) * rela)
 static bool any_leads_past(const struct references *r)
 {
 	for (int k = 0; k < 2; k++)
-		for (size_t i = 0; r->rela[k].at && i < r->rela[k].count; i++)
+		for (size_t i = r->rela[k].first; r->rela[k].at && i < r->rela[k].count; i++)
 			if (leads_past(r, &r->rela[k].at[i]))
 				return true;
 	return false;
