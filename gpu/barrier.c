@@ -83,6 +83,20 @@ static void before_handles(unsigned row, const uint64_t *args)
 	}
 }
 
+/* The stream or event that the program waits for, which may be of another context than the current one. */
+static uint64_t waited_for(unsigned row, const uint64_t *args)
+{
+	switch (row) {
+	case ROW_cuStreamSynchronize:
+	case ROW_cuStreamSynchronize_ptsz:
+	case ROW_cuStreamQuery:
+	case ROW_cuStreamQuery_ptsz:
+	case ROW_cuEventSynchronize:
+		return args[0];
+	}
+	return 0;
+}
+
 struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args)
 {
 	unsigned char barrier = gpu_barrier_class[row];
@@ -96,7 +110,7 @@ struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args)
 	before_context(row, args);
 	before_handles(row, args);
 	if (barrier == BARRIER_SYNC) {
-		late = queue_take_error();
+		late = queue_take_error(waited_for(row, args));
 		if (late)
 			return (struct gpu_verdict){ NULL, late };
 		queue_note_sync();

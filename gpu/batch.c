@@ -1,7 +1,7 @@
 #include "batch.h"
 
 #include "finder.h"
-#include "graph.h"
+#include "graphs.h"
 #include "node.h"
 #include "settings.h"
 #include "stats.h"
@@ -13,8 +13,6 @@
 #define MAX_WINDOW 10923 /* a third of the finder's history */
 #define MAX_CHUNK PLAN_MOST
 #define MAX_FORK 128 /* a fork and its join of up to so many go together even where less would */
-#define GRAPHS 256
-#define FEW 64
 #define FREE 4096 /* operations after which idle GPUs are no longer waited for */
 #define KINDS 32768
 
@@ -42,7 +40,6 @@ struct batch {
 	size_t finder_bytes;
 	struct handles kinds; /* token: struct plan_kind */
 	struct streams streams;
-	bool changed;
 	uint32_t length, generation; /* of the window below; length 0: none */
 	uint32_t token[MAX_WINDOW], ahead[MAX_WINDOW];
 	struct chunk chunk;
@@ -51,9 +48,7 @@ struct batch {
 	struct graph_run run;
 	uint64_t behind[MAX_CHUNK]; /* of each operation of the run: where the next record is */
 	uint64_t waiting_since;
-	struct handles graphs; /* key of the launches in it: struct graph */
-	struct handles seen;   /* keys that may become one */
-	uint64_t plain_ticks;  /* of one launch, averaged */
+	struct graphs graphs;
 };
 
 static void finish(struct batch *b)
@@ -61,8 +56,7 @@ static void finish(struct batch *b)
 	if (b->finder)
 		munmap(b->finder, b->finder_bytes);
 	handles_finish(&b->kinds);
-	handles_finish(&b->graphs);
-	handles_finish(&b->seen);
+	graphs_finish(&b->graphs);
 	munmap(b, sizeof(*b));
 }
 
@@ -81,8 +75,7 @@ static struct batch *create(void)
 		return NULL;
 	b->finder_bytes = gpu_finder->size();
 	b->finder = map(b->finder_bytes);
-	if (!b->finder || handles_init(&b->kinds, KINDS) || handles_init(&b->graphs, GRAPHS) ||
-		handles_init(&b->seen, GRAPHS) ||
+	if (!b->finder || handles_init(&b->kinds, KINDS) || graphs_init(&b->graphs) ||
 		gpu_finder->init(b->finder, b->finder_bytes, &b->finder)) {
 		finish(b);
 		return NULL;
@@ -167,7 +160,7 @@ static bool plan(struct batch *b, const struct finder_place *at)
 		b->token[(at->position + i) % n] = b->ahead[i];
 	b->length = n;
 	b->generation = at->generation;
-	b->changed = true;
+	b->graphs.changed = true;
 	stat_inc(STAT_cuda_windows);
 	return true;
 }
@@ -321,92 +314,10 @@ static uint64_t key_of(const struct batch *b, uint32_t count)
 	return key;
 }
 
-/*
- * A whole chunk will come again; part of one, too, where the program waits, if there are not many of
- * them; where the window changed, what came up to there must have come before.
- */
-static bool worth_making(struct batch *b, uint64_t key, uint32_t count)
-{
-	if (count == b->chunk.count || handles_find(&b->seen, key) ||
-		(!b->scan.broken && b->graphs.count < FEW))
-		return true;
-	if (handles_put(&b->seen, key, 1))
-		handles_clear(&b->seen);
-	return false;
-}
-
-#define each_graph(g, b)                                                                           \
-	(struct handle_slot *slot = (b)->graphs.slot; slot < (b)->graphs.slot + (b)->graphs.size; slot++)   \
-		for (struct graph *g = slot->used ? (struct graph *)(uintptr_t)slot->value : NULL; g; g = NULL)
-
-static void drop_graphs(struct batch *b)
-{
-	for each_graph (g, b)
-		graph_destroy(g);
-	handles_clear(&b->graphs);
-}
-
-/* Full of graphs: those of windows long gone make room, but not twice for one window. */
-static bool make_room(struct batch *b)
-{
-	if (b->graphs.count < GRAPHS / 4 * 3)
-		return true;
-	if (!b->changed)
-		return false;
-	b->changed = false;
-	drop_graphs(b);
-	return true;
-}
-
-/* By role; 0 if it is only one. */
-static uint32_t streams_of(const struct graph_run *run)
-{
-	uint32_t mask = 0;
-
-	for (uint32_t i = 0; i < run->count; i++)
-		mask |= 1u << run->kind[i].stream;
-	return mask & (mask - 1) ? mask : 0;
-}
-
-static struct graph *graph_for(struct batch *b, uint32_t count)
-{
-	uint64_t key = key_of(b, count);
-	const uint64_t *known = handles_find(&b->graphs, key);
-
-	if (known)
-		return (struct graph *)(uintptr_t)*known;
-	if (!worth_making(b, key, count) || !make_room(b))
-		return NULL;
-	if (streams_prepare(&b->streams, streams_of(&b->run)))
-		return NULL;
-	struct graph *g = graph_create(key, &b->run, b->streams.exit);
-	if (g && handles_put(&b->graphs, key, (uintptr_t)g)) {
-		graph_destroy(g);
-		return NULL;
-	}
-	return g;
-}
-
-static void give_up(struct graph *g)
-{
-	REAL(cuGraphExecDestroy)(g->exec);
-	g->exec = NULL;
-}
-
-/* Slower than its launches one by one, three times running: such a window is left alone. */
-static void judge(struct batch *b, struct graph *g, uint64_t ticks)
-{
-	if (!settings.cuda_adapt || !b->plain_ticks)
-		return;
-	g->slow = ticks > b->plain_ticks * g->count ? g->slow + 1 : 0;
-	if (g->slow >= 3)
-		give_up(g);
-}
-
 /* Calls as a graph: to launch it, and for each other stream two before it and one behind (streams_enter). */
 static uint32_t most_calls(const struct graph_run *run)
 {
-	uint32_t streams = (uint32_t)__builtin_popcount(streams_of(run));
+	uint32_t streams = (uint32_t)__builtin_popcount(graph_run_streams(run));
 
 	return streams ? 1 + 3 * (streams - 1) : 1;
 }
@@ -465,16 +376,17 @@ static bool submit_graph(struct gpu_queue *q, struct batch *b)
 	notice_others(q, b);
 	if (!worth_a_graph(run) || !look_at_events(b))
 		return false;
-	g = graph_for(b, run->count);
+	g = graphs_get(&b->graphs, key_of(b, run->count), run, &b->streams, run->count == b->chunk.count,
+		!b->scan.broken);
 	if (!g || !g->exec || !graph_fits(g, run))
 		return false;
 	start = clock_ticks();
 	if (launch_graph(q, b, g)) {
 		/* One by one the same operations may well succeed; if not, the error is theirs. */
-		give_up(g);
+		graph_give_up(g);
 		return false;
 	}
-	judge(b, g, clock_ticks() - start);
+	graphs_judge(&b->graphs, g, clock_ticks() - start);
 	q->last_stream = g->home;
 	for (uint32_t i = 0; i < run->count; i++)
 		batch_saw(q, run->op[i]);
@@ -496,7 +408,7 @@ static void submit_plain(struct gpu_queue *q)
 
 	submit_keep_error(q, submit_one(q, op, cursor));
 	if (q->batch && launch)
-		q->batch->plain_ticks = (q->batch->plain_ticks * 15 + clock_ticks() - start) / 16;
+		graphs_plain_took(&q->batch->graphs, clock_ticks() - start);
 }
 
 /* Only while the GPU has work, and only so long: a kernel may be waiting for what is queued here. */
@@ -547,18 +459,13 @@ void batch_wait(struct gpu_queue *q)
 
 bool batch_forget(struct gpu_queue *q)
 {
-	if (!q->batch || !q->batch->graphs.count)
-		return false;
-	drop_graphs(q->batch);
-	return true;
+	return q->batch && graphs_drop(&q->batch->graphs);
 }
 
 void batch_forget_event(struct gpu_queue *q, CUevent e)
 {
-	if (!q->batch)
-		return;
-	for each_graph (g, q->batch)
-		graph_forget_event(g, e);
+	if (q->batch)
+		graphs_forget_event(&q->batch->graphs, e);
 }
 
 /* Its handle may come back as another stream's, with another priority. */
@@ -568,7 +475,7 @@ void batch_forget_stream(struct gpu_queue *q, CUstream s)
 
 	if (!b || !streams_forget(&b->streams, s))
 		return;
-	drop_graphs(b);
+	graphs_drop(&b->graphs);
 	handles_clear(&b->kinds);
 	b->chunk.left = 0;
 }

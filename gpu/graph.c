@@ -162,6 +162,21 @@ void graph_destroy(struct graph *g)
 	munmap(g, g->bytes);
 }
 
+void graph_give_up(struct graph *g)
+{
+	REAL(cuGraphExecDestroy)(g->exec);
+	g->exec = NULL;
+}
+
+uint32_t graph_run_streams(const struct graph_run *run)
+{
+	uint32_t mask = 0;
+
+	for (uint32_t i = 0; i < run->count; i++)
+		mask |= 1u << run->kind[i].stream;
+	return mask & (mask - 1) ? mask : 0;
+}
+
 bool graph_fits(const struct graph *g, const struct graph_run *run)
 {
 	if (g->count != run->count)

@@ -19,6 +19,9 @@ struct graph_run {
 	bool superseded[PLAN_MOST]; /* a record of an event that is recorded again further on */
 };
 
+/* The streams in it, by role; 0 if it is only one. */
+uint32_t graph_run_streams(const struct graph_run *run);
+
 struct graph {
 	uint64_t key; /* of the run */
 	CUgraph graph;
@@ -38,6 +41,8 @@ struct graph {
  */
 struct graph *graph_create(uint64_t key, const struct graph_run *run, const CUevent *exit);
 void graph_destroy(struct graph *g);
+/* From now on its operations go one by one. */
+void graph_give_up(struct graph *g);
 /* Is this the run that it was made of? Tokens and keys are only hashes of that. */
 bool graph_fits(const struct graph *g, const struct graph_run *run);
 /* The event goes away, and its handle may come back as another's. */

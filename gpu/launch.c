@@ -2,6 +2,7 @@
 
 #include "hooks.h"
 #include "marks.h"
+#include "memory.h"
 #include "probe.h"
 #include "settings.h"
 #include "stats.h"
@@ -71,7 +72,7 @@ static CUresult launch_now(const struct launch *l, bool plain)
 {
 	queue_direct(l->row);
 	probe(PROBE_LAUNCH, token_of(l, launch_combo(l)), (uintptr_t)l->stream, PATH_PLAIN);
-	CUresult result = call_driver(l);
+	CUresult result = ASK_TWICE(call_driver(l));
 	queue_direct_done(l->row, l->stream, result);
 	if (!result && plain && queue_may_defer(l->row, l->stream))
 		launch_learn(l);

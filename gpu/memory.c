@@ -124,12 +124,46 @@ void memory_after_fork(void)
 	atomic_store(&lock.word, 0);
 }
 
-/* The call's result; out of memory, with memory of ours to give back: the result of asking again. */
-#define ASK_TWICE(call)                                                                            \
-	({                                                                                         \
-		CUresult r_ = call;                                                                \
-		r_ == CUDA_ERROR_OUT_OF_MEMORY && queues_give_back() ? call : r_;                  \
-	})
+/* Code, graphs, arrays, contexts: such entries need no more than their arguments handed on. */
+typedef CUresult alloc_fn(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+	uint64_t, uint64_t);
+
+static CUresult ask(unsigned row, const uint64_t *a)
+{
+	alloc_fn *real = (alloc_fn *)cuda_real[row];
+
+	return ASK_TWICE(real(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9]));
+}
+
+static CUresult drain_and_ask(unsigned row, const uint64_t *a)
+{
+	gpu_barrier(row, a);
+	return ask(row, a);
+}
+
+/* None takes more than ten; of one that takes fewer the last ones are whatever lies there. */
+#define HAND_ON(name, how)                                                                         \
+	alloc_fn hook_##name;                                                                      \
+	CUresult hook_##name(uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e,           \
+		uint64_t f, uint64_t g, uint64_t h, uint64_t i, uint64_t j)                        \
+	{                                                                                          \
+		return how(ROW_##name, (uint64_t[]){ a, b, c, d, e, f, g, h, i, j });              \
+	}
+
+#define HOOK_PASS(name)
+#define HOOK_DRAIN(name)
+#define HOOK_SYNC(name)
+#define HOOK_QUEUE(name)
+#define HOOK_HOOK(name)
+#define HOOK_ALLOC(name) HAND_ON(name, drain_and_ask)
+#define CU(barrier, symbol, name, version, form) HOOK_##barrier(name)
+#include "driver.def"
+#undef CU
+
+/* Look-ups, as often as the program likes, that load what they find. */
+HAND_ON(cuModuleGetFunction, ask)
+HAND_ON(cuKernelGetFunction, ask)
+HAND_ON(cuDevicePrimaryCtxRetain, ask)
 
 CUresult hook_cuMemAlloc_v2(CUdeviceptr *ret_ptr, size_t n)
 {

@@ -5,9 +5,7 @@
  * Threading: any thread.
  */
 #pragma once
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "queue.h"
 
 /* All of [p, p + n) lies in one live allocation that the driver knows. */
 bool memory_is_device(uint64_t p, size_t n);
@@ -20,3 +18,10 @@ bool memory_is_pageable(uint64_t p);
 void memory_forget(uint64_t p);
 
 void memory_after_fork(void);
+
+/* The call's result; out of memory, with memory of ours to give back: the result of asking again. */
+#define ASK_TWICE(call)                                                                            \
+	({                                                                                         \
+		CUresult r_ = call;                                                                \
+		r_ == CUDA_ERROR_OUT_OF_MEMORY && queues_give_back() ? call : r_;                  \
+	})

@@ -265,14 +265,26 @@ void queue_note_sync(void)
 	}
 }
 
-CUresult queue_take_error(void)
+static bool knows(struct gpu_queue *q, uint64_t handle)
+{
+	lock_take(&q->put);
+	bool known = handles_find(&q->streams, handle) || handles_find(&q->events, handle);
+	lock_drop(&q->put);
+	return known;
+}
+
+CUresult queue_take_error(uint64_t waits_for)
 {
 	unsigned n = atomic_load_explicit(&gpu_queue_count, memory_order_acquire);
+	bool named = waits_for > (uintptr_t)CU_STREAM_PER_THREAD;
 	CUcontext ctx = NULL;
 
-	for (unsigned i = 0; i < n; i++)
-		if (atomic_load_explicit(&gpu_queues[i].error, memory_order_relaxed) &&
-			!REAL(cuCtxGetCurrent)(&ctx) && gpu_queues[i].ctx == ctx)
-			return atomic_exchange(&gpu_queues[i].error, 0);
+	for (unsigned i = 0; i < n; i++) {
+		struct gpu_queue *q = &gpu_queues[i];
+		if (!atomic_load_explicit(&q->error, memory_order_relaxed) || REAL(cuCtxGetCurrent)(&ctx))
+			continue;
+		if (q->ctx == ctx || (named && knows(q, waits_for)))
+			return atomic_exchange(&q->error, 0);
+	}
 	return CUDA_SUCCESS;
 }

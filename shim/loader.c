@@ -2,9 +2,6 @@
 #include "text.h"
 
 #include <elf.h>
-#include <link.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <string.h>
 
 dlsym_fn *loader_dlsym;
@@ -18,25 +15,30 @@ struct symbols {
 	const uint32_t *hash;
 };
 
-/* glibc relocates these addresses in place on most machines, but not in every object. */
-static const void *at(ElfW(Addr) base, ElfW(Addr) p)
+const ElfW(Dyn) *loader_tag(const ElfW(Dyn) * d, ElfW(Sxword) tag)
 {
+	for (; d->d_tag != DT_NULL; d++)
+		if (d->d_tag == tag)
+			return d;
+	return NULL;
+}
+
+/* glibc relocates these addresses in place on most machines, but not in every object. */
+const void *loader_table(ElfW(Addr) base, const ElfW(Dyn) * d, ElfW(Sxword) tag)
+{
+	ElfW(Addr) p;
+
+	d = loader_tag(d, tag);
+	if (!d)
+		return NULL;
+	p = d->d_un.d_ptr;
 	return (const void *)(p < base ? base + p : p);
 }
 
 static bool read_dynamic(ElfW(Addr) base, const ElfW(Dyn) * d, struct symbols *ret)
 {
-	*ret = (struct symbols){ .base = base };
-	for (; d->d_tag != DT_NULL; d++) {
-		if (d->d_tag == DT_SYMTAB)
-			ret->sym = at(base, d->d_un.d_ptr);
-		else if (d->d_tag == DT_STRTAB)
-			ret->str = at(base, d->d_un.d_ptr);
-		else if (d->d_tag == DT_VERSYM)
-			ret->versym = at(base, d->d_un.d_ptr);
-		else if (d->d_tag == DT_GNU_HASH)
-			ret->hash = at(base, d->d_un.d_ptr);
-	}
+	*ret = (struct symbols){ base, loader_table(base, d, DT_SYMTAB), loader_table(base, d, DT_STRTAB),
+		loader_table(base, d, DT_VERSYM), loader_table(base, d, DT_GNU_HASH) };
 	return ret->sym && ret->str && ret->hash;
 }
 
@@ -74,7 +76,7 @@ static void *find(const struct symbols *s, const char *name)
 	}
 }
 
-static bool contains(const struct dl_phdr_info *info, uintptr_t p)
+bool loader_contains(const struct dl_phdr_info *info, uintptr_t p)
 {
 	for (int i = 0; i < info->dlpi_phnum; i++)
 		if (info->dlpi_phdr[i].p_type == PT_LOAD &&
@@ -89,7 +91,7 @@ static int look(struct dl_phdr_info *info, size_t size, void *arg)
 	struct symbols s;
 
 	if (!*behind_us) {
-		*behind_us = contains(info, (uintptr_t)&loader_dlsym);
+		*behind_us = loader_contains(info, (uintptr_t)&loader_dlsym);
 		return 0;
 	}
 	for (int i = 0; i < info->dlpi_phnum; i++) {

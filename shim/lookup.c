@@ -5,11 +5,13 @@
 #include "loader.h"
 #include "futex.h"
 #include "log.h"
+#include "past.h"
 #include "settings.h"
 #include "stats.h"
 #include "text.h"
 
 #include <dlfcn.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -77,7 +79,7 @@ static void index_rows(void)
 	lock_drop(&lock);
 }
 
-static int row_by_name(const char *name)
+int cuda_row_of(const char *name)
 {
 	index_rows();
 	for (uint32_t i = hash_name(name) & (NAMES - 1); by_name[i]; i = (i + 1) & (NAMES - 1))
@@ -175,6 +177,7 @@ static void bind_driver(void *entry)
 		}
 		atomic_store_explicit(&bound, true, memory_order_release);
 		report_missing();
+		atexit(past_report);
 	}
 	lock_drop(&lock);
 }
@@ -243,7 +246,7 @@ int cuda_dlsym_wanted(void *handle, const char *name)
 		return cupti_row(name) >= 0;
 	if (name[2] < 'A' || name[2] > 'Z')
 		return 0;
-	row = row_by_name(name);
+	row = cuda_row_of(name);
 	return row >= 0 ? dl_hooks[row] != NULL : handle != RTLD_DEFAULT && enabled();
 }
 
@@ -278,7 +281,7 @@ static bool is_libcuda(const void *p)
 static void *finish(const char *name, void *p)
 {
 	int cupti = name[2] == 'p' ? cupti_row(name) : -1;
-	int row = cupti < 0 ? row_by_name(name) : -1;
+	int row = cupti < 0 ? cuda_row_of(name) : -1;
 
 	/* Found in a scope that begins with us: what the program means is the entry behind ours. */
 	if (p && p == own_hook(row, cupti))

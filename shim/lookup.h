@@ -13,6 +13,9 @@ int cuda_dlsym_wanted(void *handle, const char *name);
 void *cuda_dlsym(void *handle, const char *name);
 void *cuda_dlvsym(void *handle, const char *name, const char *version);
 
+/* The row of an entry by its exported name, or -1. */
+int cuda_row_of(const char *name);
+
 /* Where the thunks of export_cuda.S ask. args: the first six integer arguments. */
 struct gpu_verdict cuda_gate(unsigned row, const uint64_t *args);
 

@@ -14,6 +14,8 @@
 	CALL(cuDriverGetVersion, (int *ret_version))                                               \
 	CALL(cuCtxCreate_v2, (CUcontext * ret_ctx, unsigned flags, CUdevice device))               \
 	CALL(cuCtxDestroy_v2, (CUcontext ctx))                                                     \
+	CALL(cuDevicePrimaryCtxRetain, (CUcontext * ret_ctx, CUdevice device))                     \
+	CALL(cuDevicePrimaryCtxReset_v2, (CUdevice device))                                        \
 	CALL(cuCtxSynchronize, (void))                                                             \
 	CALL(cuModuleLoadData, (void **ret_module, const void *image))                             \
 	CALL(cuModuleUnload, (void *module))                                                       \

@@ -31,14 +31,20 @@ def counters(folder):
     return {k: v for k, v in seen.items() if v}
 
 
-def told(stats):
-    """How often the driver was told of launches."""
+def calls(stats):
+    """How often which entry of the driver was called."""
     with open(stats) as f:
-        calls = [line.split() for line in f if line.startswith("call ")]
-    return sum(int(c[2]) for c in calls if c[1] in ("cuLaunchKernel", "cuLaunchKernelEx", "cuGraphLaunch"))
+        lines = [line.split() for line in f if line.startswith("call ")]
+    return {name: int(n) for _, name, n in lines}
+
+
+def told(calls):
+    """How often the driver was told of launches."""
+    return sum(calls.get(name, 0) for name in ("cuLaunchKernel", "cuLaunchKernelEx", "cuGraphLaunch"))
 
 
 def mostly_in_graphs(seen, bare, ours):
+    bare, ours = told(bare), told(ours)
     share = 100 * seen.get("cuda.batched", 0) / max(1, seen.get("cuda.launches", 0))
     print(f"{share:.0f}% of {seen.get('cuda.launches', 0)} launches in graphs; the driver was told of them {bare} "
           f"times bare, {ours} times preloaded")

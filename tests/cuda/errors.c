@@ -1,7 +1,8 @@
 /*
  * What goes wrong, on the simulated device, with the codes that a driver answers bare: they must come
  * preloaded from the same call, or for errors of running kernels from the next synchronising one.
- * Argument: one of the cases, or none for all. Each case runs in a process of its own.
+ * Argument: one of the cases, or none for all. Each case runs in a process of its own; its status (0: as
+ * it should be) is printed.
  */
 #include "api.h"
 #include "counters.h"
@@ -15,6 +16,7 @@
 
 #define WORDS 64
 #define WINDOW 1000
+#define FORKS 20
 #define INVALID_HANDLE 400
 #define ILLEGAL_ADDRESS 700
 #define MAX_DYNAMIC_SHARED 8
@@ -22,6 +24,7 @@
 static CUfunction mix, spin;
 static CUdeviceptr a, b;
 static CUcontext ctx;
+static CUdevice device;
 static void *module;
 
 static CUresult launch(CUfunction f, CUdeviceptr to, CUstream s, unsigned block, unsigned shared)
@@ -42,14 +45,9 @@ static void busy(CUstream s)
 		OK(cu.cuLaunchKernel(spin, 1, 1, 1, WORDS, 1, 1, 0, s, params, NULL));
 }
 
-static void set_up(void)
+/* In the context that is current. */
+static void load(void)
 {
-	CUdevice device;
-
-	CHECK(!api_load());
-	OK(cu.cuInit(0));
-	OK(cu.cuDeviceGet(&device, 0));
-	OK(cu.cuCtxCreate_v2(&ctx, 0, device));
 	OK(cu.cuModuleLoadData(&module, kernels_ptx));
 	OK(cu.cuModuleGetFunction(&mix, module, "mix"));
 	OK(cu.cuModuleGetFunction(&spin, module, "spin"));
@@ -57,6 +55,15 @@ static void set_up(void)
 	OK(cu.cuMemAlloc_v2(&b, WORDS * 4));
 	OK(cu.cuMemsetD32Async(a, 1, WORDS, NULL));
 	OK(cu.cuMemsetD32Async(b, 2, WORDS, NULL));
+}
+
+static void set_up(void)
+{
+	CHECK(!api_load());
+	OK(cu.cuInit(0));
+	OK(cu.cuDeviceGet(&device, 0));
+	OK(cu.cuCtxCreate_v2(&ctx, 0, device));
+	load();
 	OK(launch(mix, a, NULL, WORDS, 0));
 	OK(launch(mix, a, NULL, WORDS, 0));
 }
@@ -182,43 +189,85 @@ static void thread_death(void)
 		CHECK_EQ(mem[i], v);
 }
 
-/* What a reset takes with it is gone; what comes after it works. */
-static void context_reset(void)
+static void fifty_launches(void)
 {
-	CUdevice device;
 	uint32_t mem[WORDS];
 
+	for (int i = 0; i < 50; i++)
+		OK(launch(mix, a, NULL, WORDS, 0));
+	OK(cu.cuMemcpyDtoH_v2(mem, a, sizeof(mem)));
+	for (int i = 0; i < WORDS; i++)
+		CHECK_EQ(mem[i], expected(1, 0, 50));
+}
+
+/* What goes with a context is gone; what comes after it works. */
+static void context_reset(void)
+{
 	for (int round = 0; round < 3; round++) {
 		busy(NULL);
 		OK(launch(mix, a, NULL, WORDS, 0));
 		OK(cu.cuCtxDestroy_v2(ctx));
-		OK(cu.cuDeviceGet(&device, 0));
 		OK(cu.cuCtxCreate_v2(&ctx, 0, device));
-		OK(cu.cuModuleLoadData(&module, kernels_ptx));
-		OK(cu.cuModuleGetFunction(&mix, module, "mix"));
-		OK(cu.cuModuleGetFunction(&spin, module, "spin"));
-		OK(cu.cuMemAlloc_v2(&a, WORDS * 4));
-		OK(cu.cuMemAlloc_v2(&b, WORDS * 4));
-		OK(cu.cuMemsetD32Async(a, 1, WORDS, NULL));
-		OK(cu.cuMemsetD32Async(b, 2, WORDS, NULL));
-		for (int i = 0; i < 50; i++)
-			OK(launch(mix, a, NULL, WORDS, 0));
-		OK(cu.cuMemcpyDtoH_v2(mem, a, sizeof(mem)));
-		for (int i = 0; i < WORDS; i++)
-			CHECK_EQ(mem[i], expected(1, 0, 50));
+		load();
+		fifty_launches();
 	}
 }
 
-/* Launches whose program ends without waiting for them: they write into memory of ours, mapped. */
+/* The same of the device as the runtime resets it; what was known of its handles is known no longer. */
+static void device_reset(void)
+{
+	CUstream s;
+
+	for (int round = 0; round < 3; round++) {
+		OK(cu.cuDevicePrimaryCtxRetain(&ctx, device));
+		OK(cu.cuCtxSetCurrent(ctx));
+		load();
+		fifty_launches();
+		busy(NULL);
+		if (round)
+			CHECK(launch(mix, a, s, WORDS, 0) != CUDA_SUCCESS);
+		OK(cu.cuStreamCreate(&s, 1));
+		for (int i = 0; i < 10; i++)
+			OK(launch(mix, a, s, WORDS, 0));
+		OK(cu.cuDevicePrimaryCtxReset_v2(device));
+	}
+}
+
+static uint64_t launched; /* when the program ended */
+
+/* One by one or in graphs, the simulated driver was told of every launch. */
+static void at_end(void)
+{
+	uint64_t (*stats)(const char *) = (uint64_t (*)(const char *))dlsym(api_driver, "simcuda_stats");
+	uint64_t heard = stats ? stats("cuLaunchKernel") + stats("nodes") : launched;
+
+	if (!launched || heard == launched)
+		return;
+	fprintf(stderr, "%llu launches, the driver heard of %llu\n", (unsigned long long)launched,
+		(unsigned long long)heard);
+	_exit(1);
+}
+
+/* The driver hears of every launch all the same. */
 static void exit_without_sync(void)
 {
 	busy(NULL);
-	for (int i = 0; i < 200; i++)
+	for (int i = 0; i < 2500; i++)
 		OK(launch(mix, a, NULL, WORDS, 0));
+	launched = 2 + 4 + 2500;
 	exit(0);
 }
 
-/* The child of a fork: the driver's to answer, whatever it says, and nothing of ours in the way. */
+/* The driver's to answer; what was queued when the process forked is the parent's to submit. */
+static int in_child(void)
+{
+	uint64_t sent = counter("cuda.submissions"), refused = counter("cuda.late_errors");
+
+	alarm(50);
+	return !launch(mix, a, NULL, WORDS, 0) || !cu.cuCtxSynchronize() || counter("cuda.submissions") != sent ||
+	       counter("cuda.late_errors") != refused;
+}
+
 static void forked(void)
 {
 	uint32_t mem[WORDS];
@@ -226,15 +275,17 @@ static void forked(void)
 	pid_t pid;
 
 	busy(NULL);
-	pid = fork();
-	if (!pid)
-		_exit(cu.cuCtxSynchronize() == CUDA_SUCCESS ? 1 : 0);
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	CHECK(WIFEXITED(status));
-	for (int i = 0; i < 50; i++)
-		OK(launch(mix, a, NULL, WORDS, 0));
+	for (int round = 0; round < FORKS; round++) {
+		for (int i = 0; i < 97; i++)
+			OK(launch(mix, a, NULL, WORDS, 0));
+		pid = fork();
+		if (!pid)
+			_exit(in_child());
+		CHECK_EQ(waitpid(pid, &status, 0), pid);
+		CHECK_EQ(status, 0);
+	}
 	OK(cu.cuMemcpyDtoH_v2(mem, a, sizeof(mem)));
-	CHECK_EQ(mem[0], expected(expected(1, 0, 2), 80000, 50));
+	CHECK_EQ(mem[0], expected(expected(1, 0, 2), 80000, FORKS * 97));
 }
 
 /* The same launches again and again, as training makes them; no shorter period explains them. */
@@ -294,6 +345,7 @@ static const struct {
 	{ "sticky", sticky, 0 },
 	{ "thread_death", thread_death, 0 },
 	{ "context_reset", context_reset, 0 },
+	{ "device_reset", device_reset, 0 },
 	{ "exit_without_sync", exit_without_sync, 0 },
 	{ "forked", forked, 0 },
 	{ "killed", killed, SIGKILL },
@@ -302,19 +354,20 @@ static const struct {
 
 static int run(unsigned i)
 {
+	fflush(stdout);
 	pid_t pid = fork();
 	int status;
 
 	if (!pid) {
 		alarm(50);
+		atexit(at_end); /* before the driver's and the library's: it runs after them */
 		set_up();
 		cases[i].run();
 		exit(0);
 	}
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
 	int bad = cases[i].dies_by ? !WIFSIGNALED(status) || WTERMSIG(status) != cases[i].dies_by : status;
-	if (bad)
-		fprintf(stderr, "%s: status %x\n", cases[i].name, status);
+	printf("%s %x\n", cases[i].name, bad);
 	return bad != 0;
 }
 

@@ -1,17 +1,61 @@
 /*
  * Surroundings that are not as we would like them: other interposers, DEEPBIND, a second driver in
  * another namespace, a profiler that subscribes in mid-run, a driver that lacks entries. The launches
- * must reach the driver all the same, each once and in order, and the reason be counted.
+ * must reach the driver all the same, each once and in order, and the reason be counted and said in
+ * one line (DLACCEL_LOG=info).
  *
- * hostile MODE [PLUGIN]
+ * hostile MODE [PLUGIN], or: hostile off [COUNTER OF THE REASON]
  */
 #include "api.h"
 #include "counters.h"
 #include "stub.h"
 
+#include <stdbool.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 typedef CUresult launch_fn CUDA_LAUNCH_PARAMS;
+
+static const struct {
+	const char *counter, *line;
+} reasons[] = {
+#define FALLBACK(id, counter, line) { counter, line },
+#include "fallback.def"
+#undef FALLBACK
+};
+
+static int said_fd;
+
+/* What the library says, through descriptor 2, is kept; our own stderr stays where it was. */
+static void listen_to_library(void)
+{
+	stderr = fdopen(dup(STDERR_FILENO), "w");
+	said_fd = memfd_create("said", 0);
+	CHECK(said_fd >= 0 && dup2(said_fd, STDERR_FILENO) == STDERR_FILENO);
+}
+
+static unsigned times_said(const char *line)
+{
+	static char said[16384];
+	ssize_t n = pread(said_fd, said, sizeof(said) - 1, 0);
+	unsigned times = 0;
+
+	said[n > 0 ? n : 0] = 0;
+	for (const char *at = said; (at = strstr(at, line)); at += strlen(line))
+		times++;
+	return times;
+}
+
+static void said_once(const char *counter)
+{
+	for (unsigned i = 0; i < sizeof(reasons) / sizeof(*reasons); i++)
+		if (!strcmp(reasons[i].counter, counter)) {
+			CHECK_EQ(times_said(reasons[i].line), 1);
+			return;
+		}
+	CHECK(!"such a reason");
+}
 
 static uint64_t next = 1;
 
@@ -30,6 +74,15 @@ static void all_ran(void)
 	CHECK_EQ(stub.ran, next - 1);
 	for (unsigned i = 0; i < stub.ran; i++)
 		CHECK_EQ(stub.param[i], i + 1);
+}
+
+static bool goes_past;
+
+/* Registered before the driver's and the library's: it runs after them. */
+static void at_end(void)
+{
+	if (counter("cuda.fallback.past_us") != goes_past || (goes_past && times_said("RTLD_DEEPBIND") != 1))
+		_exit(1);
 }
 
 static void plain(void)
@@ -59,6 +112,7 @@ static void deepbind(const char *plugin)
 	launch_fn *entry = p ? (launch_fn *)dlsym(p, "plugin_launch") : NULL;
 
 	CHECK(entry);
+	goes_past = true;
 	launch_by(entry, 100);
 	all_ran();
 }
@@ -78,6 +132,7 @@ static void second_namespace(void)
 	launch_by(cu.cuLaunchKernel, 50);
 	all_ran();
 	CHECK_EQ(counter("cuda.fallback.second_driver"), 1);
+	said_once("cuda.fallback.second_driver");
 }
 
 static void subscriber(const char *plugin)
@@ -93,32 +148,49 @@ static void subscriber(const char *plugin)
 	all_ran();
 	CHECK_EQ(counter("cuda.submissions"), before);
 	CHECK_EQ(counter("cuda.fallback.profiler"), 1);
+	said_once("cuda.fallback.profiler");
 }
 
-/* Without parameter sizes nothing by pointers can be deferred, and nothing breaks. */
+/*
+ * Without parameter sizes nothing by pointers can be deferred, and nothing breaks. What is lacking is
+ * named, and a name asked for with its version is found.
+ */
 static void old_driver(void)
 {
+	launch_fn *by_version = (launch_fn *)dlvsym(api_driver, "cuLaunchKernel", "OLD_1");
 	uint64_t before = counter("cuda.submissions");
 
 	CHECK(!cu.cuFuncGetParamInfo && !cu.cuLaunchKernelEx);
-	launch_by(cu.cuLaunchKernel, 100);
+	CHECK(by_version);
+	launch_by(cu.cuLaunchKernel, 50);
+	launch_by(by_version, 50);
 	all_ran();
+	CHECK_EQ(counter("cuda.launches"), 100);
 	CHECK_EQ(counter("cuda.submissions"), before);
 	CHECK(counter("cuda.fallback.param_info") > 0);
+	said_once("cuda.fallback.param_info");
 	CHECK(counter("cuda.hooks_missing") > 100);
+	CHECK_EQ(times_said("hooks; this driver lacks cuGetProcAddress"), 1);
 }
 
-static void off(void)
+/* From the start; without a reason: the user's wish. */
+static void off(const char *reason)
 {
 	launch_by(cu.cuLaunchKernel, 100);
 	all_ran();
 	CHECK_EQ(counter("cuda.submissions"), 0);
+	for (unsigned i = 0; i < sizeof(reasons) / sizeof(*reasons); i++)
+		CHECK_EQ(counter(reasons[i].counter), reason && !strcmp(reasons[i].counter, reason));
+	if (reason)
+		said_once(reason);
 }
 
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "", *plugin = argc > 2 ? argv[2] : NULL;
 
+	listen_to_library();
+	atexit(at_end);
 	CHECK(!api_load());
 	OK(cu.cuInit(0));
 	if (!strcmp(mode, "plain"))
@@ -134,7 +206,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(mode, "old"))
 		old_driver();
 	else if (!strcmp(mode, "off"))
-		off();
+		off(plugin);
 	else
 		return 2;
 	return 0;

@@ -4,6 +4,8 @@
 /*
  * mix(a, b, c, n): a[i] = a[i] * 3 + b[(i + c) % n] + c
  * spin(a, times, n): a[i] = a[i] * 5 + 1, so many times
+ * publish(p, v): *p = v
+ * await(p, v): waits until *p is v
  */
 static const char kernels_ptx[] =
 	".version 7.0\n.target sm_50\n.address_size 64\n"
@@ -54,4 +56,21 @@ static const char kernels_ptx[] =
 	"setp.lt.u32 %p2, %r7, %r1;\n"
 	"@%p2 bra LOOP;\n"
 	"st.global.u32 [%rd6], %r10;\n"
-	"DONE:\nret;\n}\n";
+	"DONE:\nret;\n}\n"
+	".visible .entry publish(.param .u64 p, .param .u32 v)\n"
+	"{\n"
+	".reg .b32 %r<2>;\n.reg .b64 %rd<2>;\n"
+	"ld.param.u64 %rd1, [p];\n"
+	"ld.param.u32 %r1, [v];\n"
+	"st.volatile.global.u32 [%rd1], %r1;\n"
+	"ret;\n}\n"
+	".visible .entry await(.param .u64 p, .param .u32 v)\n"
+	"{\n"
+	".reg .pred %p<2>;\n.reg .b32 %r<3>;\n.reg .b64 %rd<2>;\n"
+	"ld.param.u64 %rd1, [p];\n"
+	"ld.param.u32 %r1, [v];\n"
+	"LOOK:\n"
+	"ld.volatile.global.u32 %r2, [%rd1];\n"
+	"setp.ne.u32 %p1, %r2, %r1;\n"
+	"@%p1 bra LOOK;\n"
+	"ret;\n}\n";

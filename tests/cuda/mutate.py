@@ -139,11 +139,15 @@ class Suite:
 
 # Rows with a function of their own: what notices that it is gone. The first that fits.
 HOOKS = [("cuMem", "window", None), ("cuInit", "window", "cuMemAlloc_v2"), ("cuStreamBeginCapture", "order", None),
-         ("cuStreamEndCapture", "order", None), ("cuGetProcAddress", "intercept", None)]
+         ("cuStreamEndCapture", "order", None), ("cuGetProcAddress", "intercept", None),
+         ("cuModuleGetFunction", "window", None), ("cuKernelGetFunction", "window", None),
+         ("cuDevicePrimaryCtxRetain", "window", None)]
 
 
-def cover_of(name):
+def cover_of(barrier, name):
     """(test, argument), or None."""
+    if barrier == "ALLOC":
+        return "window", name
     return next(((test, arg or name) for start, test, arg in HOOKS if name.startswith(start)), None)
 
 
@@ -179,7 +183,8 @@ def main():
         suite = Suite(library, stub, sim, programs, scratch)
         shutil.copy(library, suite.copy)
         table = rows(table)
-        hooks = [(i, name, cover_of(name)) for i, (barrier, name) in enumerate(table) if barrier == "HOOK"]
+        hooks = [(i, name, cover_of(barrier, name)) for i, (barrier, name) in enumerate(table)
+                 if barrier in ("HOOK", "ALLOC")]
         for _, name, cover in hooks:
             if not cover:
                 print(f"no test covers {name}")

@@ -2,8 +2,8 @@
  * The barrier table, row by row: a launch is held inside the driver, a second one waits in the queue,
  * and then the entry is called. Unless its row says that it need not see the past, the driver must
  * hear of the second launch before it hears of the entry; of an entry that waits in the queue itself
- * likewise. Errors of deferred launches come out of every row that says SYNC, and launches wait again
- * after every row that ends a capture.
+ * likewise. Errors of deferred launches come out of every row that says SYNC, and of a wait for their
+ * stream or event whatever context is current; and launches wait again after every row that ends a capture.
  * Argument: the name of one entry, or none for all.
  */
 #include "api.h"
@@ -23,6 +23,9 @@ typedef CUresult any_fn(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64
 	uint64_t, uint64_t, uint64_t);
 
 #define SECOND 0x22220000u
+
+#define STREAM ((CUstream)0x5550)
+#define EVENT ((CUevent)0x77)
 
 static CUfunction const kernel = (CUfunction)0x1000;
 
@@ -99,6 +102,7 @@ static bool sees_the_past(unsigned row)
 	switch (gpu_barrier_class[row]) {
 	case BARRIER_DRAIN:
 	case BARRIER_SYNC:
+	case BARRIER_ALLOC:
 		return true;
 	case BARRIER_QUEUE:
 		return row != ROW_cuEventQuery;
@@ -122,9 +126,9 @@ static void arguments(unsigned row, uint64_t *a)
 	if (strstr(cuda_rows[row].name, "cuMemcpyDtoDAsync") || row == ROW_cuMemcpyAsync)
 		a[0] = 0x10000000, a[1] = 0x10000100, a[2] = 64;
 	if (strstr(cuda_rows[row].name, "cuEventRecord"))
-		a[0] = 0x77;
+		a[0] = (uintptr_t)EVENT;
 	if (strstr(cuda_rows[row].name, "cuStreamWaitEvent"))
-		a[1] = 0x77;
+		a[1] = (uintptr_t)EVENT;
 	if (strstr(cuda_rows[row].name, "cuLaunchHostFunc"))
 		a[1] = (uintptr_t)releaser;
 }
@@ -157,7 +161,7 @@ static int check_row(unsigned row)
 	stub.count = 0;
 	stub.result = 0;
 	arguments(row, a);
-	OK(cu.cuEventRecord((CUevent)0x77, NULL));
+	OK(cu.cuEventRecord(EVENT, NULL));
 	hold_one();
 	second_launch();
 	watched.caller = (pid_t)syscall(SYS_gettid);
@@ -198,6 +202,50 @@ static int check_error(unsigned row)
 	return 1;
 }
 
+/* The runtime lets a program wait for a stream of one device while another is current. */
+static int check_error_of_other_context(unsigned row, uint64_t waits_for)
+{
+	static struct { char c[64]; } other;
+	uint64_t args[6] = { waits_for }, refused = counter("cuda.late_errors");
+	CUcontext own;
+	CUresult first, second;
+
+	OK(cu.cuEventRecord(EVENT, STREAM));
+	hold_one();
+	stub.fail_launch = 701;
+	second_launch();
+	__atomic_store_n(&stub.hold, 0, __ATOMIC_SEQ_CST);
+	while (counter("cuda.late_errors") == refused)
+		sched_yield();
+	OK(cu.cuCtxGetCurrent(&own));
+	OK(cu.cuCtxSetCurrent((CUcontext)&other));
+	stub.busy = 0;
+	first = call(row, args);
+	second = call(row, args);
+	OK(cu.cuCtxSetCurrent(own));
+	OK(cu.cuCtxSynchronize());
+	if (first == 701 && second == 0)
+		return 0;
+	fprintf(stderr, "%s from another context: %d and then %d, not 701 and 0\n", cuda_rows[row].name, first,
+		second);
+	return 1;
+}
+
+static int check_errors_of_other_context(unsigned row)
+{
+	switch (row) {
+	case ROW_cuStreamSynchronize:
+	case ROW_cuStreamSynchronize_ptsz:
+	case ROW_cuStreamQuery:
+	case ROW_cuStreamQuery_ptsz:
+		return check_error_of_other_context(row, (uintptr_t)STREAM);
+	case ROW_cuEventSynchronize:
+	case ROW_cuEventQuery:
+		return check_error_of_other_context(row, (uintptr_t)EVENT);
+	}
+	return 0;
+}
+
 static int check_capture_ends(unsigned row)
 {
 	CUgraph graph = NULL;
@@ -220,7 +268,7 @@ static int check_capture_ends(unsigned row)
 
 static int check_event_query(void)
 {
-	CUevent e = (CUevent)0x77;
+	CUevent e = EVENT;
 	int bad = 0;
 
 	OK(cu.cuEventRecord(e, NULL));
@@ -248,6 +296,7 @@ int main(int argc, char **argv)
 			continue;
 		if (row == ROW_cuEventQuery)
 			bad += check_event_query();
+		bad += (unsigned)check_errors_of_other_context(row);
 		if (!strncmp(cuda_rows[row].name, "cuStreamEndCapture", 18))
 			bad += check_capture_ends(row);
 		if (!sees_the_past(row))

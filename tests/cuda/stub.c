@@ -48,11 +48,16 @@ static void note(int row, const uint64_t *arg)
 static CUresult stub_noted(int row, const uint64_t *a)
 {
 	note(row, a);
-	if (stub.short_row == row + 1) {
-		stub.short_row = 0;
-		return CUDA_ERROR_OUT_OF_MEMORY;
-	}
 	return stub.result;
+}
+
+static bool finds_no_memory(int row)
+{
+	bool is_short = stub.short_row == row + 1;
+
+	if (is_short)
+		stub.short_row = 0;
+	return is_short;
 }
 
 static CUresult get_proc(const uint64_t *a)
@@ -137,8 +142,16 @@ static CUresult graph_instantiate(CUgraphExec *ret, const struct stub_graph *g)
 
 static CUresult graph_launch(const struct stub_graph *g)
 {
+	int fail = stub.fail_graph;
+
+	stub.fail_graph = 0;
+	if (fail)
+		return fail;
 	if (stub.graph_us)
 		usleep(stub.graph_us);
+	if (stub.graphs < STUB_GRAPHS)
+		stub.graph_size[stub.graphs] = g->count;
+	stub.graphs++;
 	for (unsigned i = 0; i < g->count; i++)
 		run((void *[]){ (void *)&g->param[i] }, NULL);
 	return 0;
@@ -146,6 +159,8 @@ static CUresult graph_launch(const struct stub_graph *g)
 
 static CUresult call(int row, const uint64_t *a)
 {
+	if (finds_no_memory(row))
+		return CUDA_ERROR_OUT_OF_MEMORY;
 	switch (row) {
 	case ROW_cuCtxGetCurrent:
 		*(CUcontext *)a[0] = current;
@@ -159,6 +174,12 @@ static CUresult call(int row, const uint64_t *a)
 	case ROW_cuStreamGetCtx:
 		*(CUcontext *)a[1] = (CUcontext)&context[0];
 		return 0;
+	case ROW_cuStreamGetPriority:
+		if (a[1])
+			*(int *)a[1] = stub.stream_priority;
+		return stub_noted(row, a);
+	case ROW_cuGraphKernelNodeSetAttribute:
+		return stub_noted(row, a[2] ? (uint64_t[6]){ a[0], a[1], *(unsigned *)a[2] } : a);
 	case ROW_cuStreamQuery:
 		note(row, a);
 		return stub.busy ? CUDA_ERROR_NOT_READY : stub.result;
@@ -232,11 +253,15 @@ static CUresult call(int row, const uint64_t *a)
 LAUNCH(cuLaunchKernel)
 LAUNCH(cuLaunchKernel_ptsz)
 
+/* Of attributes the first one is noted. */
 #define LAUNCH_EX(name)                                                                            \
 	CUresult name(const struct cuda_launch_config *c, CUfunction f, void **params,             \
 		void **extra)                                                                      \
 	{                                                                                          \
-		CUresult r = call(ROW_##name, (uint64_t[]){ (uint64_t)f, 0, 0, 0,                  \
+		bool attr = c && c->attr_count;                                                    \
+		CUresult r = call(ROW_##name, (uint64_t[]){ (uint64_t)f,                           \
+						      attr ? c->attrs[0].id : 0,                   \
+						      attr ? c->attrs[0].value.dim[0] : 0, 0,      \
 						      c ? (uint64_t)c->stream : 0, 0 });           \
 		if (!r)                                                                            \
 			run(params, extra);                                                        \

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #define STUB_LOG 65536
+#define STUB_GRAPHS 64
 
 struct stub_call {
 	int row;
@@ -19,8 +20,12 @@ struct stub {
 	int hold;               /* the next kernel launch waits in the driver until this is 0 again */
 	int held;               /* one does */
 	int fail_launch;        /* what the next kernel launch answers */
+	int stream_priority;    /* of every stream */
 	int short_row;          /* row + 1: the next call of that entry finds no memory */
+	int fail_graph;         /* what the next launch of a graph answers */
 	unsigned graph_us;      /* how long a graph takes to launch */
+	unsigned graphs;        /* launched, and how many kernels each had */
+	unsigned graph_size[STUB_GRAPHS];
 	unsigned ran;           /* kernels run, in graphs or not, and the first parameter of each */
 	uint64_t param[STUB_LOG];
 	unsigned count;

@@ -31,7 +31,7 @@ static uint64_t window(unsigned round, unsigned changed, unsigned changed_grid)
 {
 	uint64_t before = counter("cuda.submissions") + counter("cuda.direct");
 
-	stub.ran = 0;
+	stub.ran = stub.graphs = 0;
 	for (unsigned i = 0; i < WINDOW; i++)
 		launch(i, i % 5 ? i : i + ((uint64_t)round << 32), i == changed ? changed_grid : 1 + i % 3);
 	OK(cu.cuCtxSynchronize());
@@ -72,6 +72,34 @@ static void short_of_memory(unsigned round)
 	CHECK(n <= 10);
 }
 
+/* The same of a kernel's first launch, which may be the one that needs a larger stack. */
+static void short_of_memory_at_once(void)
+{
+	uint64_t before = counter("cuda.given_back"), param = 1;
+	int n = 7;
+	void *params[] = { &param, &n };
+
+	stub.fail_launch = CUDA_ERROR_OUT_OF_MEMORY;
+	OK(cu.cuLaunchKernel((CUfunction)0x9000, 1, 1, 1, 32, 1, 1, 0, NULL, params, NULL));
+	CHECK_EQ(counter("cuda.given_back"), before + 1);
+}
+
+/* The driver takes a graph and then will not launch it: one by one its launches go all the same. */
+static void graph_refused(unsigned round)
+{
+	stub.fail_graph = CUDA_ERROR_OUT_OF_MEMORY;
+	CHECK(window(round, WINDOW, 0) <= WINDOW);
+	CHECK_EQ(stub.fail_graph, 0);
+}
+
+/* The GPU, idle when the window begins, has its first launches at once, and more while it is at them. */
+static void chunks_grow(void)
+{
+	CHECK(stub.graphs > 1 && stub.graphs < STUB_GRAPHS);
+	for (unsigned i = 0; i < stub.graphs; i++)
+		CHECK(stub.graph_size[i] <= 2u << i);
+}
+
 /* Graphs that take longer than their launches are left alone in the end. */
 static void slow_graphs(void)
 {
@@ -94,6 +122,7 @@ static void fast_graphs(void)
 		uint64_t n = window(i, WINDOW, 0);
 		printf("window %u: %llu submissions\n", i, (unsigned long long)n);
 		CHECK(n <= 10);
+		chunks_grow();
 	}
 	CHECK(counter("cuda.graph_launches") >= 9 * 5);
 	CHECK(window(8, 500, 9) <= WINDOW);
@@ -104,8 +133,10 @@ static void fast_graphs(void)
 	printf("after changes: %llu submissions\n", (unsigned long long)n);
 	CHECK(n <= 10);
 	short_of_memory(13);
+	short_of_memory_at_once();
+	graph_refused(17);
 	inner_loop();
-	for (unsigned i = 17; i < 24; i++)
+	for (unsigned i = 18; i < 25; i++)
 		n = window(i, WINDOW, 0);
 	printf("with an inner loop: %llu submissions\n", (unsigned long long)n);
 	CHECK(n <= 100);
@@ -116,7 +147,7 @@ typedef CUresult any_fn(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64
 
 static void allocation(unsigned row, unsigned round)
 {
-	static uint64_t memory[512], pitch;
+	static uint64_t memory[2048], nothing[2048];
 	any_fn *entry = (any_fn *)dlsym(api_driver, cuda_rows[row].name);
 	uint64_t before;
 
@@ -125,19 +156,31 @@ static void allocation(unsigned row, unsigned round)
 	before = counter("cuda.given_back");
 	stub.short_row = (int)row + 1;
 	printf("%s finds no memory\n", cuda_rows[row].name);
-	OK(entry((uintptr_t)memory, (uintptr_t)&pitch, 4096, 0, 0, 0));
+	memset(memory, 0, sizeof(memory));
+	OK(entry((uintptr_t)memory, (uintptr_t)nothing, 4096, 0, 0, 0));
 	CHECK_EQ(stub.short_row, 0);
 	CHECK_EQ(counter("cuda.given_back"), before + 1);
 }
 
-/* Of all rows of the table that are hooked and allocate; or of the one named. */
+static bool allocates(unsigned row)
+{
+	switch (row) {
+	case ROW_cuModuleGetFunction:
+	case ROW_cuKernelGetFunction:
+	case ROW_cuDevicePrimaryCtxRetain:
+		return true;
+	}
+	return gpu_barrier_class[row] == BARRIER_ALLOC ||
+	       (gpu_barrier_class[row] == BARRIER_HOOK && !strncmp(cuda_rows[row].name, "cuMem", 5));
+}
+
+/* Of all rows of the table that allocate; or of the one named. */
 static void allocations(const char *name)
 {
 	unsigned checked = 0;
 
 	for (unsigned row = 0; row < ROW_COUNT; row++)
-		if (gpu_barrier_class[row] == BARRIER_HOOK && !strncmp(cuda_rows[row].name, "cuMem", 5) &&
-			(!name || !strcmp(name, cuda_rows[row].name)))
+		if (allocates(row) && (!name || !strcmp(name, cuda_rows[row].name)))
 			allocation(row, 8 * checked++);
 	printf("%u entries that allocate\n", checked);
 	CHECK(checked > 0);

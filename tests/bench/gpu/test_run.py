@@ -4,6 +4,7 @@
 A workload that gives other results preloaded, or fails there, must be called different; one that fails bare, is
 not installed, or does not repeat itself must not. And the table has every row, measured or not.
 """
+import argparse
 import importlib.machinery
 import importlib.util
 import json
@@ -73,7 +74,9 @@ def table(run, rows, tmp):
               "device": "a device", "driver": 1, "date": "today"}
     run.write(report, path)
     written = json.load(open(path))
-    same("keys", {frozenset(v) for v in written["verdicts"]}, {frozenset(("row", "figure", "floor", "met"))})
+    same("keys", {frozenset(v) for v in written["verdicts"]}, {frozenset(("row", "figure", "floor", "met", "why"))})
+    for v in written["verdicts"]:
+        same(f"that {v['row']} has a figure or a reason", v["figure"] is None, bool(v["why"]))
     found = {v["row"]: (v["floor"], v["met"]) for v in written["verdicts"]}
     for row, want in {"CPU time of the launching thread a launch, times less": (5, True),
                       "1,000 dependent kernels: a captured graph, speed-up": (None, None),
@@ -93,6 +96,47 @@ def table(run, rows, tmp):
     same("the share of a graph's gain", round(figures["1,000 dependent kernels: of a captured graph's gain"], 3), 0.8)
 
 
+ERRORS = """#!/bin/sh
+echo fine 0
+echo odd_driver 1
+[ "$LD_PRELOAD" ] && echo missed $MISSED || echo missed 0
+exit 1
+"""
+LAUNCH = """#!/bin/sh
+[ "$LD_PRELOAD" ] && exit 139
+echo '{"memory": "1", "issue_cpu_ns": 1, "issue_wall_ns": 1, "round_us": 1.0}'
+"""
+
+
+def script(folder, name, text):
+    path = os.path.join(folder, name)
+    with open(path, "w") as f:
+        f.write(text)
+    os.chmod(path, 0o755)
+    return path
+
+
+def c_programs(run, machine, tmp):
+    """A case that fails bare is left out, one that fails only preloaded is the library's fault; so is a launch."""
+    script(tmp, "errors", ERRORS)
+    for missed in "01":
+        os.environ["MISSED"] = missed
+        r = run.error_cases(machine, tmp)
+        same("cases", (r["ran"], r["cases"], r["same"]), (True, 2, missed == "0"))
+        same("a report of cases", run.wrong({"programs": [r], "launches": []}), missed == "1")
+    args = argparse.Namespace(library=machine.library, program=script(tmp, "launch", LAUNCH), driver=None, launches=1,
+                              rounds=1, warm=1, pairs=1, timeout=60)
+    report = {"launches": []}
+    r = run.launch_shape(machine, args, "chain", report)
+    same("launches that die preloaded", (r["ran"], r["same"], report["launches"]), (True, False, []))
+    in_time = machine.end
+    machine.end = 0
+    r = run.one("chain", lambda: run.launch_shape(machine, args, "chain", report))
+    machine.end = in_time
+    same("launches without time", (r["ran"], r["why"]), (False, "no time was left"))
+    assert all(v["why"] for v in run.verdicts([], [])), "a table of nothing has a reason in every row"
+
+
 def main():
     run = load()
     with tempfile.TemporaryDirectory() as tmp:
@@ -101,6 +145,7 @@ def main():
         run.HERE = tmp
         rows = outcomes(run, run.Machine(os.path.abspath(sys.argv[1]), None, 9))
         table(run, rows, tmp)
+        c_programs(run, run.Machine(os.path.abspath(sys.argv[1]), None, 9), tmp)
     for name in ("run", "workloads.py"):
         with open(os.path.join(HERE, name)) as f:
             compile(f.read(), name, "exec")

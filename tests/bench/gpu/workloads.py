@@ -36,6 +36,8 @@ def report(data, seconds):
 
 
 def torch_or_skip():
+    """Set to repeat itself: attention by plain kernels, no algorithm chosen by timing."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
         import torch
     except ImportError as e:
@@ -45,6 +47,8 @@ def torch_or_skip():
     torch.manual_seed(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.enable_flash_sdp(False)
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
     return torch
 
 

@@ -385,31 +385,25 @@ CUresult cuGraphKernelNodeGetParams_v2(CUgraphNode node, CUDA_KERNEL_NODE_PARAMS
 	return get_kernel(node, p, true);
 }
 
-static CUresult set_kernel(CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS *p, bool v2)
-{
-	struct ctx *ctx;
-	struct payload *w = NULL;
-	int rc;
-
-	ENTER(ctx);
-	NODE(node);
-	rc = p && node->type == CU_GRAPH_NODE_TYPE_KERNEL ? kernel_payload(ctx, p, v2, &w) : CUDA_ERROR_INVALID_VALUE;
-	if (!rc)
-		payload_set(&node->work, w);
-	LEAVE(rc);
-}
-
-CUresult cuGraphKernelNodeSetParams(CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS *p)
-{
-	CALL();
-	return set_kernel(node, p, false);
-}
-
-CUresult cuGraphKernelNodeSetParams_v2(CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS *p)
-{
-	CALL();
-	return set_kernel(node, p, true);
-}
+/* Entries that give a node of one type other parameters. */
+#define SETTER(entry, kind, params, make)                                                          \
+	CUresult entry(CUgraphNode node, const params *p)                                          \
+	{                                                                                          \
+		struct ctx *ctx;                                                                   \
+		struct payload *w = NULL;                                                          \
+		int rc;                                                                            \
+                                                                                                   \
+		ENTER(ctx);                                                                        \
+		CALL();                                                                            \
+		NODE(node);                                                                        \
+		rc = p && node->type == kind ? make : CUDA_ERROR_INVALID_VALUE;                    \
+		if (!rc)                                                                           \
+			payload_set(&node->work, w);                                               \
+		LEAVE(rc);                                                                         \
+	}
+SETTER(cuGraphKernelNodeSetParams, CU_GRAPH_NODE_TYPE_KERNEL, CUDA_KERNEL_NODE_PARAMS, kernel_payload(ctx, p, false, &w))
+SETTER(cuGraphKernelNodeSetParams_v2, CU_GRAPH_NODE_TYPE_KERNEL, CUDA_KERNEL_NODE_PARAMS, kernel_payload(ctx, p, true, &w))
+SETTER(cuGraphMemsetNodeSetParams, CU_GRAPH_NODE_TYPE_MEMSET, CUDA_MEMSET_NODE_PARAMS, fill_payload(p, &w))
 
 CUresult cuGraphMemcpyNodeGetParams(CUgraphNode node, CUDA_MEMCPY3D *p)
 {
@@ -455,21 +449,6 @@ CUresult cuGraphMemsetNodeGetParams(CUgraphNode node, CUDA_MEMSET_NODE_PARAMS *p
 	f = node->work->data;
 	*p = (CUDA_MEMSET_NODE_PARAMS){f->dst, f->pitch, f->value, f->size, f->width, f->height};
 	LEAVE(CUDA_SUCCESS);
-}
-
-CUresult cuGraphMemsetNodeSetParams(CUgraphNode node, const CUDA_MEMSET_NODE_PARAMS *p)
-{
-	struct ctx *ctx;
-	struct payload *w = NULL;
-	int rc;
-
-	ENTER(ctx);
-	CALL();
-	NODE(node);
-	rc = p && node->type == CU_GRAPH_NODE_TYPE_MEMSET ? fill_payload(p, &w) : CUDA_ERROR_INVALID_VALUE;
-	if (!rc)
-		payload_set(&node->work, w);
-	LEAVE(rc);
 }
 
 CUresult cuGraphHostNodeGetParams(CUgraphNode node, CUDA_HOST_NODE_PARAMS *p)

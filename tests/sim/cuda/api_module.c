@@ -121,20 +121,44 @@ CUresult cuModuleGetLoadingMode(int *mode)
 
 #define MODULE(m) do { if (!handle_is(m, H_MODULE)) LEAVE(misuse(CUDA_ERROR_INVALID_HANDLE, "%p is no module", (void *)(m))); } while (0)
 
+#define LIBRARY(l) do { if (!handle_is(l, H_LIBRARY)) LEAVE(misuse(CUDA_ERROR_INVALID_HANDLE, "%p is no library", (void *)(l))); } while (0)
+#define FUNC(f) do { if (!handle_is(f, H_FUNC)) LEAVE(misuse(CUDA_ERROR_INVALID_HANDLE, "%p is no function", (void *)(f))); } while (0)
+
+/* Entries that tell one thing of a module, library or function h. */
+#define GETTER(entry, type, handle, CHECK, what)                                                   \
+	CUresult entry(type *ret, handle h)                                                        \
+	{                                                                                          \
+		struct ctx *ctx;                                                                   \
+                                                                                                   \
+		ENTER(ctx);                                                                        \
+		CALL();                                                                            \
+		CHECK(h);                                                                          \
+		if (!ret)                                                                          \
+			LEAVE(CUDA_ERROR_INVALID_VALUE);                                           \
+		*ret = what;                                                                       \
+		LEAVE(CUDA_SUCCESS);                                                               \
+	}
+
+static int find_func(struct module *m, const char *name, struct func **ret)
+{
+	struct func *f;
+
+	if (!ret || !name)
+		return CUDA_ERROR_INVALID_VALUE;
+	f = module_func(m, name);
+	if (f)
+		*ret = f;
+	return f ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
+}
+
 CUresult cuModuleGetFunction(CUfunction *ret, CUmodule m, const char *name)
 {
 	struct ctx *ctx;
-	struct func *f;
 
 	ENTER(ctx);
 	CALL();
 	MODULE(m);
-	if (!ret || !name)
-		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	f = module_func(m, name);
-	if (f)
-		*ret = f;
-	LEAVE(f ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND);
+	LEAVE(find_func(m, name, ret));
 }
 
 static unsigned list_funcs(struct module *m, struct func **list, unsigned cap)
@@ -147,17 +171,14 @@ static unsigned list_funcs(struct module *m, struct func **list, unsigned cap)
 	return n;
 }
 
-CUresult cuModuleGetFunctionCount(unsigned int *n, CUmodule m)
-{
-	struct ctx *ctx;
+GETTER(cuModuleGetFunctionCount, unsigned int, CUmodule, MODULE, list_funcs(h, NULL, 0))
 
-	ENTER(ctx);
-	CALL();
-	MODULE(m);
-	if (!n)
-		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	*n = list_funcs(m, NULL, 0);
-	LEAVE(CUDA_SUCCESS);
+static int enumerate(struct module *m, struct func **list, unsigned n)
+{
+	if (!list)
+		return CUDA_ERROR_INVALID_VALUE;
+	list_funcs(m, list, n);
+	return CUDA_SUCCESS;
 }
 
 CUresult cuModuleEnumerateFunctions(CUfunction *list, unsigned int n, CUmodule m)
@@ -167,10 +188,7 @@ CUresult cuModuleEnumerateFunctions(CUfunction *list, unsigned int n, CUmodule m
 	ENTER(ctx);
 	CALL();
 	MODULE(m);
-	if (!list)
-		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	list_funcs(m, list, n);
-	LEAVE(CUDA_SUCCESS);
+	LEAVE(enumerate(m, list, n));
 }
 
 static int find_global(struct module *m, const char *name, CUdeviceptr *addr, size_t *size)
@@ -240,8 +258,6 @@ CUresult cuLibraryLoadFromFile(CUlibrary *ret, const char *path, int *jo, void *
 	return rc;
 }
 
-#define LIBRARY(l) do { if (!handle_is(l, H_LIBRARY)) LEAVE(misuse(CUDA_ERROR_INVALID_HANDLE, "%p is no library", (void *)(l))); } while (0)
-
 CUresult cuLibraryUnload(CUlibrary l)
 {
 	struct ctx *ctx;
@@ -265,31 +281,14 @@ void library_orphan(struct library *l)
 CUresult cuLibraryGetKernel(CUkernel *ret, CUlibrary l, const char *name)
 {
 	struct ctx *ctx;
-	struct func *f;
 
 	ENTER(ctx);
 	CALL();
 	LIBRARY(l);
-	if (!ret || !name)
-		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	f = module_func(l->mod, name);
-	if (f)
-		*ret = f;
-	LEAVE(f ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND);
+	LEAVE(find_func(l->mod, name, ret));
 }
 
-CUresult cuLibraryGetKernelCount(unsigned int *n, CUlibrary l)
-{
-	struct ctx *ctx;
-
-	ENTER(ctx);
-	CALL();
-	LIBRARY(l);
-	if (!n)
-		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	*n = list_funcs(l->mod, NULL, 0);
-	LEAVE(CUDA_SUCCESS);
-}
+GETTER(cuLibraryGetKernelCount, unsigned int, CUlibrary, LIBRARY, list_funcs(h->mod, NULL, 0))
 
 CUresult cuLibraryEnumerateKernels(CUkernel *list, unsigned int n, CUlibrary l)
 {
@@ -298,24 +297,10 @@ CUresult cuLibraryEnumerateKernels(CUkernel *list, unsigned int n, CUlibrary l)
 	ENTER(ctx);
 	CALL();
 	LIBRARY(l);
-	if (!list)
-		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	list_funcs(l->mod, list, n);
-	LEAVE(CUDA_SUCCESS);
+	LEAVE(enumerate(l->mod, list, n));
 }
 
-CUresult cuLibraryGetModule(CUmodule *ret, CUlibrary l)
-{
-	struct ctx *ctx;
-
-	ENTER(ctx);
-	CALL();
-	LIBRARY(l);
-	if (!ret)
-		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	*ret = l->mod;
-	LEAVE(CUDA_SUCCESS);
-}
+GETTER(cuLibraryGetModule, CUmodule, CUlibrary, LIBRARY, h->mod)
 
 CUresult cuLibraryGetGlobal(CUdeviceptr *addr, size_t *size, CUlibrary l, const char *name)
 {
@@ -327,20 +312,7 @@ CUresult cuLibraryGetGlobal(CUdeviceptr *addr, size_t *size, CUlibrary l, const 
 	LEAVE(find_global(l->mod, name, addr, size));
 }
 
-#define FUNC(f) do { if (!handle_is(f, H_FUNC)) LEAVE(misuse(CUDA_ERROR_INVALID_HANDLE, "%p is no function", (void *)(f))); } while (0)
-
-CUresult cuKernelGetFunction(CUfunction *ret, CUkernel k)
-{
-	struct ctx *ctx;
-
-	ENTER(ctx);
-	CALL();
-	FUNC(k);
-	if (!ret)
-		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	*ret = k;
-	LEAVE(CUDA_SUCCESS);
-}
+GETTER(cuKernelGetFunction, CUfunction, CUkernel, FUNC, h)
 
 CUresult cuKernelGetLibrary(CUlibrary *ret, CUkernel k)
 {
@@ -355,31 +327,8 @@ CUresult cuKernelGetLibrary(CUlibrary *ret, CUkernel k)
 	LEAVE(CUDA_SUCCESS);
 }
 
-CUresult cuFuncGetModule(CUmodule *ret, CUfunction f)
-{
-	struct ctx *ctx;
-
-	ENTER(ctx);
-	CALL();
-	FUNC(f);
-	if (!ret)
-		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	*ret = f->mod;
-	LEAVE(CUDA_SUCCESS);
-}
-
-CUresult cuFuncGetName(const char **name, CUfunction f)
-{
-	struct ctx *ctx;
-
-	ENTER(ctx);
-	CALL();
-	FUNC(f);
-	if (!name)
-		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	*name = f->name;
-	LEAVE(CUDA_SUCCESS);
-}
+GETTER(cuFuncGetModule, CUmodule, CUfunction, FUNC, h->mod)
+GETTER(cuFuncGetName, const char *, CUfunction, FUNC, h->name)
 
 CUresult cuKernelGetName(const char **name, CUkernel k)
 {
@@ -524,18 +473,7 @@ CUresult cuFuncSetSharedMemConfig(CUfunction f, int config)
 	return cuFuncSetCacheConfig(f, config);
 }
 
-CUresult cuFuncIsLoaded(int *state, CUfunction f)
-{
-	struct ctx *ctx;
-
-	ENTER(ctx);
-	CALL();
-	FUNC(f);
-	if (!state)
-		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	*state = 1;
-	LEAVE(CUDA_SUCCESS);
-}
+GETTER(cuFuncIsLoaded, int, CUfunction, FUNC, 1)
 
 CUresult cuFuncLoad(CUfunction f)
 {

@@ -140,75 +140,26 @@ CUresult cuStreamQuery(CUstream h)
 	LEAVE(s->ctx->sticky ? s->ctx->sticky : ready ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY);
 }
 
-CUresult cuStreamGetFlags(CUstream h, unsigned int *flags)
-{
-	struct ctx *ctx;
-	struct stream *s;
-
-	ENTER(ctx);
-	CALL();
-	STREAM(ctx, h, s);
-	if (!flags)
-		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	*flags = s->flags;
-	LEAVE(CUDA_SUCCESS);
-}
-
-CUresult cuStreamGetPriority(CUstream h, int *priority)
-{
-	struct ctx *ctx;
-	struct stream *s;
-
-	ENTER(ctx);
-	CALL();
-	STREAM(ctx, h, s);
-	if (!priority)
-		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	*priority = s->priority;
-	LEAVE(CUDA_SUCCESS);
-}
-
-CUresult cuStreamGetId(CUstream h, unsigned long long *id)
-{
-	struct ctx *ctx;
-	struct stream *s;
-
-	ENTER(ctx);
-	CALL();
-	STREAM(ctx, h, s);
-	if (!id)
-		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	*id = s->id;
-	LEAVE(CUDA_SUCCESS);
-}
-
-CUresult cuStreamGetCtx(CUstream h, CUcontext *ret)
-{
-	struct ctx *ctx;
-	struct stream *s;
-
-	ENTER(ctx);
-	CALL();
-	STREAM(ctx, h, s);
-	if (!ret)
-		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	*ret = s->ctx;
-	LEAVE(CUDA_SUCCESS);
-}
-
-CUresult cuStreamGetDevice(CUstream h, CUdevice *ret)
-{
-	struct ctx *ctx;
-	struct stream *s;
-
-	ENTER(ctx);
-	CALL();
-	STREAM(ctx, h, s);
-	if (!ret)
-		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	*ret = s->ctx->device;
-	LEAVE(CUDA_SUCCESS);
-}
+/* Entries that tell one thing of a stream. */
+#define GETTER(entry, type, what)                                                                  \
+	CUresult entry(CUstream h, type *ret)                                                      \
+	{                                                                                          \
+		struct ctx *ctx;                                                                   \
+		struct stream *s;                                                                  \
+                                                                                                   \
+		ENTER(ctx);                                                                        \
+		CALL();                                                                            \
+		STREAM(ctx, h, s);                                                                 \
+		if (!ret)                                                                          \
+			LEAVE(CUDA_ERROR_INVALID_VALUE);                                           \
+		*ret = what;                                                                       \
+		LEAVE(CUDA_SUCCESS);                                                               \
+	}
+GETTER(cuStreamGetFlags, unsigned int, s->flags)
+GETTER(cuStreamGetPriority, int, s->priority)
+GETTER(cuStreamGetId, unsigned long long, s->id)
+GETTER(cuStreamGetCtx, CUcontext, s->ctx)
+GETTER(cuStreamGetDevice, CUdevice, s->ctx->device)
 
 /* Events */
 

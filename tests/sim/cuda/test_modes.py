@@ -26,6 +26,17 @@ GRID_BARRIER = """
   ld.param.u64 %rd0, [out]; ld.param.u32 %r3, [all]; mov.u64 %rd1, n; atom.global.add.u32 %r0, [%rd1], 1;
 S: ld.volatile.global.u32 %r1, [%rd1]; setp.lt.u32 %p, %r1, %r3; @%p bra S; red.global.add.u32 [%rd0], 1; ret; }
 """
+# Block 0 counts to 200 and then says so; block 1 looks 2000 times and believes that this is enough.
+PATIENCE = """
+.visible .entry k(.param .u64 p) {
+  .reg .b32 %r<4>; .reg .b64 %rd; .reg .pred %p;
+  ld.param.u64 %rd, [p]; mov.u32 %r0, %ctaid.x; mov.u32 %r1, 0; setp.eq.u32 %p, %r0, 1; @%p bra LOOK;
+COUNT: add.u32 %r1, %r1, 1; setp.lt.u32 %p, %r1, 200; @%p bra COUNT;
+  st.volatile.global.u32 [%rd], 1; ret;
+LOOK: ld.volatile.global.u32 %r2, [%rd]; add.u32 %r1, %r1, 1; setp.ne.u32 %p, %r2, 0; @%p bra SEEN;
+  setp.lt.u32 %p, %r1, 2000; @%p bra LOOK; ret;
+SEEN: st.global.u32 [%rd+4], 1; ret; }
+"""
 # Block 1 reads data, tells block 0, waits until that one has written, and reads again.
 STALE = """
 .visible .entry k(.param .u64 p) {{
@@ -115,6 +126,13 @@ def case_grid():
     print(sim.code("cuCtxSynchronize"))
 
 
+def case_patience():
+    p = sim.to_device(bytes(8))
+    sim.launch(sim.function(sim.module(sim.HEADER + PATIENCE), "k"), 2, 1, p)
+    sim.sync()
+    print(*struct.unpack("<II", sim.from_device(p, 8)))
+
+
 def case_memory():
     print(sim.code("cuMemAlloc_v2", ctypes.byref(sim.dptr()), ctypes.c_size_t(2 << 20)))
     p = sim.alloc(700 << 10)
@@ -181,6 +199,8 @@ def main():
     sim.check("a grid that fits", run("grid", SIMCUDA_RESIDENT="8", **limit)[0].split(), ["0", "0"])
     sim.check("a grid that does not fit", run("grid", SIMCUDA_RESIDENT="4", **limit)[0].split(), ["720", "702"])
     sim.check("a starved grid", run("grid", SIMCUDA_RESIDENT="8", SIMCUDA_STARVE="1", **limit)[0].split(), ["0", "0"])
+    sim.check("a fair scheduler hides what starving shows", run("patience", SIMCUDA_INTERLEAVE="1")[0], "1 1")
+    sim.check("starving shows it", run("patience", SIMCUDA_STARVE="1")[0], "1 0")
     sim.check("memory size and poison", run("memory", SIMCUDA_MEMORY="1m", SIMCUDA_POISON="0xcd")[0].split(), ["2", "2", "cdcd", "0"])
     out, err = run("misuse", SIMCUDA_STRICT="1")
     sim.check("strict", (out, "misuse: freeing 0x3039" in err), ("1", True))

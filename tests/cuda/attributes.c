@@ -1,0 +1,111 @@
+/*
+ * Launches with attributes, on a driver that writes down what it was told: those that change how a
+ * kernel runs are deferred and arrive, one by one and as nodes of a graph, which also has the priority
+ * of the stream; those that change when it runs, and what only the driver can judge, go straight.
+ */
+#include "api.h"
+#include "counters.h"
+#include "driver.h"
+#include "stub.h"
+
+#include <string.h>
+
+#define WINDOW 100
+#define PROGRAMMATIC 6 /* its start depends on the kernel before it */
+#define PROGRAMMATIC_EVENT 7
+
+static uint64_t next = 1;
+
+static void launch(CUfunction f, struct cuda_launch_attribute *attr, CUstream s)
+{
+	struct cuda_launch_config c = { { 6, 1, 1 }, { 32, 1, 1 }, 0, s, attr, attr != NULL };
+	int n = 0;
+	void *params[] = { &next, &n };
+
+	OK(cu.cuLaunchKernelEx(&c, f, params, NULL));
+	next++;
+}
+
+static struct cuda_launch_attribute attribute(uint32_t id, uint32_t x)
+{
+	struct cuda_launch_attribute a = { .id = id };
+
+	a.value.dim[0] = x;
+	a.value.dim[1] = a.value.dim[2] = 1;
+	return a;
+}
+
+/* Of four launches: how many went straight. Each arrives with its attribute, in its place. */
+static uint64_t straight(uint32_t id, uint32_t x)
+{
+	struct cuda_launch_attribute a = attribute(id, x);
+	uint64_t before = counter("cuda.direct");
+	unsigned from = stub.count, seen = 0;
+
+	stub.busy = 1;
+	for (int i = 0; i < 4; i++)
+		launch((CUfunction)(uintptr_t)(0x1000 * (id + 1)), &a, NULL);
+	OK(cu.cuCtxSynchronize());
+	CHECK_EQ(stub.ran, next - 1);
+	for (unsigned i = 0; i < stub.ran; i++)
+		CHECK_EQ(stub.param[i], i + 1);
+	for (unsigned i = from; i < stub.count; i++)
+		if (stub.call[i].row == ROW_cuLaunchKernelEx) {
+			CHECK_EQ(stub.call[i].arg[1], id);
+			CHECK_EQ(stub.call[i].arg[2], x);
+			seen++;
+		}
+	CHECK_EQ(seen, 4);
+	return counter("cuda.direct") - before;
+}
+
+static unsigned told_of_priority(int priority)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < stub.count; i++)
+		n += stub.call[i].row == ROW_cuGraphKernelNodeSetAttribute &&
+		     stub.call[i].arg[1] == CU_LAUNCH_PRIORITY && (int)stub.call[i].arg[2] == priority;
+	return n;
+}
+
+/* Every fourth launch has a priority of its own; the others have that of their stream. */
+static void in_graphs(void)
+{
+	struct cuda_launch_attribute own = attribute(CU_LAUNCH_PRIORITY, 0);
+	CUstream s = (CUstream)0x5550;
+	uint64_t batched = counter("cuda.batched");
+
+	own.value.priority = -2;
+	stub.count = 0;
+	stub.stream_priority = -5;
+	stub.busy = 1;
+	for (int round = 0; round < 6; round++) {
+		for (uint32_t i = 0; i < WINDOW; i++) {
+			uint32_t x = (i + 1) * 2654435761u;
+			x = (x ^ x >> 15) * 2246822519u;
+			launch((CUfunction)(uintptr_t)(0x20000 + 16 * (x >> 16) % 61), i % 4 ? NULL : &own, s);
+		}
+		OK(cu.cuCtxSynchronize());
+	}
+	CHECK(counter("cuda.batched") > batched + WINDOW);
+	printf("%u nodes with the stream's priority, %u with their own\n", told_of_priority(-5),
+		told_of_priority(-2));
+	CHECK(told_of_priority(-5) >= WINDOW / 2);
+	CHECK(told_of_priority(-2) >= told_of_priority(-5) / 5);
+}
+
+int main(void)
+{
+	CHECK(!api_load());
+	OK(cu.cuInit(0));
+	CHECK_EQ(straight(CU_LAUNCH_PRIORITY, 3), 1);
+	CHECK_EQ(straight(CU_LAUNCH_CLUSTER_DIMENSION, 2), 1);
+	CHECK_EQ(straight(CU_LAUNCH_CARVEOUT, 50), 1);
+	CHECK_EQ(straight(CU_LAUNCH_CLUSTER_DIMENSION, 4), 4); /* six blocks are no whole number of them */
+	CHECK_EQ(straight(CU_LAUNCH_COOPERATIVE, 1), 4);
+	CHECK_EQ(straight(PROGRAMMATIC, 1), 4);
+	CHECK_EQ(straight(PROGRAMMATIC_EVENT, 1), 4);
+	in_graphs();
+	return 0;
+}

@@ -1,0 +1,102 @@
+/*
+ * Nothing that is queued may wait for a call that the program does not make: here a kernel waits for
+ * one that is launched behind it in another stream, and the host looks at memory until the first has
+ * ended; in a step that comes back, so that the launch they wait for begins the next part of a window.
+ */
+#include "api.h"
+#include "counters.h"
+#include "kernels.h"
+
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+#define WORDS 64
+#define STEPS 40
+#define LAYERS 40
+#define LIMIT_S 100 /* reached only if something waits for good */
+
+static CUfunction mix, publish, await;
+static CUdeviceptr buffer[2];
+static CUstream stream[2];
+static uint32_t *told; /* what a kernel waits for, and what the host looks at */
+
+static void set_up(void)
+{
+	CUdevice device;
+	CUcontext ctx;
+	void *module;
+
+	CHECK(!api_load());
+	OK(cu.cuInit(0));
+	OK(cu.cuDeviceGet(&device, 0));
+	OK(cu.cuCtxCreate_v2(&ctx, 0, device));
+	OK(cu.cuModuleLoadData(&module, kernels_ptx));
+	OK(cu.cuModuleGetFunction(&mix, module, "mix"));
+	OK(cu.cuModuleGetFunction(&publish, module, "publish"));
+	OK(cu.cuModuleGetFunction(&await, module, "await"));
+	OK(cu.cuMemHostAlloc((void **)&told, 2 * sizeof(*told), 0));
+	memset(told, 0, 2 * sizeof(*told));
+	for (int i = 0; i < 2; i++) {
+		OK(cu.cuMemAlloc_v2(&buffer[i], WORDS * 4));
+		OK(cu.cuMemsetD32Async(buffer[i], 1, WORDS, NULL));
+		OK(cu.cuStreamCreate(&stream[i], 1));
+	}
+	OK(cu.cuCtxSynchronize());
+}
+
+/* As many different ones as make a step that no shorter period explains. */
+static void layers(CUstream s)
+{
+	uint32_t c = 1, n = WORDS;
+	void *params[] = { &buffer[0], &buffer[1], &c, &n };
+
+	for (uint32_t i = 0; i < LAYERS; i++) {
+		uint32_t x = (i + 1) * 2654435761u;
+		x = (x ^ x >> 15) * 2246822519u;
+		OK(cu.cuLaunchKernel(mix, 1 + (x >> 20) % 16, 1, 1, WORDS, 1, 1, 0, s, params, NULL));
+	}
+}
+
+static void signal_kernel(CUfunction f, uint32_t *word, uint32_t value, CUstream s)
+{
+	void *params[] = { &word, &value };
+
+	OK(cu.cuLaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, s, params, NULL));
+}
+
+static void look_until(const uint32_t *word, uint32_t value)
+{
+	while (__atomic_load_n(word, __ATOMIC_ACQUIRE) != value)
+		sched_yield();
+}
+
+/* The host makes no call of the driver's while it looks. */
+static void step(uint32_t round)
+{
+	layers(stream[0]);
+	signal_kernel(await, &told[0], round, stream[1]);
+	signal_kernel(publish, &told[1], round, stream[1]);
+	signal_kernel(publish, &told[0], round, stream[0]);
+	look_until(&told[1], round);
+}
+
+int main(void)
+{
+	uint32_t mem[WORDS], v = 1;
+
+	alarm(LIMIT_S);
+	set_up();
+	for (uint32_t round = 1; round <= STEPS; round++)
+		step(round);
+	OK(cu.cuCtxSynchronize());
+	OK(cu.cuMemcpyDtoH_v2(mem, buffer[0], sizeof(mem)));
+	for (int i = 0; i < STEPS * LAYERS; i++)
+		v = v * 3 + 1 + 1;
+	for (int i = 0; i < WORDS; i++)
+		CHECK_EQ(mem[i], v);
+	if (getenv("WANT_GRAPHS"))
+		CHECK(counter("cuda.batched") > STEPS);
+	counters_print("cuda.");
+	return 0;
+}
