@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 
 from lib import TOOL, ToolTest, main
@@ -65,6 +66,13 @@ class Live(ToolTest):
     def all(self, counters, which):
         return self.moved(counters, which) + sum(counters[f"net.{which}_{road}"] for road in ("plain", "inline"))
 
+    def profile_agrees(self, report):
+        """The profile attributes what the counters count: it begins before the first byte that is not plain."""
+        counted = {one["pid"]: (one["sent"], one["received"]) for one in report["processes"]}
+        for profile in report["profiles"]:
+            for name, roads in (("shm", ("ring", "block")), ("verbs", ("verbs",)), ("kernel", ("inline",))):
+                self.assertEqual(profile["socket_bytes"][name], sum(way[road] for way in counted[profile["pid"]] for road in roads), name)
+
     def plain_for_a_while(self, pid):
         before = self.counters(["-p", pid])
         enough = before["net.bytes_inline"] + (64 << 20)
@@ -81,6 +89,7 @@ class Live(ToolTest):
             self.assertGreater(one["sent"]["moved"], 0)
         self.assertEqual(report["sent"]["moved"], report["received"]["moved"])
         self.assertEqual(sorted(p["pid"] for p in report["profiles"]), sorted(p["pid"] for p in report["processes"]))
+        self.profile_agrees(report)
         self.assertRegex(said, r"dlaccel: rc=0 after [\d.]+ s, 2 processes took part\n  sent +[\d.]+ \w+ of ")
         self.assertIn("dlaccel: next: dlaccel report run\n", said)
 
@@ -95,6 +104,10 @@ class Live(ToolTest):
             self.until(lambda: self.plain_for_a_while(pid), "it goes on, over TCP only")
             _, said = self.finish(child)
             self.assertIn("turned off by dlaccel off", said)
+            report = json.loads(self.tool("report", "--json", "run").stdout)
+            self.assertGreater(sum(one["socket_bytes"]["kernel"] for one in report["profiles"]), 64 << 20)
+            self.profile_agrees(report)
+            shutil.rmtree(self.path("run"))
 
     def test_off_from_the_start_moves_nothing(self):
         child = self.start(TOOL, "run", "-o", "run", "--off", "sockets", "--", sys.executable, "-c", ECHO)
