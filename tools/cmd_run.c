@@ -114,6 +114,8 @@ static const char *hindrance(struct run *run)
 	if (!library_is_nameable(run->library))
 		return "the path of libdlaccel.so has a space or a colon, which LD_PRELOAD cannot name";
 	why = program_obstacle(&run->program, &harmful);
+	if (!why && !setting_lists(settings.apps, base_name(run->program.runs[run->program.depth])))
+		why = "DLACCEL_APPS does not name it";
 	if (why && !harmful && !run->quiet)
 		say("%s itself cannot be accelerated, only what it starts: %s", run->argv[0], why);
 	return harmful ? why : NULL;
@@ -314,7 +316,7 @@ static int run_program(struct run *run)
 	int rc = program_find(run->argv[0], &run->program);
 
 	if (rc) {
-		say("%s: %s", run->argv[0], strerror(-rc));
+		say("%s: %s", run->program.runs[run->program.depth], strerror(-rc));
 		return rc == -ENOENT ? STATUS_NOT_FOUND : STATUS_CANNOT_RUN;
 	}
 	settings_read(environ);
