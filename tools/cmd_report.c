@@ -70,7 +70,7 @@ static void put_counters_text(const char *dir, const struct folder *folder, cons
 	printf("%s: %u process%s took part\n", dir, folder->count, folder->count == 1 ? "" : "es");
 	summary_write(stdout, "  ", sum, UINT_MAX);
 	if (folder->broken)
-		printf("  %u files *.stats are not counters of dlaccel\n", folder->broken);
+		printf("  %u files *.stats hold no counters of dlaccel (was the disk full?)\n", folder->broken);
 	if (folder->count)
 		puts("\n  process                    sent by dlaccel        received by dlaccel      upgraded");
 	for (unsigned i = 0; i < folder->count; i++)
@@ -225,6 +225,10 @@ int cmd_report(int argc, char **argv)
 	}
 	if (optind == argc || (optind + 1 < argc && (request.file[0] || request.file[1])))
 		return usage_wrong(usage);
-	request.path = argv[optind];
-	return report(&request);
+	for (int i = optind; i < argc; i++) {
+		fputs(i > optind ? "\n" : "", stdout);
+		request.path = argv[i];
+		status |= report(&request);
+	}
+	return status;
 }

@@ -139,14 +139,15 @@ static void contact_features(void)
 
 static void contact(const struct run *run, pid_t pid)
 {
-	char real[PATH_MAX];
+	char real[PATH_MAX], where[PATH_MAX + 16] = "";
 	const char *runs = run->program.runs[run->program.depth];
 
 	if (run->quiet)
 		return;
-	dprintf(STDERR_FILENO, "dlaccel " DLACCEL_VERSION " active: pid %d %s -> %s%s/  (off: DLACCEL=0)\n", (int)pid,
-		run->gdb ? "gdb" : base_name(realpath(runs, real) ? real : runs),
-		*run->folder == '/' || *run->folder == '.' ? "" : "./", *run->whole ? run->folder : "nowhere");
+	if (*run->whole)
+		snprintf(where, sizeof(where), " -> %s%s/", *run->folder == '/' || *run->folder == '.' ? "" : "./", run->folder);
+	dprintf(STDERR_FILENO, "dlaccel " DLACCEL_VERSION " active: pid %d %s%s  (off: DLACCEL=0)\n", (int)pid,
+		run->gdb ? "gdb" : base_name(realpath(runs, real) ? real : runs), where);
 	contact_features();
 	settings_announce();
 	settings_complain(environ);
@@ -218,15 +219,19 @@ static void child_side(struct run *run)
 	_exit(exec_program(argv));
 }
 
-static void put_end(int status, double seconds, unsigned processes)
+static void put_end(int status, double seconds, const struct folder *folder)
 {
-	char how[64];
+	char how[64], who[64] = "";
 
 	if (WIFEXITED(status))
 		snprintf(how, sizeof(how), "rc=%d", WEXITSTATUS(status));
 	else
 		snprintf(how, sizeof(how), "killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
-	say("%s after %.1f s, %u process%s took part", how, seconds, processes, processes == 1 ? "" : "es");
+	if (folder)
+		snprintf(who, sizeof(who), ", %u process%s took part", folder->count, folder->count == 1 ? "" : "es");
+	say("%s after %.1f s%s", how, seconds, who);
+	if (folder && folder->broken)
+		say("%u file%s *.stats hold no counters: is the disk full?", folder->broken, folder->broken == 1 ? "" : "s");
 }
 
 static void sum_up(const struct run *run, int status, double seconds)
@@ -240,7 +245,7 @@ static void sum_up(const struct run *run, int status, double seconds)
 		return;
 	if (*run->whole)
 		folder_read(run->whole, run->started_ns, &folder);
-	put_end(status, seconds, folder.count);
+	put_end(status, seconds, *run->whole ? &folder : NULL);
 	folder_sum(&folder, &sum);
 	folder_free(&folder);
 	FILE *out = open_memstream(&text, &n);
@@ -253,7 +258,7 @@ static void sum_up(const struct run *run, int status, double seconds)
 	free(text);
 	if (sum.count)
 		say("next: dlaccel report %s", run->folder);
-	else if (*run->whole)
+	else if (*run->whole && !folder.broken)
 		say("nothing to accelerate was seen; why: dlaccel doctor %s", run->argv[0]);
 }
 

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import unittest
 
 from lib import TOOL, ToolTest, main
 
@@ -114,6 +115,15 @@ class Live(ToolTest):
         child.stdout.readline()
         self.finish(child)
         self.assertFalse([name for name in os.listdir(self.path("run")) if name.endswith(".stats")])
+
+    @unittest.skipUnless(os.getuid() == 0 and shutil.which("unshare"), "needs root for a small disk of its own")
+    def test_a_full_disk_is_said(self):
+        os.mkdir(self.path("disk"))
+        child = self.start("unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=24k none disk && exec "$@"', "sh",
+                           TOOL, "run", "-o", "disk/run", "--", sys.executable, "-c", ECHO)
+        child.stdout.readline()
+        _, said = self.finish(child)
+        self.assertRegex(said, r"rc=0 after [\d.]+ s, 1 process took part\ndlaccel: 1 file \*\.stats hold no counters: is the disk full\?\n")
 
     def test_counters_survive_sigkill_of_everything(self):
         child, pid = self.begin()

@@ -333,6 +333,8 @@ class Folder(ToolTest):
             done = self.tool("run", "-o", where, "--", "sh", "-c", "echo [$DLACCEL_DIR] ${LD_PRELOAD##*/}; exit 3")
             self.assertEqual((done.returncode, done.stdout), (3, "[] libdlaccel.so\n"))
             self.assertIn("no counters and no log", done.stderr)
+            self.assertRegex(done.stderr, r"active: pid \d+ \S+  \(off")
+            self.assertNotIn("took part", done.stderr)
 
     def test_note_of_what_ran(self):
         words = ['quote " \\ \n', "größer 数 \N{GRINNING FACE}"]
