@@ -8,7 +8,7 @@ import shutil
 import sys
 import unittest
 
-from lib import TOOL, ToolTest, main
+from lib import LIBRARY, TOOL, ToolTest, main
 
 # Sends blocks back and forth between two processes and compares every byte; ends at a line on stdin.
 ECHO = """
@@ -115,6 +115,13 @@ class Live(ToolTest):
         child.stdout.readline()
         self.finish(child)
         self.assertFalse([name for name in os.listdir(self.path("run")) if name.endswith(".stats")])
+
+    def test_a_log_without_its_folder_goes_to_stderr(self):
+        for asked, there in (({"DLACCEL_LOG": "info"}, True), ({}, False)):
+            child = self.start(sys.executable, "-c", ECHO, env={"LD_PRELOAD": LIBRARY, "DLACCEL_DIR": self.path("none"), **asked})
+            child.stdout.readline()
+            _, said = self.finish(child)
+            self.assertEqual("shared memory with pid" in said, there, said)
 
     @unittest.skipUnless(os.getuid() == 0 and shutil.which("unshare"), "needs root for a small disk of its own")
     def test_a_full_disk_is_said(self):
