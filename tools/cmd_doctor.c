@@ -166,7 +166,7 @@ static enum verdict check_sanitizer(struct doctor *d)
 		return SKIP;
 	if (options && strstr(options, "verify_asan_link_order=0"))
 		return answer(d, OK, "AddressSanitizer, told to accept a library before it");
-	return answer(d, NOTE, "AddressSanitizer wants to be first: set ASAN_OPTIONS=verify_asan_link_order=0");
+	return answer(d, NOTE, "AddressSanitizer wants to be first: with LD_PRELOAD alone set ASAN_OPTIONS=verify_asan_link_order=0, as dlaccel run does");
 }
 
 static enum verdict check_readable(struct doctor *d)

@@ -162,6 +162,9 @@ class Doctor(ToolTest):
         if built.returncode:
             self.skipTest("no AddressSanitizer here")
         self.assertEqual(self.ask(program, ASAN_OPTIONS="")["sanitizer"]["verdict"], "note")
+        for options in ({}, {"ASAN_OPTIONS": "detect_leaks=0"}):
+            done = self.tool("run", "--", program, env=options)
+            self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.ask(program, ASAN_OPTIONS="verify_asan_link_order=0")["sanitizer"]["verdict"], "ok")
 
     def test_go(self):
