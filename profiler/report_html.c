@@ -170,9 +170,9 @@ static void put_totals(const struct report *r, const struct report_figures *f, F
 	put_row(out, "operations in them", f->batched);
 	put_row(out, "waits for the device", f->syncs);
 	put_row(out, "time in them, ns", f->sync_ns);
-	put_row(out, "socket bytes by shared memory", f->bytes[1]);
-	put_row(out, "socket bytes by RDMA", f->bytes[2]);
-	put_row(out, "socket bytes by the kernel", f->bytes[0]);
+	put_row(out, "bytes of upgraded connections by shared memory", f->bytes[1]);
+	put_row(out, "bytes of upgraded connections by RDMA", f->bytes[2]);
+	put_row(out, "bytes of upgraded connections by the kernel", f->bytes[0]);
 	fprintf(out, "</table>\n");
 	if (f->fallback_count)
 		fprintf(out, "<h2>Fallbacks</h2>\n<table>\n");

@@ -90,7 +90,7 @@ static void put_totals(const struct report_figures *f, FILE *out)
 			ms(f->device_busy),
 			100.0 * (double)f->device_busy / (double)(f->last - f->first));
 	if (bytes)
-		fprintf(out, "sockets   %s by shared memory, %s by RDMA, %s by the kernel\n",
+		fprintf(out, "upgraded  %s by shared memory, %s by RDMA, %s by the kernel\n",
 			size_text(f->bytes[1], a), size_text(f->bytes[2], b),
 			size_text(f->bytes[0], c));
 }

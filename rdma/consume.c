@@ -75,7 +75,7 @@ static void kernel_answer(struct receiving *w, ssize_t k)
 	if (k > 0) {
 		if (!w->peek) {
 			count_rx(w->s, (uint64_t)k);
-			stat_add(STAT_net_recv_inline, (uint64_t)k);
+			count_inline(STAT_net_recv_inline, (uint64_t)k);
 		}
 		received(w, (size_t)k);
 	} else if (k == 0) {

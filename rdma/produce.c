@@ -445,7 +445,7 @@ static ssize_t send_inline(struct sending *w, size_t *ret_asked)
 		count_tx(w->s, (uint64_t)k);
 		withdrawn_is_sent(w);
 		store_rlx(me->more, !!(w->flags & MSG_MORE));
-		stat_add(STAT_net_bytes_inline, (uint64_t)k);
+		count_inline(STAT_net_bytes_inline, (uint64_t)k);
 		w->done += (size_t)k;
 		cursor_advance(&w->c, (size_t)k);
 	}
@@ -562,7 +562,7 @@ void shm_end_raw_send(struct stream *s, ssize_t sent)
 	atomic_fetch_sub(&s->side->inflight, 1);
 	if (sent > 0) {
 		count_tx(s, (uint64_t)sent);
-		stat_add(STAT_net_bytes_inline, (uint64_t)sent);
+		count_inline(STAT_net_bytes_inline, (uint64_t)sent);
 	}
 	side_unlock(&s->side->p);
 }

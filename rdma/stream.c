@@ -11,6 +11,8 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+__thread TLS_IE uint64_t stream_thread_inline;
+
 static void set_up_side(struct side *side, uint64_t ring_bytes)
 {
 	side->segw = 1;

@@ -291,7 +291,16 @@ void stream_reclaim(void);
 /* The peer broke the protocol: the connection ends as by a reset. */
 void stream_violation(struct stream *s, int fd, const char *what);
 
+/* Payload that this thread moved through TCP inside streams: the difference over a call is that call's. */
+extern __thread TLS_IE uint64_t stream_thread_inline;
+
 /* ---- within rdma/ ---- */
+static inline void count_inline(enum stat_id id, uint64_t n)
+{
+	stream_thread_inline += n;
+	stat_add(id, n);
+}
+
 static inline void full_fence(void)
 {
 	atomic_thread_fence(memory_order_seq_cst);

@@ -56,19 +56,6 @@ bool verbs_is_ours(void)
 
 /* ---- devices */
 
-static bool is_listed(const char *name)
-{
-	const char *list = settings.rdma_devices;
-	size_t n = strlen(name);
-
-	if (!list || !*list)
-		return true;
-	for (const char *p = list; *p; p += strcspn(p, ","), p += *p == ',')
-		if (strcspn(p, ",") == n && !strncmp(p, name, n))
-			return true;
-	return false;
-}
-
 static int give_slot(struct device *d, uint64_t i)
 {
 	struct ibv_sge sge = { (uintptr_t)d->slots[i], SLOT, d->slots_mr->lkey };
@@ -126,7 +113,7 @@ static struct device *device_open(struct rdma_cm_id *id)
 	d->context = id->verbs;
 	d->next = devices;
 	devices = d;
-	int r = is_listed(name) ? open_queues(d) : -EPERM;
+	int r = setting_lists(settings.rdma_devices, name) ? open_queues(d) : -EPERM;
 	if (!r)
 		r = memreg_create(verbs_registrar_for(d->context), d->pd, memreg_limit(SIZE_MAX), &d->memreg);
 	d->gone = r != 0;

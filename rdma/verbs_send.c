@@ -134,7 +134,7 @@ static ssize_t push(struct sending *w)
 	payload_sent(w->v, n);
 	cursor_advance(&w->c, n);
 	w->done += n;
-	stat_add(STAT_net_bytes_inline, n);
+	count_inline(STAT_net_bytes_inline, n);
 	return (ssize_t)n;
 }
 

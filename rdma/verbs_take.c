@@ -188,7 +188,7 @@ static void payload_taken(struct receiving *w, size_t n)
 {
 	store_rlx(w->v->rx_at, load_rlx(w->v->rx_at) + n);
 	store_rlx(w->vs->unrung, 0);
-	stat_add(STAT_net_recv_inline, n);
+	count_inline(STAT_net_recv_inline, n);
 }
 
 /* Straight into the program's buffer. */

@@ -559,16 +559,29 @@ static void obey_off(struct sock *s, int fd)
 		sock_make_plain(s, fd, FALLBACK_SWITCHED_OFF);
 }
 
+/* `before`: the thread's inline bytes at the call's begin.  A signal handler's calls may have added to them. */
+static void record_transfer(enum probe_kind kind, const struct stream *st, int fd, ssize_t moved, uint64_t before)
+{
+	uint64_t all = moved > 0 ? (uint64_t)moved : 0, kernel = stream_thread_inline - before;
+
+	if (kernel > all)
+		kernel = all;
+	probe(kind, (uint64_t)fd, all - kernel, st->ops->stat == STAT_net_verbs ? PATH_VERBS : PATH_RING);
+	probe(kind, (uint64_t)fd, kernel, PATH_PLAIN);
+}
+
 ssize_t sock_send(struct sock *s, int fd, const struct iovec *iov, int cnt, int flags)
 {
 	struct stream_opts o = { .flags = flags, .mark = signal_mark() };
 
 	obey_off(s, fd);
 	add_rlx(s->calls, 1);
-	ssize_t r = stream_send(load_acq(s->stream), fd, iov, cnt, o);
+	struct stream *st = load_acq(s->stream);
+	uint64_t before = stream_thread_inline;
+	ssize_t r = stream_send(st, fd, iov, cnt, o);
 	if (__builtin_expect(!load_rlx(s->half[RX].on), 0))
 		sock_advance(s, fd, 0);
-	probe(PROBE_SEND, (uint64_t)fd, r > 0 ? (uint64_t)r : 0, PATH_RING);
+	record_transfer(PROBE_SEND, st, fd, r, before);
 	return set_errno(r);
 }
 
@@ -581,9 +594,11 @@ ssize_t sock_recv(struct sock *s, int fd, const struct iovec *iov, int cnt, int 
 	if (__builtin_expect(!load_rlx(s->half[TX].on), 0))
 		sock_advance(s, fd, 0);
 	struct stream *st = load_acq(s->stream);
+	uint64_t before = stream_thread_inline;
 	ssize_t r = stream_recv(st, fd, iov, cnt, o);
 	if (__builtin_expect(load_rlx(st->lowat_adjusted), 0))
 		stream_lowat_drained(st, fd);
-	probe(PROBE_RECV, (uint64_t)fd, r > 0 ? (uint64_t)r : 0, PATH_RING);
+	if (!(flags & MSG_PEEK))
+		record_transfer(PROBE_RECV, st, fd, r, before);
 	return set_errno(r);
 }

@@ -251,7 +251,7 @@ static int start(struct fault *fault, const char *pattern)
 	int rc = program_find(fault->argv[0], &program);
 
 	if (rc) {
-		say("%s: %s", fault->argv[0], strerror(-rc));
+		say("%s: %s", program.runs[program.depth], strerror(-rc));
 		return rc == -ENOENT ? STATUS_NOT_FOUND : STATUS_CANNOT_RUN;
 	}
 	rc = outdir_expand(pattern, base_name(fault->argv[0]), getpid(), path);

@@ -13,7 +13,7 @@ static const char usage[] =
 	"      --json      as JSON\n"
 	"      --markdown  as the table of README.md\n"
 	"      --man       as the section of the manual\n"
-	"NAME narrows the list (DLACCEL_CMA or cma). Exit status 1: a variable is unknown or invalid.\n";
+	"NAME narrows the list (DLACCEL_CMA or cma). Exit status 1: a variable or NAME is unknown, or a value invalid.\n";
 
 static void put_text(const struct setting_row *row)
 {
@@ -64,14 +64,28 @@ static const struct form {
 	{ "", "", put_man, false },
 };
 
+static bool is_name_of(const struct setting_row *row, const char *name)
+{
+	return !strcmp(name, row->name) || !strcmp(name, setting_short(row));
+}
+
 static bool is_named(const struct setting_row *row, char **names)
 {
 	if (!*names)
 		return true;
 	for (; *names; names++)
-		if (!strcmp(*names, row->name) || !strcmp(*names, setting_short(row)))
+		if (is_name_of(row, *names))
 			return true;
 	return false;
+}
+
+static bool names_nothing(const char *name)
+{
+	for (unsigned i = 0; i < settings_count; i++)
+		if (is_name_of(&settings_rows[i], name))
+			return false;
+	say("no setting '%s'", name);
+	return true;
 }
 
 int cmd_config(int argc, char **argv)
@@ -95,6 +109,9 @@ int cmd_config(int argc, char **argv)
 		else
 			return usage_wrong(usage);
 	}
+	for (char **name = argv + optind; *name; name++)
+		if (names_nothing(*name))
+			return STATUS_NO;
 	settings_read(environ);
 	fputs(form->before, stdout);
 	for (unsigned i = 0; i < settings_count; i++)

@@ -85,12 +85,23 @@ static enum verdict check_program(struct doctor *d)
 	if (!d->asked)
 		return SKIP;
 	d->found = program_find(d->asked, &d->program);
-	if (d->found)
-		return answer(d, NO, "%s: %s", d->asked, strerror(-d->found));
 	for (unsigned i = 0; i <= d->program.depth && n < sizeof(d->text); i++)
 		n += (size_t)snprintf(d->text + n, sizeof(d->text) - n, "%s%s", i ? ", run by " : "", d->program.runs[i]);
+	if (d->found && n < sizeof(d->text))
+		snprintf(d->text + n, sizeof(d->text) - n, ": %s", strerror(-d->found));
 	plain_text(d->text);
-	return OK;
+	return d->found ? NO : OK;
+}
+
+static enum verdict check_apps(struct doctor *d)
+{
+	const char *name = base_name(resolved(d));
+
+	if (!d->asked || d->found || !*settings.apps)
+		return SKIP;
+	if (!setting_lists(settings.apps, name))
+		return answer(d, NO, "DLACCEL_APPS=%s does not name %s", settings.apps, name);
+	return answer(d, OK, "DLACCEL_APPS names %s", name);
 }
 
 static enum verdict check_linking(struct doctor *d)
@@ -155,7 +166,7 @@ static enum verdict check_sanitizer(struct doctor *d)
 		return SKIP;
 	if (options && strstr(options, "verify_asan_link_order=0"))
 		return answer(d, OK, "AddressSanitizer, told to accept a library before it");
-	return answer(d, NOTE, "AddressSanitizer wants to be first: set ASAN_OPTIONS=verify_asan_link_order=0");
+	return answer(d, NOTE, "AddressSanitizer wants to be first: with LD_PRELOAD alone set ASAN_OPTIONS=verify_asan_link_order=0, as dlaccel run does");
 }
 
 static enum verdict check_readable(struct doctor *d)
@@ -406,13 +417,13 @@ static const struct check {
 	enum verdict (*ask)(struct doctor *d);
 } checks[] = {
 	{ "switch", check_switch },	{ "library", check_library },	  { "program", check_program },
-	{ "linking", check_linking },	{ "loading", check_loading },	  { "sanitizer", check_sanitizer },
-	{ "dumpable", check_readable }, { "preloads", check_preloads },	  { "libc", check_glibc },
-	{ "settings", check_settings }, { "memory", check_memfd },	  { "meeting", check_abstract },
-	{ "counting", check_counters }, { "copies", check_copy },	  { "pidfd", check_pidfd },
-	{ "cores", check_cores },	{ "ptrace", check_ptrace },	  { "seccomp", check_seccomp },
-	{ "spaces", check_namespaces }, { "limits", check_limits },	  { "rdma", check_rdma },
-	{ "peer", check_peer },	{ "cuda", check_cuda },
+	{ "apps", check_apps },		{ "linking", check_linking },	  { "loading", check_loading },
+	{ "sanitizer", check_sanitizer }, { "dumpable", check_readable }, { "preloads", check_preloads },
+	{ "libc", check_glibc },	{ "settings", check_settings },	  { "memory", check_memfd },
+	{ "meeting", check_abstract },	{ "counting", check_counters },	  { "copies", check_copy },
+	{ "pidfd", check_pidfd },	{ "cores", check_cores },	  { "ptrace", check_ptrace },
+	{ "seccomp", check_seccomp },	{ "spaces", check_namespaces },	  { "limits", check_limits },
+	{ "rdma", check_rdma },		{ "peer", check_peer },		  { "cuda", check_cuda },
 };
 
 static const char *const words[] = { [OK] = "ok", [NOTE] = "note", [NO] = "NO" };

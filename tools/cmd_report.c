@@ -16,11 +16,11 @@
 #include <unistd.h>
 
 static const char usage[] =
-	"usage: dlaccel report [options] DIR|FILE\n"
+	"usage: dlaccel report [options] DIR|FILE...\n"
 	"\n"
 	"Says what a run's processes moved and what they passed, and why, and what their steps cost. DIR is\n"
 	"the folder that `dlaccel run` names; the run may be over, killed or still going on. FILE is the\n"
-	"profile of one process.\n"
+	"profile of one process. Pages and timelines are of one DIR or FILE.\n"
 	"  -j, --json         as JSON\n"
 	"      --html FILE    a page for each profile; %p in its name stands for the process\n"
 	"      --chrome FILE  a timeline for each, for chrome://tracing, Perfetto and HTA\n";
@@ -70,7 +70,7 @@ static void put_counters_text(const char *dir, const struct folder *folder, cons
 	printf("%s: %u process%s took part\n", dir, folder->count, folder->count == 1 ? "" : "es");
 	summary_write(stdout, "  ", sum, UINT_MAX);
 	if (folder->broken)
-		printf("  %u files *.stats are not counters of dlaccel\n", folder->broken);
+		printf("  %u files *.stats hold no counters of dlaccel (was the disk full?)\n", folder->broken);
 	if (folder->count)
 		puts("\n  process                    sent by dlaccel        received by dlaccel      upgraded");
 	for (unsigned i = 0; i < folder->count; i++)
@@ -215,7 +215,7 @@ int cmd_report(int argc, char **argv)
 		{ "html", required_argument, NULL, 'm' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	struct request request = { 0 };
-	int c;
+	int c, status = STATUS_OK;
 
 	while ((c = getopt_long(argc, argv, "jh", options, NULL)) != -1) {
 		if (c == 'h')
@@ -223,8 +223,12 @@ int cmd_report(int argc, char **argv)
 		if (!take_option(c, &request))
 			return usage_wrong(usage);
 	}
-	if (optind + 1 != argc)
+	if (optind == argc || (optind + 1 < argc && (request.file[0] || request.file[1])))
 		return usage_wrong(usage);
-	request.path = argv[optind];
-	return report(&request);
+	for (int i = optind; i < argc; i++) {
+		fputs(i > optind ? "\n" : "", stdout);
+		request.path = argv[i];
+		status |= report(&request);
+	}
+	return status;
 }

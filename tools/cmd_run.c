@@ -114,6 +114,8 @@ static const char *hindrance(struct run *run)
 	if (!library_is_nameable(run->library))
 		return "the path of libdlaccel.so has a space or a colon, which LD_PRELOAD cannot name";
 	why = program_obstacle(&run->program, &harmful);
+	if (!why && !setting_lists(settings.apps, base_name(run->program.runs[run->program.depth])))
+		why = "DLACCEL_APPS does not name it";
 	if (why && !harmful && !run->quiet)
 		say("%s itself cannot be accelerated, only what it starts: %s", run->argv[0], why);
 	return harmful ? why : NULL;
@@ -137,14 +139,15 @@ static void contact_features(void)
 
 static void contact(const struct run *run, pid_t pid)
 {
-	char real[PATH_MAX];
+	char real[PATH_MAX], where[PATH_MAX + 16] = "";
 	const char *runs = run->program.runs[run->program.depth];
 
 	if (run->quiet)
 		return;
-	dprintf(STDERR_FILENO, "dlaccel " DLACCEL_VERSION " active: pid %d %s -> %s%s/  (off: DLACCEL=0)\n", (int)pid,
-		run->gdb ? "gdb" : base_name(realpath(runs, real) ? real : runs),
-		*run->folder == '/' || *run->folder == '.' ? "" : "./", *run->whole ? run->folder : "nowhere");
+	if (*run->whole)
+		snprintf(where, sizeof(where), " -> %s%s/", *run->folder == '/' || *run->folder == '.' ? "" : "./", run->folder);
+	dprintf(STDERR_FILENO, "dlaccel " DLACCEL_VERSION " active: pid %d %s%s  (off: DLACCEL=0)\n", (int)pid,
+		run->gdb ? "gdb" : base_name(realpath(runs, real) ? real : runs), where);
 	contact_features();
 	settings_announce();
 	settings_complain(environ);
@@ -195,6 +198,18 @@ static char **gdb_command(const struct run *run, const char *preload)
 	return argv;
 }
 
+/* AddressSanitizer ends a program in which another library comes before its own, unless it is told not to. */
+static void calm_sanitizer(void)
+{
+	const char *old = getenv("ASAN_OPTIONS");
+	char *options;
+
+	if (old && strstr(old, "verify_asan_link_order="))
+		return;
+	if (asprintf(&options, "%s%sverify_asan_link_order=0", old ? old : "", old && *old ? ":" : "") >= 0)
+		setenv("ASAN_OPTIONS", options, 1);
+}
+
 static void child_side(struct run *run)
 {
 	char *preload = preload_list(run->library);
@@ -209,6 +224,7 @@ static void child_side(struct run *run)
 	char **argv = run->gdb && preload ? gdb_command(run, preload) : run->argv;
 	if (!preload || !argv)
 		_exit(STATUS_CANNOT_RUN);
+	calm_sanitizer();
 	if (!run->gdb) {
 		setenv("LD_PRELOAD", preload, 1);
 		*run->whole ? setenv("DLACCEL_DIR", run->whole, 1) : unsetenv("DLACCEL_DIR");
@@ -216,15 +232,19 @@ static void child_side(struct run *run)
 	_exit(exec_program(argv));
 }
 
-static void put_end(int status, double seconds, unsigned processes)
+static void put_end(int status, double seconds, const struct folder *folder)
 {
-	char how[64];
+	char how[64], who[64] = "";
 
 	if (WIFEXITED(status))
 		snprintf(how, sizeof(how), "rc=%d", WEXITSTATUS(status));
 	else
 		snprintf(how, sizeof(how), "killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
-	say("%s after %.1f s, %u process%s took part", how, seconds, processes, processes == 1 ? "" : "es");
+	if (folder)
+		snprintf(who, sizeof(who), ", %u process%s took part", folder->count, folder->count == 1 ? "" : "es");
+	say("%s after %.1f s%s", how, seconds, who);
+	if (folder && folder->broken)
+		say("%u file%s *.stats hold no counters: is the disk full?", folder->broken, folder->broken == 1 ? "" : "s");
 }
 
 static void sum_up(const struct run *run, int status, double seconds)
@@ -238,7 +258,7 @@ static void sum_up(const struct run *run, int status, double seconds)
 		return;
 	if (*run->whole)
 		folder_read(run->whole, run->started_ns, &folder);
-	put_end(status, seconds, folder.count);
+	put_end(status, seconds, *run->whole ? &folder : NULL);
 	folder_sum(&folder, &sum);
 	folder_free(&folder);
 	FILE *out = open_memstream(&text, &n);
@@ -251,7 +271,7 @@ static void sum_up(const struct run *run, int status, double seconds)
 	free(text);
 	if (sum.count)
 		say("next: dlaccel report %s", run->folder);
-	else if (*run->whole)
+	else if (*run->whole && !folder.broken)
 		say("nothing to accelerate was seen; why: dlaccel doctor %s", run->argv[0]);
 }
 
@@ -314,7 +334,7 @@ static int run_program(struct run *run)
 	int rc = program_find(run->argv[0], &run->program);
 
 	if (rc) {
-		say("%s: %s", run->argv[0], strerror(-rc));
+		say("%s: %s", run->program.runs[run->program.depth], strerror(-rc));
 		return rc == -ENOENT ? STATUS_NOT_FOUND : STATUS_CANNOT_RUN;
 	}
 	settings_read(environ);

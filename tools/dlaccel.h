@@ -34,7 +34,7 @@ const char *say_bytes(uint64_t bytes);
 const char *say_size(uint64_t bytes);
 const char *say_time(uint64_t us);
 
-/* Text of unknown origin: everything that is not printable ASCII becomes '?', in place. */
+/* Text of unknown origin: every byte that is no part of a printable character (UTF-8) becomes '?', in place. */
 char *plain_text(char *text);
 /* The same, quoted for JSON, without changing it. */
 void put_json(FILE *out, const char *text);

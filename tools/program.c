@@ -108,16 +108,15 @@ static int search_path(const char *name, char ret_path[PATH_MAX])
 	return rc;
 }
 
+/* Not found: the name as it stands. */
 static int find_file(const char *name, char ret_path[PATH_MAX])
 {
+	snprintf(ret_path, PATH_MAX, "%s", name);
 	if (!*name || strlen(name) >= PATH_MAX)
 		return -ENOENT;
 	if (!strchr(name, '/'))
 		return search_path(name, ret_path);
-	int rc = check_executable(name);
-	if (!rc)
-		strcpy(ret_path, name);
-	return rc;
+	return check_executable(name);
 }
 
 /* The program that env is asked for, past its options and assignments; NULL if there is none. */
@@ -131,21 +130,21 @@ static char *behind_env(char **save)
 	return word;
 }
 
-/* The interpreter that a #! line names, `env` already resolved.  False: no script. */
-static bool read_script(const char *path, char ret_interpreter[PATH_MAX])
+/* The interpreter that a #! line names, `env` already resolved.  -ENOEXEC: no script. */
+static int read_script(const char *path, char ret_interpreter[PATH_MAX])
 {
 	char line[512], *save, *word, *behind;
 
 	if (read_text(path, line, sizeof(line)) || line[0] != '#' || line[1] != '!')
-		return false;
+		return -ENOEXEC;
 	line[strcspn(line, "\n")] = 0;
 	word = strtok_r(line + 2, " \t", &save);
 	if (!word)
-		return false;
+		return -ENOEXEC;
 	behind = strcmp(base_name(word), "env") ? NULL : behind_env(&save);
 	if (behind && !find_file(behind, ret_interpreter))
-		return true;
-	return !find_file(word, ret_interpreter);
+		return 0;
+	return find_file(word, ret_interpreter);
 }
 
 /* A text without #! is run by /bin/sh, as execvp does. */
@@ -156,12 +155,14 @@ static int follow(struct program *program)
 		int rc = elf_read(here, &program->elf);
 		if (rc || program->elf.is_elf || program->depth == SCRIPT_DEPTH)
 			return rc == -EACCES ? 0 : rc;
-		if (!read_script(here, program->runs[program->depth + 1])) {
-			if (program->depth)
-				return 0;
-			strcpy(program->runs[1], "/bin/sh");
-		}
+		rc = read_script(here, program->runs[program->depth + 1]);
+		if (rc == -ENOEXEC && program->depth)
+			return 0;
 		program->depth++;
+		if (rc == -ENOEXEC)
+			strcpy(program->runs[1], "/bin/sh");
+		else if (rc)
+			return rc;
 	}
 }
 
@@ -186,10 +187,9 @@ int program_find(const char *name, struct program *ret)
 
 	ret->depth = 0;
 	ret->elf = (struct elf_info){ 0 };
-	rc = find_file(name, ret->path);
+	rc = find_file(name, ret->runs[0]);
 	if (rc)
 		return rc;
-	strcpy(ret->runs[0], ret->path);
 	rc = follow(ret);
 	ret->privileged = !rc && is_privileged(ret->runs[ret->depth]);
 	return rc;

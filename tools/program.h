@@ -19,14 +19,13 @@ int elf_read(const char *path, struct elf_info *ret);
 enum { SCRIPT_DEPTH = 5 };
 
 struct program {
-	char path[PATH_MAX];                  /* what was asked for, found */
 	unsigned depth;                       /* #! lines followed */
 	char runs[SCRIPT_DEPTH + 1][PATH_MAX]; /* path, its interpreter, ...; [depth] is the ELF file */
 	struct elf_info elf;
 	bool privileged; /* set-user-id, set-group-id or capabilities that change who it runs as */
 };
 
-/* -ENOENT: not found; -EACCES: found, but not executable. */
+/* -ENOENT: not found; -EACCES: found, but not executable: it or the interpreter it names, runs[depth]. */
 int program_find(const char *name, struct program *ret);
 
 /* The name without its folders. */

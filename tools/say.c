@@ -85,24 +85,46 @@ const char *say_time(uint64_t us)
 	return exact(us, 1000, units, 3);
 }
 
+/* Bytes of the printable character at `p`, 0: control character or not UTF-8. */
+static unsigned character(const unsigned char *p)
+{
+	static const unsigned least[] = { 0, ' ', 0xa0, 0x800, 0x10000 };
+	unsigned n = *p < 0x80 ? 1 : *p < 0xc0 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf8 ? 4 : 0;
+	unsigned code = n > 1 ? *p & (0x7fu >> n) : *p;
+
+	for (unsigned i = 1; i < n; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+		code = code << 6 | (p[i] & 0x3f);
+	}
+	return code >= least[n] && code != 0x7f && !(code >= 0xd800 && code < 0xe000) && code < 0x110000 ? n : 0;
+}
+
 char *plain_text(char *text)
 {
-	for (unsigned char *p = (unsigned char *)text; *p; p++)
-		if (*p < ' ' || *p > '~')
+	unsigned n;
+
+	for (unsigned char *p = (unsigned char *)text; *p; p += n ? n : 1) {
+		n = character(p);
+		if (!n)
 			*p = '?';
+	}
 	return text;
 }
 
 void put_json(FILE *out, const char *text)
 {
+	unsigned n;
+
 	putc('"', out);
-	for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+	for (const unsigned char *p = (const unsigned char *)text; *p; p += n ? n : 1) {
+		n = character(p);
 		if (*p == '"' || *p == '\\')
 			fprintf(out, "\\%c", *p);
-		else if (*p < ' ' || *p > '~')
-			fprintf(out, "\\u%04x", *p);
+		else if (n)
+			fwrite(p, 1, n, out);
 		else
-			putc(*p, out);
+			fprintf(out, "\\u%04x", *p);
 	}
 	putc('"', out);
 }

@@ -1,7 +1,8 @@
 /*
  * Messages for the user: off by default, because any output of ours can break a guest that has its
  * output read.  One line a call, one write(), no allocation, errno kept.  With DLACCEL_DIR they go
- * to <dir>/log, where `dlaccel run` shows them; with DLACCEL_LOG alone to stderr.
+ * to <dir>/log, where `dlaccel run` shows them; with DLACCEL_LOG alone, or where that file cannot be
+ * had, to stderr.
  */
 #pragma once
 

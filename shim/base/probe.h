@@ -14,7 +14,8 @@ enum probe_kind {
 	PROBE_FALLBACK, /* a: enum stat_id */
 };
 
-enum probe_path { PATH_PLAIN, PATH_INLINE, PATH_RING, PATH_BLOCK, PATH_VERBS };
+/* PATH_PLAIN: by the kernel, or straight to the driver. */
+enum probe_path { PATH_PLAIN, PATH_RING, PATH_VERBS };
 
 typedef void probe_fn(enum probe_kind kind, uint64_t a, uint64_t b, uint64_t c);
 extern probe_fn *probe_sink;

@@ -4,6 +4,7 @@
  * something to say; reading itself is silent.
  */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +39,9 @@ void settings_read(char *const *environ);
 
 /* One value: 0, or -EINVAL with *ret_value untouched. */
 int settings_parse(enum setting_kind kind, const char *text, uint64_t *ret_value);
+
+/* Is the name in a comma-separated list?  An empty one has every name. */
+bool setting_lists(const char *list, const char *name);
 
 /*
  * What is wrong with `entry` ("NAME=value")?  0: nothing, or not ours; -ENOENT: an unknown DLACCEL_

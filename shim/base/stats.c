@@ -60,6 +60,8 @@ static void map_onto_file(void)
 		return;
 	if (sys_call(SYS_pwrite64, fd, &stats_room, STATS_BYTES, 0) == STATS_BYTES)
 		move_onto(fd);
+	else
+		sys_call(SYS_ftruncate, fd, 0); /* a full disk shows as an empty file, not as counters that stand still */
 	sys_call(SYS_close, fd);
 }
 

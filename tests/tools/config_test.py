@@ -40,6 +40,12 @@ class Config(ToolTest):
     def test_narrowed(self):
         self.assertEqual([r["name"] for r in self.rows("cma", "DLACCEL_SPIN")], ["DLACCEL_CMA", "DLACCEL_SPIN"])
 
+    def test_unknown_name(self):
+        for args in (["nonsense"], ["cma", "nonsense"], ["--json", "nonsense"]):
+            done = self.tool("config", *args)
+            self.assertEqual((done.returncode, done.stdout), (1, ""), args)
+            self.assertIn("no setting 'nonsense'", done.stderr)
+
     def test_mistakes_show_in_the_status(self):
         done = self.tool("config", env={"DLACCEL_RINGS": "1"})
         self.assertEqual(done.returncode, 1)

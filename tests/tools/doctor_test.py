@@ -90,6 +90,29 @@ class Doctor(ToolTest):
         plain = self.write("plain", "exit 0\n", 0o755)
         self.assertIn("run by /bin/sh", self.ask(plain)["program"]["text"])
 
+    def test_script_whose_interpreter_is_not_there(self):
+        for line in ("#!/no/such/interpreter -x\n", f"#!{self.write('inter', 'text', 0o644)}\n"):
+            script = self.write("script", line, 0o755)
+            text = self.obstacle("program", script)
+            self.assertRegex(text, rf"^{script}, run by {line[2:].split()[0]}: (No such file|Permission denied)")
+            self.assertIn(line[2:].split()[0], self.tool("run", "--", script).stderr)
+            self.assertEqual(self.tool("run", "--", script).returncode, subprocess.run(
+                [sys.executable, "-c", "import os,sys\ntry: os.execv(sys.argv[1], sys.argv[1:])\n"
+                 "except OSError as e: sys.exit(127 if e.errno == 2 else 126)", script]).returncode)
+        self.assertEqual(self.folders(), [])
+
+    def test_programs_that_are_not_named(self):
+        script = self.write("script", f"#!{TRUE}\n", 0o755)
+        self.assertIn("does not name true", self.obstacle("apps", script, DLACCEL_APPS="nginx,script"))
+        self.assertEqual(self.ask(script, DLACCEL_APPS="nginx,true")["apps"]["verdict"], "ok")
+        done = self.tool("run", "--", script, env={"DLACCEL_APPS": "nginx"})
+        self.assertIn("script itself cannot be accelerated, only what it starts: DLACCEL_APPS does not name it", done.stderr)
+        self.assertNotIn("itself", self.tool("run", "--", script, env={"DLACCEL_APPS": "true"}).stderr)
+
+    def test_names_with_other_letters(self):
+        script = self.write("prögräm\x85\u202f", f"#!{TRUE}\n", 0o755)
+        self.assertIn("prögräm??", self.tool("doctor", script).stdout)
+
     def test_script_without_end(self):
         loop = self.path("loop")
         self.write("loop", f"#!{loop}\n", 0o755)
@@ -139,6 +162,9 @@ class Doctor(ToolTest):
         if built.returncode:
             self.skipTest("no AddressSanitizer here")
         self.assertEqual(self.ask(program, ASAN_OPTIONS="")["sanitizer"]["verdict"], "note")
+        for options in ({}, {"ASAN_OPTIONS": "detect_leaks=0"}):
+            done = self.tool("run", "--", program, env=options)
+            self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.ask(program, ASAN_OPTIONS="verify_asan_link_order=0")["sanitizer"]["verdict"], "ok")
 
     def test_go(self):

@@ -59,7 +59,7 @@ class Counters(ToolTest):
         os.mkfifo(self.path("run/log"))
         done = self.tool("report", "run")
         self.assertEqual(done.returncode, 0)
-        self.assertIn("4 files *.stats are not counters", done.stdout)
+        self.assertIn("4 files *.stats hold no counters", done.stdout)
         self.assertEqual(self.tool("off", "run").returncode, 1)
         for name in ("1", "2", "3", "4"):
             self.assertEqual(self.tool("stats", f"run/{name}.stats").returncode, 1)

@@ -4,9 +4,11 @@
 import json
 import os
 import re
+import shutil
 import sys
+import unittest
 
-from lib import TOOL, ToolTest, main
+from lib import LIBRARY, TOOL, ToolTest, main
 
 # Sends blocks back and forth between two processes and compares every byte; ends at a line on stdin.
 ECHO = """
@@ -65,6 +67,13 @@ class Live(ToolTest):
     def all(self, counters, which):
         return self.moved(counters, which) + sum(counters[f"net.{which}_{road}"] for road in ("plain", "inline"))
 
+    def profile_agrees(self, report):
+        """The profile attributes what the counters count: it begins before the first byte that is not plain."""
+        counted = {one["pid"]: (one["sent"], one["received"]) for one in report["processes"]}
+        for profile in report["profiles"]:
+            for name, roads in (("shm", ("ring", "block")), ("verbs", ("verbs",)), ("kernel", ("inline",))):
+                self.assertEqual(profile["socket_bytes"][name], sum(way[road] for way in counted[profile["pid"]] for road in roads), name)
+
     def plain_for_a_while(self, pid):
         before = self.counters(["-p", pid])
         enough = before["net.bytes_inline"] + (64 << 20)
@@ -81,6 +90,7 @@ class Live(ToolTest):
             self.assertGreater(one["sent"]["moved"], 0)
         self.assertEqual(report["sent"]["moved"], report["received"]["moved"])
         self.assertEqual(sorted(p["pid"] for p in report["profiles"]), sorted(p["pid"] for p in report["processes"]))
+        self.profile_agrees(report)
         self.assertRegex(said, r"dlaccel: rc=0 after [\d.]+ s, 2 processes took part\n  sent +[\d.]+ \w+ of ")
         self.assertIn("dlaccel: next: dlaccel report run\n", said)
 
@@ -95,12 +105,32 @@ class Live(ToolTest):
             self.until(lambda: self.plain_for_a_while(pid), "it goes on, over TCP only")
             _, said = self.finish(child)
             self.assertIn("turned off by dlaccel off", said)
+            report = json.loads(self.tool("report", "--json", "run").stdout)
+            self.assertGreater(sum(one["socket_bytes"]["kernel"] for one in report["profiles"]), 64 << 20)
+            self.profile_agrees(report)
+            shutil.rmtree(self.path("run"))
 
     def test_off_from_the_start_moves_nothing(self):
         child = self.start(TOOL, "run", "-o", "run", "--off", "sockets", "--", sys.executable, "-c", ECHO)
         child.stdout.readline()
         self.finish(child)
         self.assertFalse([name for name in os.listdir(self.path("run")) if name.endswith(".stats")])
+
+    def test_a_log_without_its_folder_goes_to_stderr(self):
+        for asked, there in (({"DLACCEL_LOG": "info"}, True), ({}, False)):
+            child = self.start(sys.executable, "-c", ECHO, env={"LD_PRELOAD": LIBRARY, "DLACCEL_DIR": self.path("none"), **asked})
+            child.stdout.readline()
+            _, said = self.finish(child)
+            self.assertEqual("shared memory with pid" in said, there, said)
+
+    @unittest.skipUnless(os.getuid() == 0 and shutil.which("unshare"), "needs root for a small disk of its own")
+    def test_a_full_disk_is_said(self):
+        os.mkdir(self.path("disk"))
+        child = self.start("unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=24k none disk && exec "$@"', "sh",
+                           TOOL, "run", "-o", "disk/run", "--", sys.executable, "-c", ECHO)
+        child.stdout.readline()
+        _, said = self.finish(child)
+        self.assertRegex(said, r"rc=0 after [\d.]+ s, 1 process took part\ndlaccel: 1 file \*\.stats hold no counters: is the disk full\?\n")
 
     def test_counters_survive_sigkill_of_everything(self):
         child, pid = self.begin()

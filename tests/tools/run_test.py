@@ -333,12 +333,15 @@ class Folder(ToolTest):
             done = self.tool("run", "-o", where, "--", "sh", "-c", "echo [$DLACCEL_DIR] ${LD_PRELOAD##*/}; exit 3")
             self.assertEqual((done.returncode, done.stdout), (3, "[] libdlaccel.so\n"))
             self.assertIn("no counters and no log", done.stderr)
+            self.assertRegex(done.stderr, r"active: pid \d+ \S+  \(off")
+            self.assertNotIn("took part", done.stderr)
 
     def test_note_of_what_ran(self):
-        self.tool("run", "-o", "out", "--", "sh", "-c", "exit 3", 'quote " \\ \n')
+        words = ['quote " \\ \n', "größer 数 \N{GRINNING FACE}"]
+        self.tool("run", "-o", "out", "--", "sh", "-c", "exit 3", *words)
         with open(self.path("out/run.json")) as note:
             note = json.load(note)
-        self.assertEqual(note["command"], ["sh", "-c", "exit 3", 'quote " \\ \n'])
+        self.assertEqual(note["command"], ["sh", "-c", "exit 3", *words])
         self.assertEqual((note["exit"], note["host"]), (3, socket.gethostname()))
         self.tool("run", "-o", "out", "--", "sh", "-c", "kill -9 $$")
         with open(self.path("out/run.json")) as note:

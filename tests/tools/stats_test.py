@@ -199,6 +199,14 @@ class Folder(ToolTest):
         self.assertIn("  dlaccel[11]: first\n  dlaccel[11]: ?[2J? evil\n", text)
         self.assertIn("and 32 more lines in run/log", text)
 
+    def test_several_folders(self):
+        shutil.copytree(self.path("run"), self.path("second"))
+        one, two = self.tool("report", "run").stdout, self.tool("report", "second").stdout
+        self.assertEqual(self.tool("report", "run", "second").stdout, one + "\n" + two)
+        done = self.tool("report", "none", "second")
+        self.assertEqual((done.returncode, done.stdout), (1, "\n" + two))
+        self.assertEqual(self.tool("report", "run", "second", "--html", "page.html").returncode, 2)
+
     def test_nothing_there(self):
         self.assertEqual(self.tool("report", "none").returncode, 1)
         self.assertEqual(self.tool("report").returncode, 2)
