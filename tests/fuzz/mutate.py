@@ -94,7 +94,7 @@ REORDERED = {
     ],
     "fence_publish": [
         ("static bool may_elide(struct stream *s)\n", "static __thread bool read_early, elides;\n\nstatic bool may_elide(struct stream *s)\n"),
-        ("\tstore_rel(s->out->rw, rw + k);\n\tstat_add(", "\telides = may_elide(s);\n\tread_early = true;\n\tpause_sometimes();\n\tstore_rel(s->out->rw, rw + k);\n\tstat_add("),
+        ("\tstore_rel(s->out->rw, rw + k);\n\twithdrawn", "\telides = may_elide(s);\n\tread_early = true;\n\tpause_sometimes();\n\tstore_rel(s->out->rw, rw + k);\n\twithdrawn"),
         ("\tfull_fence(); /* MUTATE: fence_publish */\n", ""),
         ("\tif (may_elide(s)) {\n", "\tif (read_early ? elides : may_elide(s)) {\n\t\tread_early = false;\n"),
         ("\tif (may_defer &&", "\tread_early = false;\n\tif (may_defer &&"),
