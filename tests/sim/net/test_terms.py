@@ -64,6 +64,11 @@ def body(args):
         for name in ('open', 'short', 'link', 'absent'):
             terms(server=key(name)).expect(f'an unfit key ({name})', False, 'rdma.fallback.secret')
         terms(server=('DLACCEL_RDMA_DEVICES', 'rxea,none')).expect('the device not listed', False, 'rdma.fallback.no_device')
+        for host in (b, a):
+            assert host.remove_rdma().wait().rc == 0
+            terms().expect(f'no device at host {host.name}', False, 'rdma.fallback.no_device')
+            host.add_rdma()
+        terms().expect('both devices are back', True)
         terms(client=('DLACCEL_RDMA', '0')).expect('switched off at one end', False)
         terms(memlock=64).expect('64 KiB of lockable memory', False, 'rdma.fallback.no_device')
 
