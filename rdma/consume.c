@@ -212,6 +212,7 @@ static size_t peek_tcp(struct receiving *w, uint64_t from, size_t n)
 		iov[m.msg_iovlen] = (struct iovec){ nowhere, left < sizeof(nowhere) ? left : sizeof(nowhere) };
 	iov[m.msg_iovlen++] = (struct iovec){ cursor_ptr(&w->c), n };
 	long k = from > (uint64_t)SKIP_IOVS * SKIP_BYTES ? 0 : sys_call(SYS_recvmsg, w->fd, &m, MSG_PEEK | MSG_DONTWAIT);
+	side_keep_error(w->s->side, k);
 	return k > 0 && (uint64_t)k > from ? (uint64_t)k - from : 0;
 }
 
@@ -266,20 +267,17 @@ static void take_locked(struct receiving *w)
 	side_lock(&me->c);
 	if (load_rlx(w->s->cma) == CMA_UNKNOWN) /* the sender may not offer before we have tried too */
 		block_self_test(w->s);
-	int kept = load_rlx(me->err);
-	if (kept) {
-		w->err = kept;
-		if (!w->peek)
-			store_rlx(me->err, 0);
-	} else if (w->peek) {
+	if (w->peek) {
 		stream_settle(w->s, w->fd);
 		peek(w);
 	} else {
 		take(w);
-		if (w->err && w->got)
-			store_rlx(me->err, w->err);
 	}
 	stream_settle(w->s, w->fd);
+	if (w->err && w->got)
+		store_rlx(me->err, w->err);
+	else if (!w->got && !w->err) /* met before, behind what was there to be read */
+		w->err = w->peek ? load_rlx(me->err) : -side_kept_error(me);
 	side_unlock(&me->c);
 }
 
@@ -393,7 +391,10 @@ static bool sleep_on_token(struct receiving *w, struct signal_mark mark, ssize_t
 		*ret = k;
 		if (k == -ECONNRESET)
 			store_rlx(s->side->reset_told, true);
-		return stream_ready(s) != READY_YES;
+		if (stream_ready(s) != READY_YES)
+			return true;
+		side_keep_error(s->side, k);
+		return false;
 	}
 	if (k == 0) {
 		*ret = 0;

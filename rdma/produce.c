@@ -74,6 +74,7 @@ static bool doorbell(struct stream *s, int fd)
 		store_rlx(s->side->more, false);
 	} else if (r != -EAGAIN) {
 		s->side->dead = true;
+		side_keep_error(s->side, r);
 	}
 	store_rel(o->ringing, 0);
 	return r == 1;
@@ -456,6 +457,8 @@ static ssize_t send_all(struct sending *w)
 {
 	while (w->c.left) {
 		size_t asked;
+		if (__builtin_expect(load_rlx(w->s->side->err), 0))
+			return w->done ? (ssize_t)w->done : side_kept_error(w->s->side);
 		bool want = wants_ring(w->s, &w->c, w->done);
 		if (!want && load_rlx(w->s->out->want_switch) && !is_bulk(w->s, &w->c))
 			store_rlx(w->s->out->want_switch, 0); /* receivers may sleep in the plain call again */
@@ -471,6 +474,8 @@ static ssize_t send_all(struct sending *w)
 			continue;
 		tell(w); /* MUTATE: tell_before_inline */
 		ssize_t k = send_inline(w, &asked);
+		if (k < 0 && w->done)
+			side_keep_error(w->s->side, k);
 		if (k < 0)
 			return w->done ? (ssize_t)w->done : k;
 		if ((size_t)k < asked)

@@ -103,6 +103,7 @@ bool stream_swallow(struct stream *s, int fd, uint64_t upto)
 	for (int64_t n; (n = (int64_t)(upto - load_rlx(s->side->rx))) > 0; any = true) {
 		long k = sys_call(SYS_recvfrom, fd, sink, n > (int64_t)sizeof(sink) ? (int64_t)sizeof(sink) : n,
 			MSG_DONTWAIT, 0, 0);
+		side_keep_error(s->side, k);
 		if (k <= 0)
 			break;
 		count_rx(s, (uint64_t)k);
@@ -174,8 +175,9 @@ static bool swallow_late(struct stream *s, int fd)
 	uint64_t rr = load_rlx(s->side->rr);
 	long n = sys_call(SYS_recvfrom, fd, sink, sizeof(sink), MSG_PEEK | MSG_DONTWAIT, 0, 0);
 
+	side_keep_error(s->side, n);
 	if (n <= 0)
-		return n == 0 || n != -EAGAIN;
+		return n != -EAGAIN;
 	if (load_rlx(s->in->token) == epoch)
 		atomic_compare_exchange_strong(&s->in->token, &epoch, 0);
 	full_fence(); /* MUTATE: fence_late */
@@ -326,6 +328,7 @@ enum readable shm_really_readable(struct stream *s, int fd)
 		if (stream_ready(s) == READY_YES)
 			return READABLE_YES;
 		long k = sys_call(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0);
+		side_keep_error(s->side, k);
 		if (k == -EAGAIN)
 			return stream_ready(s) == READY_YES ? READABLE_YES : READABLE_NO;
 		if (k == 0 && stream_end_is_reset(s, fd, &told) && told)

@@ -149,11 +149,13 @@ static uint64_t kernel_look_ticks(const struct stream *s, uint64_t waited)
 	return (s->in && waited < us_to_ticks(OFTEN_US)) || waited / 2 < often ? often : waited / 2;
 }
 
-static bool kernel_has_news(int fd)
+static bool kernel_has_news(struct stream *s, int fd)
 {
 	char byte;
+	long k = sys_call(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0);
 
-	return sys_call(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0) != -EAGAIN;
+	side_keep_error(s->side, k);
+	return k != -EAGAIN;
 }
 
 static enum spin_end spin_loop(struct stream *s, int fd, struct signal_mark mark, enum readiness (*look)(struct stream *s))
@@ -173,7 +175,7 @@ static enum spin_end spin_loop(struct stream *s, int fd, struct signal_mark mark
 		}
 		if (r == READY_KERNEL && now - looked > kernel_look_ticks(s, now - start)) {
 			looked = now;
-			if (kernel_has_news(fd))
+			if (kernel_has_news(s, fd))
 				return SPIN_DATA;
 		}
 		if (now - start > us_to_ticks(settings.spin))

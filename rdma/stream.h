@@ -16,6 +16,7 @@
 #include "tuner.h"
 #include "wire.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
@@ -311,6 +312,24 @@ static inline void full_fence(void)
 #define store_rlx(p, v) atomic_store_explicit(&(p), v, memory_order_relaxed)
 /* For hints, which may lose one of two additions. */
 #define add_rlx(p, n) store_rlx(p, load_rlx(p) + (n))
+
+/*
+ * The kernel says once that a connection is reset or timed out.  Where it says so to a look of ours, or to a call that has
+ * moved something already, the program's next call hears it.  EPIPE it says again.
+ */
+static inline void side_keep_error(struct side *side, long k)
+{
+	if (k >= 0 || k == -EAGAIN || k == -EINTR || k == -EPIPE)
+		return;
+	store_rlx(side->reset_told, true);
+	store_rlx(side->err, (int)-k);
+}
+
+/* 0, or -errno for the program to hear now. */
+static inline int side_kept_error(struct side *side)
+{
+	return load_rlx(side->err) ? -atomic_exchange(&side->err, 0) : 0;
+}
 
 static inline int stream_fd(struct stream *s, int fd)
 {

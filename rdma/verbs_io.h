@@ -9,11 +9,6 @@ enum readable verbs_really_readable(struct stream *s, int fd);
 enum readiness verbs_wait_ready(struct stream *s);
 /* Takes doorbells out of TCP that stand for nothing any more. */
 void verbs_settle(struct verbs_stream *vs, int fd);
-/*
- * The kernel says once that a connection is reset or timed out.  Where it says so to a look of ours, or to a call that has
- * moved something already, the program's next call hears it.  EPIPE it says again.
- */
-void verbs_keep_error(struct verbs_side *v, long k);
 /* At the entry of a call: a fork's child has the link taken down first. */
 void verbs_enter(struct verbs_stream *vs);
 /* ---- polling */

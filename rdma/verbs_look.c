@@ -92,7 +92,7 @@ static void look_at_tcp(struct walk *k)
 	int queued = 0;
 	long n = sys_call(SYS_recvfrom, k->w->fd, k->window, k->size, MSG_PEEK | MSG_DONTWAIT, 0, 0);
 
-	verbs_keep_error(k->w->v, n);
+	side_keep_error(&k->w->v->side, n);
 	k->n = n > 0 ? (size_t)n : 0;
 	sys_call(SYS_ioctl, k->w->fd, FIONREAD, &queued);
 	k->queued = queued > (int)k->n ? (size_t)queued : k->n;

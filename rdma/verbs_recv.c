@@ -199,7 +199,7 @@ enum readable verbs_really_readable(struct stream *s, int fd)
 	if (verbs_ring_has(vs) || vs->v->spare_at != vs->v->spare_end || load_rlx(s->side->err))
 		return READABLE_YES;
 	long k = sys_call(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0);
-	verbs_keep_error(vs->v, k);
+	side_keep_error(&vs->v->side, k);
 	return k == -EAGAIN ? READABLE_NO : READABLE_YES;
 }
 

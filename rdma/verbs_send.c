@@ -29,11 +29,6 @@ static bool is_framed(struct verbs_side *v)
 	return load_rlx(v->tx_at) >= v->frames_from && !load_rlx(v->left);
 }
 
-static int kept_error(struct verbs_side *v)
-{
-	return load_rlx(v->side.err) ? -atomic_exchange(&v->side.err, 0) : 0;
-}
-
 /* The peer has said from where on it understands frames: taken up if we have not passed that place. */
 static void agree(struct verbs_stream *vs)
 {
@@ -317,7 +312,7 @@ static bool ring_bell(struct sending *w)
 		frame_out_sent(o, (size_t)k);
 	else if (k != -EAGAIN)
 		store_rlx(w->v->side.dead, true);
-	verbs_keep_error(w->v, k);
+	side_keep_error(&w->v->side, k);
 	stat_inc(STAT_net_doorbells);
 	return k > 0;
 }
@@ -409,7 +404,7 @@ static void push_tail(struct sending *w)
 	long k = sys_call(SYS_sendto, w->fd, o->tail + o->begin, frame_out_tail(o), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
 	if (k > 0)
 		frame_out_sent(o, (size_t)k);
-	verbs_keep_error(w->v, k);
+	side_keep_error(&w->v->side, k);
 }
 
 static int send_all(struct sending *w)
@@ -420,7 +415,7 @@ static int send_all(struct sending *w)
 		agree(w->vs);
 		announce_return(w->vs);
 		push_tail(w);
-		r = kept_error(w->v);
+		r = side_kept_error(&w->v->side);
 		if (r)
 			break;
 		if (send_short_pays(w) && send_short(w))
@@ -462,7 +457,7 @@ ssize_t verbs_send(struct stream *s, int fd, const struct iovec *iov, int cnt, s
 	if (w.must)
 		end_duty(&w);
 	if (w.done)
-		verbs_keep_error(w.v, r);
+		side_keep_error(&w.v->side, r);
 	side_unlock(&s->side->p);
 	return w.done ? (ssize_t)w.done : r;
 }
@@ -476,7 +471,7 @@ bool flush_tail(struct verbs_stream *vs, int fd)
 	while (frame_out_tail(o)) {
 		struct pollfd p = { .fd = fd, .events = POLLOUT };
 		long k = sys_call(SYS_sendto, fd, o->tail + o->begin, frame_out_tail(o), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
-		verbs_keep_error(vs->v, k);
+		side_keep_error(&vs->v->side, k);
 		if (k > 0)
 			frame_out_sent(o, (size_t)k);
 		else if (k != -EAGAIN || clock_monotonic_ns() > end)

@@ -77,12 +77,6 @@ bool verbs_withdrawal(struct link *l)
 	return done;
 }
 
-void verbs_keep_error(struct verbs_side *v, long k)
-{
-	if (k < 0 && k != -EAGAIN && k != -EINTR && k != -EPIPE)
-		store_rlx(v->side.err, (int)-k);
-}
-
 void verbs_enter(struct verbs_stream *vs)
 {
 	if (__builtin_expect(verbs_is_ours(), 1))

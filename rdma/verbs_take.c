@@ -180,7 +180,7 @@ static bool take_ring(struct receiving *w)
 static void kernel_answer(struct receiving *w, long k)
 {
 	w->eof |= k == 0;
-	verbs_keep_error(w->v, k);
+	side_keep_error(&w->v->side, k);
 	w->err = load_rlx(w->v->side.err);
 }
 

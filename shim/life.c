@@ -169,6 +169,8 @@ int life_getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 	if (rx && level == SOL_SOCKET && name == SO_ERROR)
 		find_reset(rx, fd);
 	int r = real.getsockopt(fd, level, name, val, len);
+	if (!r && rx && level == SOL_SOCKET && name == SO_ERROR && *len >= sizeof(int) && !*(int *)val)
+		*(int *)val = -side_kept_error(rx->side); /* a call of ours met it */
 	if (!r && level == IPPROTO_TCP && name == TCP_NODELAY && load_acq(s->stream) && *len >= sizeof(int))
 		*(int *)val = load_rlx(s->nodelay);
 	struct stream *st = load_acq(s->stream);
