@@ -333,16 +333,16 @@ static void answer(struct meeting *m, struct rdma_cm_id *id, const struct verbs_
 		come_to(m, MEET_NEVER);
 }
 
-/* What has been made for the peer goes at once, whenever the program looks next. */
+/* What has been made for the peer goes before the program hears of it; a stream that meets again keeps its memory. */
 static void give_up(struct meeting *m, enum stat_id why)
 {
-	never(m, why);
 	verbs.rdma_disconnect(m->id);
-	if (m->again) /* its stream has the memory, and meets again */
-		return;
-	links_destroy(m->link->links);
-	m->link = NULL;
-	meeting_drop_ids(m);
+	if (!m->again) {
+		links_destroy(m->link->links);
+		m->link = NULL;
+		meeting_drop_ids(m);
+	}
+	never(m, why);
 }
 
 /* The caller's side: the answer came with it. */
