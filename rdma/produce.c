@@ -116,8 +116,14 @@ static bool defer_pays(struct stream *s)
 	return false;
 }
 
-/* After a publish.  False: a doorbell was needed and found no room. */
-bool stream_notify(struct stream *s, int fd, bool may_defer)
+/* Nobody has to be woken, and nothing to be told of, for what has been taken meanwhile. */
+static bool is_taken(struct stream *s)
+{
+	return load_acq(s->out->rr) == load_rlx(s->side->rw) && !load_rlx(s->out->edge) && !load_rlx(s->side->rdhup) &&
+	       load_acq(s->out->block.state) == BLOCK_IDLE;
+}
+
+static bool notify(struct stream *s, int fd, bool may_defer)
 {
 	struct wire_dir *o = s->out;
 	uint32_t epoch = load_rlx(s->side->segw);
@@ -125,6 +131,8 @@ bool stream_notify(struct stream *s, int fd, bool may_defer)
 	full_fence(); /* MUTATE: fence_publish */
 	if (load_rlx(o->want_inline) && load_acq(o->rr) == load_rlx(s->side->rw)) /* MUTATE: taken_inline */
 		return true; /* taken already by one that reads TCP itself from now on */
+	if (is_taken(s))
+		return true;
 	if (may_elide(s)) {
 		stat_inc(STAT_net_elided);
 		return true;
@@ -137,6 +145,15 @@ bool stream_notify(struct stream *s, int fd, bool may_defer)
 	if (atomic_exchange(&o->token, epoch) == epoch && !load_rlx(o->edge) && !load_rlx(s->side->rdhup))
 		return true;
 	return doorbell(s, fd); /* MUTATE: doorbell */
+}
+
+/* After a publish.  False: a doorbell was needed and found no room. */
+bool stream_notify(struct stream *s, int fd, bool may_defer)
+{
+	store_rlx(s->out->ringing, 1); /* a receiver that has taken it all waits for the doorbell, or we see that */
+	bool told = notify(s, fd, may_defer);
+	store_rel(s->out->ringing, 0);
+	return told;
 }
 
 static struct wire_seg *out_seg(struct stream *s, uint32_t i)

@@ -121,6 +121,20 @@ static void restore_token(struct stream *s, uint32_t epoch)
 		atomic_compare_exchange_strong(&s->in->token, &none, epoch);
 }
 
+enum { DOORBELL_US = 5 };
+
+/*
+ * One is being sent for what has been taken: were this process killed with it unread, its kernel would reset the
+ * connection.  A sender that was preempted is not waited for.
+ */
+static void await_doorbell(struct stream *s)
+{
+	uint64_t start = clock_ticks();
+
+	while (load_acq(s->in->ringing) && !stream_shares_core(s) && clock_ticks() - start < us_to_ticks(DOORBELL_US))
+		cpu_relax();
+}
+
 /*
  * Finished segments are left behind; an empty stream gives its token back and swallows what was sent
  * for it.  `tx` is loaded before the token is cleared: a doorbell counted later belongs to a later
@@ -130,7 +144,7 @@ bool stream_settle(struct stream *s, int fd)
 {
 	struct wire_dir *d = s->in;
 	struct side *me = s->side;
-	bool any = false;
+	bool any = false, waited = false;
 
 	for (;;) {
 		uint64_t rw = load_acq(d->rw);
@@ -157,6 +171,11 @@ bool stream_settle(struct stream *s, int fd)
 		if (load_acq(d->rw) != rw || load_acq(d->segw) != r || offered(s)) { /* MUTATE: settle_recheck */
 			restore_token(s, r); /* MUTATE: restore_token */
 			return any;
+		}
+		if (!waited && load_acq(d->ringing)) {
+			waited = true;
+			await_doorbell(s);
+			continue;
 		}
 		return stream_swallow(s, fd, tx) | any; /* MUTATE: drain_settle */
 	}

@@ -70,12 +70,29 @@ static enum step defer(struct thread *t)
 	return scenario->may_defer ? takes_it_soon(t) : (t->ret = 0, DONE);
 }
 
-/* stream_notify */
+/* is_taken; ret = 1: there is nothing to be woken for */
+static enum step is_taken(struct thread *t)
+{
+	BEGIN(F_SOON)
+	OP(v[0] = load(t, RR));
+	if (v[0] != t->rw || scenario->edge)
+		RETURN(0);
+	if (scenario->arms)
+		OP(v[1] = load(t, EDGE));
+	if (scenario->offers)
+		OP(v[2] = load(t, BLOCK_STATE));
+	END(!v[1] && v[2] == IDLE);
+}
+
+/* stream_notify without `ringing` */
 static enum step notify(struct thread *t)
 {
 	BEGIN(F_NOTIFY)
 	if (!mutated("fence_publish"))
 		FENCE();
+	CALL(is_taken(t));
+	if (t->ret)
+		RETURN(1);
 	if (scenario->wants_inline && !mutated("taken_inline")) {
 		OP(v[0] = load(t, WANT_INLINE));
 		if (v[0]) {
@@ -116,8 +133,13 @@ static enum step notify(struct thread *t)
 static enum step tell(struct thread *t)
 {
 	BEGIN(F_TELL)
-	if (t->untold)
+	if (t->untold) {
+		if (scenario->closes)
+			store(t, RINGING, 1);
 		CALL(notify(t));
+		if (scenario->closes)
+			store(t, RINGING, 0);
+	}
 	t->untold = 0;
 	END(0);
 }
