@@ -14,7 +14,6 @@
 #include "verbs.h"
 
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -36,17 +35,6 @@ int clock_gettime(clockid_t clock, struct timespec *t)
 	return 0;
 }
 
-static void __attribute__((noreturn, format(printf, 1, 2))) wrong(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	_exit(1);
-}
-
 static uint64_t alarms(void)
 {
 	return atomic_load(&dlaccel_stats.slot[FALLBACK_RDMA_SILENT].value);
@@ -64,7 +52,7 @@ static void make_links(void)
 	for (int i = 0; i < 2; i++) {
 		ends[i].id = sim_id_create(i);
 		if (link_create(device_of(ends[i].id), ends[i].id, (struct meeting *)no_meeting, 1 << RING_SHIFT_LEAST, &ends[i].link))
-			wrong("no link");
+			sim_wrong("no link");
 	}
 	sim_connect(ends[0].id, ends[1].id);
 	for (int i = 0; i < 2; i++) {
@@ -115,20 +103,20 @@ static void dies_while_idle(unsigned phase)
 	for (int i = 0; i < BEATS; i++)
 		turn_after(turn, true);
 	if (!is_up(0) || !is_up(1))
-		wrong("an idle link that lives is given up");
+		sim_wrong("an idle link that lives is given up");
 	uint64_t since = by_hand_ns + turn * phase / PHASES;
 	kill_fabric(UINT64_MAX);
 	while (is_up(0) || is_up(1)) {
 		turn_after(turn, false);
 		if (by_hand_ns - since > 2 * IDLE_US * UINT64_C(1000))
-			wrong("phase %u: links %u and %u after %llu ms", phase, ends[0].link->state, ends[1].link->state,
+			sim_wrong("phase %u: links %u and %u after %llu ms", phase, ends[0].link->state, ends[1].link->state,
 				(unsigned long long)(by_hand_ns - since) / 1000000);
 	}
 	heal_fabric();
 	for (int i = 0; i < BEATS; i++)
 		turn_after(turn, false);
 	if (is_up(0) || is_up(1) || alarms() != before + 2)
-		wrong("%llu alarms for two ends", (unsigned long long)(alarms() - before));
+		sim_wrong("%llu alarms for two ends", (unsigned long long)(alarms() - before));
 	end_links();
 }
 
@@ -153,7 +141,7 @@ static bool write_and_wait(void)
 	uint64_t seq;
 
 	if (link_write(ends[0].link, 0, 4096, true, &seq))
-		wrong("no write");
+		sim_wrong("no write");
 	return link_wait(ends[0].link, seq);
 }
 
@@ -166,10 +154,10 @@ static void dies_under_load(void)
 	kill_fabric(UINT64_MAX);
 	uint64_t start = clock_monotonic_ns(), lost = lost_ns;
 	if (write_and_wait())
-		wrong("nobody answers, and all is well");
+		sim_wrong("nobody answers, and all is well");
 	uint64_t took = clock_monotonic_ns() - start - (lost_ns - lost);
 	if (took > 2 * DEAD_US * UINT64_C(1000) || is_up(0) || alarms() != before + 1)
-		wrong("%llu ms, %llu alarms", (unsigned long long)took / 1000000, (unsigned long long)(alarms() - before));
+		sim_wrong("%llu ms, %llu alarms", (unsigned long long)took / 1000000, (unsigned long long)(alarms() - before));
 	heal_fabric();
 	end_links();
 }
@@ -182,7 +170,7 @@ static void is_slow_under_load(void)
 	make_links();
 	kill_fabric(HOLE_US);
 	if (!write_and_wait() || alarms() != before)
-		wrong("a short delay is taken for death");
+		sim_wrong("a short delay is taken for death");
 	heal_fabric();
 	end_links();
 }

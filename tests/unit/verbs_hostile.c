@@ -110,9 +110,9 @@ static void expect_outcome(struct peer *p, const char *what, enum stat_id why, u
 	int r = peer_outcome(p);
 
 	if (!r != !why)
-		peer_wrong("%s: %s", what, r ? strerror(-r) : "met");
+		sim_wrong("%s: %s", what, r ? strerror(-r) : "met");
 	if (why && count_of(why) == before)
-		peer_wrong("%s: counted as something else", what);
+		sim_wrong("%s: counted as something else", what);
 }
 
 static void lying_call(const struct lie *l)
@@ -125,11 +125,11 @@ static void lying_call(const struct lie *l)
 	struct intro i = peer_intro_of(&p);
 	tell_lie(l, &c);
 	if (peer_call(&p, &c, sizeof(c)) != !l->why)
-		peer_wrong("%s: %s", l->what, l->why ? "taken" : "refused");
+		sim_wrong("%s: %s", l->what, l->why ? "taken" : "refused");
 	if (l->why && count_of(l->why) == before)
-		peer_wrong("%s: counted as something else", l->what);
+		sim_wrong("%s: counted as something else", l->what);
 	if (!l->why && p.theirs.version != VERBS_VERSION_MAX)
-		peer_wrong("%s: version %u", l->what, p.theirs.version);
+		sim_wrong("%s: version %u", l->what, p.theirs.version);
 	if (!l->why) {
 		peer_message(&p, &i, sizeof(i));
 		expect_outcome(&p, l->what, 0, 0);
@@ -138,17 +138,16 @@ static void lying_call(const struct lie *l)
 	peer_converse(&honest);
 }
 
-/* As the answer to the library's call. */
-static void lying_answer(const struct lie *l)
+/* As the answer to the library's call (role 1), or the first message of a caller. */
+static void lying_introduction(const struct lie *l, int role)
 {
 	struct peer p;
 	uint64_t before = count_of(l->why);
 
-	peer_start(&p, 1);
-	peer_take_call(&p);
-	struct intro i = peer_intro_of(&p);
+	peer_start(&p, role);
+	struct intro i = peer_begin(&p);
 	tell_lie(l, &i);
-	peer_answer(&p, &i, sizeof(i));
+	peer_introduce(&p, &i, sizeof(i));
 	expect_outcome(&p, l->what, l->why, before);
 	peer_end(&p);
 	peer_converse(&honest);
@@ -168,27 +167,9 @@ static void truncated(int role, size_t n)
 		peer_answer(&p, &i, n);
 		peer_outcome(&p);
 	} else if (peer_call(&p, &c, n) != enough) {
-		peer_wrong("%zu bytes of a call: %s", n, enough ? "refused" : "taken");
+		sim_wrong("%zu bytes of a call: %s", n, enough ? "refused" : "taken");
 	}
 	peer_end(&p);
-}
-
-/* As the first message of a caller. */
-static void lying_introduction(const struct lie *l)
-{
-	struct peer p;
-	uint64_t before = count_of(l->why);
-
-	peer_start(&p, 0);
-	struct verbs_call c = peer_call_of(&p);
-	if (!peer_call(&p, &c, sizeof(c)))
-		peer_wrong("an honest call is refused");
-	struct intro i = peer_intro_of(&p);
-	tell_lie(l, &i);
-	peer_message(&p, &i, sizeof(i));
-	expect_outcome(&p, l->what, l->why, before);
-	peer_end(&p);
-	peer_converse(&honest);
 }
 
 /* The caller has its answer and says nothing, or what by its length is no introduction: what was made for it goes. */
@@ -199,16 +180,13 @@ static void no_introduction(size_t n)
 	uint64_t before = count_of(FALLBACK_RDMA_SILENT);
 
 	peer_start(&p, 0);
-	struct verbs_call c = peer_call_of(&p);
-	if (!peer_call(&p, &c, sizeof(c)))
-		peer_wrong("an honest call is refused");
-	struct intro i = peer_intro_of(&p);
+	struct intro i = peer_begin(&p);
 	memcpy(message, &i, sizeof(i));
 	if (n)
 		peer_message(&p, message, n);
 	expect_outcome(&p, "no introduction", FALLBACK_RDMA_SILENT, before);
 	if (count_of(STAT_net_ring_pages))
-		peer_wrong("no introduction: its rings are kept");
+		sim_wrong("no introduction: its rings are kept");
 	peer_end(&p);
 }
 
@@ -389,7 +367,7 @@ static void use(struct peer *p, uint64_t *d)
 		stream_really_readable(p->stream, p->lib_fd);
 	}
 	if (r > (ssize_t)v.iov_len || r < -4095 || r == -ERANGE)
-		peer_wrong("a call says %zd", r);
+		sim_wrong("a call says %zd", r);
 }
 
 static void garbage(uint64_t seed)
@@ -404,7 +382,7 @@ static void garbage(uint64_t seed)
 	store_rlx(p.stream->nonblock, true);
 	attacking = true;
 	if (pthread_create(&t, NULL, attacks, &p))
-		peer_wrong("no thread");
+		sim_wrong("no thread");
 	for (int i = 0; i < STEPS; i++) {
 		use(&p, &d);
 		peer_nap();
@@ -453,7 +431,7 @@ static void introductions(void)
 		exit(0);
 	}
 	if (waitpid(pid, &status, 0) != pid || status)
-		peer_wrong("introductions: %x", status);
+		sim_wrong("introductions: %x", status);
 }
 
 static void lies(void)
@@ -466,8 +444,8 @@ static void lies(void)
 	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++)
 		lying_call(&calls[i]);
 	for (size_t i = 0; i < sizeof(intros) / sizeof(*intros); i++) {
-		lying_answer(&intros[i]);
-		lying_introduction(&intros[i]);
+		lying_introduction(&intros[i], 1);
+		lying_introduction(&intros[i], 0);
 	}
 }
 

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -546,6 +548,17 @@ static const char *device_name(struct ibv_device *d)
 static const char *status_text(enum ibv_wc_status s)
 {
 	return "simulated";
+}
+
+void sim_wrong(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	_exit(1);
 }
 
 void sim_verbs_install(void)

@@ -27,6 +27,8 @@ struct sim_wire {
 };
 extern struct sim_wire sim_wire;
 
+/* What must not be is a defect of the library's: said, and the end of the test. */
+void __attribute__((noreturn, format(printf, 1, 2))) sim_wrong(const char *fmt, ...);
 /* Fills the table of verbs_api: devices, and with cm.c their connection manager. */
 void sim_verbs_install(void);
 void sim_cm_install(void);

@@ -8,24 +8,12 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { WORDS = 4096, MEMORY = 2 * PEER_RING + WORDS + PEER_SLOTS * PEER_SLOT, PIECE = 4080 }; /* with its head a quarter of the ring */
-
-void peer_wrong(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	_exit(1);
-}
 
 void peer_nap(void)
 {
@@ -37,7 +25,7 @@ void peer_nap(void)
 #define WAIT_UNTIL(condition) \
 	for (int left_ = PEER_PATIENCE_S * 5000; !(condition); peer_nap()) \
 		if (!left_--) \
-			peer_wrong("never: %s", #condition)
+			sim_wrong("never: %s", #condition)
 
 /* ---- a connection */
 
@@ -48,10 +36,10 @@ static void connect_tcp(struct peer *p)
 	int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
 
 	if (bind(listener, (void *)&at, len) || listen(listener, 1) || getsockname(listener, (void *)&at, &len))
-		peer_wrong("no listener: %s", strerror(errno));
+		sim_wrong("no listener: %s", strerror(errno));
 	p->fd = socket(AF_INET, SOCK_STREAM, 0);
 	if (connect(p->fd, (void *)&at, len))
-		peer_wrong("no connection: %s", strerror(errno));
+		sim_wrong("no connection: %s", strerror(errno));
 	p->lib_fd = accept(listener, NULL, NULL);
 	close(listener);
 	setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -117,9 +105,9 @@ void peer_start(struct peer *p, int role)
 	struct sockaddr_in me = address(2, p->tuple.connect_port);
 	if (role && (verbs.rdma_create_id(p->channel, &p->listener, NULL, RDMA_PS_TCP) ||
 			    verbs.rdma_bind_addr(p->listener, (void *)&me) || verbs.rdma_listen(p->listener, 1)))
-		peer_wrong("no listener for RDMA");
+		sim_wrong("no listener for RDMA");
 	if (verbs_meet_open(&p->tuple, role, &p->meeting))
-		peer_wrong("no meeting");
+		sim_wrong("no meeting");
 }
 
 static void drop_id(struct rdma_cm_id **id)
@@ -200,7 +188,7 @@ static int try_call(struct peer *p, const void *call, size_t n)
 	struct rdma_conn_param param = parameters(call, n);
 
 	if (verbs.rdma_create_id(p->channel, &p->id, NULL, RDMA_PS_TCP) || verbs.rdma_resolve_addr(p->id, (void *)&from, (void *)&to, 1))
-		peer_wrong("no id");
+		sim_wrong("no id");
 	verbs.rdma_ack_cm_event(next_event(p));
 	make_qp(p);
 	verbs.rdma_connect(p->id, &param);
@@ -240,7 +228,7 @@ void peer_answer(struct peer *p, const void *intro, size_t n)
 	struct rdma_conn_param param = parameters(intro, n);
 
 	if (verbs.rdma_accept(p->id, &param))
-		peer_wrong("its call is gone");
+		sim_wrong("its call is gone");
 }
 
 int peer_outcome(struct peer *p)
@@ -289,7 +277,7 @@ static void note_message(struct peer *p, const struct ibv_wc *wc)
 	else if (wc->byte_len == sizeof(p->heard))
 		memcpy(&p->heard, slot, sizeof(p->heard));
 	else
-		peer_wrong("a message of %u bytes", wc->byte_len);
+		sim_wrong("a message of %u bytes", wc->byte_len);
 	if (!p->deaf)
 		give_slot(p, wc->wr_id);
 }
@@ -316,23 +304,34 @@ static void wait_for(struct peer *p, bool message)
 	while (is_message != message);
 }
 
-void peer_meet(struct peer *p)
+struct intro peer_begin(struct peer *p)
 {
 	struct verbs_call c = peer_call_of(p);
 
 	if (p->role)
 		peer_take_call(p);
 	else if (!peer_call(p, &c, sizeof(c)))
-		peer_wrong("an honest call is refused");
-	struct intro i = peer_intro_of(p);
+		sim_wrong("an honest call is refused");
+	return peer_intro_of(p);
+}
+
+void peer_introduce(struct peer *p, const void *intro, size_t n)
+{
 	if (p->role)
-		peer_answer(p, &i, sizeof(i));
+		peer_answer(p, intro, n);
 	else
-		peer_message(p, &i, sizeof(i));
+		peer_message(p, intro, n);
+}
+
+void peer_meet(struct peer *p)
+{
+	struct intro i = peer_begin(p);
+
+	peer_introduce(p, &i, sizeof(i));
 	if (p->role)
 		wait_for(p, true);
 	if (peer_outcome(p))
-		peer_wrong("an honest peer is not met");
+		sim_wrong("an honest peer is not met");
 }
 
 /* ---- the stream */
@@ -353,7 +352,7 @@ static void mark_of(const struct peer *p, uint8_t direction, uint8_t ret_mark[MA
 static void to_tcp(struct peer *p, const void *bytes, size_t n)
 {
 	if (send(p->fd, bytes, n, MSG_NOSIGNAL) != (ssize_t)n)
-		peer_wrong("TCP: %s", strerror(errno));
+		sim_wrong("TCP: %s", strerror(errno));
 }
 
 static void from_tcp(struct peer *p, void *bytes, size_t n)
@@ -361,7 +360,7 @@ static void from_tcp(struct peer *p, void *bytes, size_t n)
 	struct pollfd in = { .fd = p->fd, .events = POLLIN };
 
 	if (poll(&in, 1, PEER_PATIENCE_S * 1000) != 1 || recv(p->fd, bytes, n, MSG_WAITALL) != (ssize_t)n)
-		peer_wrong("nothing more from the library: %s", strerror(errno));
+		sim_wrong("nothing more from the library: %s", strerror(errno));
 }
 
 void peer_agree(struct peer *p)
@@ -377,11 +376,11 @@ void peer_agree(struct peer *p)
 	mark_of(p, (uint8_t)!p->role, mark);
 	to_tcp(p, mark, sizeof(mark));
 	if (stream_send(p->stream, p->lib_fd, &(struct iovec){ "x", 1 }, 1, (struct stream_opts){ .mark = signal_mark() }) != 1)
-		peer_wrong("the library cannot send");
+		sim_wrong("the library cannot send");
 	from_tcp(p, other, sizeof(other));
 	mark_of(p, (uint8_t)p->role, mark);
 	if (memcmp(mark, other, sizeof(mark)))
-		peer_wrong("not the mark");
+		sim_wrong("not the mark");
 	struct frame_head h;
 	from_tcp(p, &h, sizeof(h));
 	from_tcp(p, other, 1);
@@ -397,7 +396,7 @@ static void check(const uint8_t *bytes, size_t n, uint64_t at)
 {
 	for (size_t i = 0; i < n; i++)
 		if (bytes[i] != byte_at(at + i))
-			peer_wrong("byte %llu", (unsigned long long)(at + i));
+			sim_wrong("byte %llu", (unsigned long long)(at + i));
 }
 
 static void say_by_ring(struct peer *p)
@@ -433,7 +432,7 @@ static void library_reads(struct peer *p)
 	struct iovec v = { bytes, PIECE };
 
 	if (stream_recv(p->stream, p->lib_fd, &v, 1, (struct stream_opts){ .flags = MSG_WAITALL, .mark = signal_mark() }) != PIECE)
-		peer_wrong("an honest peer's bytes do not come");
+		sim_wrong("an honest peer's bytes do not come");
 	check(bytes, PIECE, p->out_at - PIECE);
 }
 
@@ -446,10 +445,10 @@ static void library_says(struct peer *p)
 	for (size_t i = 0; i < PIECE; i++)
 		bytes[i] = byte_at(p->in_at + i);
 	if (stream_send(p->stream, p->lib_fd, &v, 1, (struct stream_opts){ .mark = signal_mark() }) != PIECE)
-		peer_wrong("the library cannot send to an honest peer");
+		sim_wrong("the library cannot send to an honest peer");
 	from_tcp(p, &h, sizeof(h));
 	if (h.type != FRAME_DATA || h.len != PIECE || h.at != p->in_at)
-		peer_wrong("frame %u of %u bytes at %llu", h.type, h.len, (unsigned long long)h.at);
+		sim_wrong("frame %u of %u bytes at %llu", h.type, h.len, (unsigned long long)h.at);
 	from_tcp(p, got, PIECE);
 	check(got, PIECE, p->in_at);
 	p->in_at += PIECE;
@@ -458,7 +457,7 @@ static void library_says(struct peer *p)
 void peer_converse(struct peer *p)
 {
 	if (load_acq(link_in(verbs_of(p->stream))->state) != LINK_UP)
-		peer_wrong("an honest peer's link is down");
+		sim_wrong("an honest peer's link is down");
 	say_by_ring(p);
 	library_reads(p);
 	say_by_tcp(p);

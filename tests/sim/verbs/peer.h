@@ -31,8 +31,6 @@ struct peer {
 	uint64_t out_at, ring_w, in_at;
 };
 
-/* What it cannot wait for any longer is a defect of the library's: said, and the end of the test. */
-void __attribute__((noreturn, format(printf, 1, 2))) peer_wrong(const char *fmt, ...);
 void peer_nap(void);
 
 /* A TCP connection, and the library's end of it begins to look for its peer. */
@@ -54,6 +52,9 @@ bool peer_listen(struct peer *p, bool *ret_message);
 void peer_message(struct peer *p, const void *message, size_t n);
 /* Bytes of its memory into the library's. */
 void peer_write(struct peer *p, const void *from, uint64_t to, size_t n);
+/* The meeting up to the introduction that an honest one would send now; and that. */
+struct intro peer_begin(struct peer *p);
+void peer_introduce(struct peer *p, const void *intro, size_t n);
 /* Until the library has its stream, as an honest peer gets there. */
 void peer_meet(struct peer *p);
 /* 0: *p has its stream; else what the library's end came to. */
