@@ -70,8 +70,11 @@ static ssize_t kernel_recv(struct receiving *w, size_t limit, int flags, size_t 
 	return sys_call(SYS_recvmsg, w->fd, &m, flags);
 }
 
-static void kernel_answer(struct receiving *w, ssize_t k)
+/* Returns what the call is to be taken for. */
+static ssize_t kernel_answer(struct receiving *w, ssize_t k)
 {
+	if (k == -ECONNRESET && stream_reset_is_end(w->s, w->fd))
+		k = 0;
 	if (k > 0) {
 		if (!w->peek) {
 			count_rx(w->s, (uint64_t)k);
@@ -84,6 +87,7 @@ static void kernel_answer(struct receiving *w, ssize_t k)
 		w->err = (int)-k;
 		store_rlx(w->s->side->reset_told, true);
 	}
+	return k;
 }
 
 /*
@@ -141,8 +145,7 @@ static bool take_inline(struct receiving *w, struct wire_seg *g)
 		}
 		reading = true;
 	}
-	ssize_t k = kernel_recv(w, limit, MSG_DONTWAIT, &asked);
-	kernel_answer(w, k);
+	ssize_t k = kernel_answer(w, kernel_recv(w, limit, MSG_DONTWAIT, &asked));
 	if (reading)
 		unmark_reading(g);
 	if (k <= 0)
@@ -212,7 +215,7 @@ static size_t peek_tcp(struct receiving *w, uint64_t from, size_t n)
 		iov[m.msg_iovlen] = (struct iovec){ nowhere, left < sizeof(nowhere) ? left : sizeof(nowhere) };
 	iov[m.msg_iovlen++] = (struct iovec){ cursor_ptr(&w->c), n };
 	long k = from > (uint64_t)SKIP_IOVS * SKIP_BYTES ? 0 : sys_call(SYS_recvmsg, w->fd, &m, MSG_PEEK | MSG_DONTWAIT);
-	side_keep_error(w->s->side, k);
+	stream_keep_error(w->s, w->fd, k);
 	return k > 0 && (uint64_t)k > from ? (uint64_t)k - from : 0;
 }
 
@@ -330,9 +333,8 @@ static bool receive_direct(struct receiving *w, ssize_t *ret)
 		k = -errno;
 	pthread_cleanup_pop(0);
 	call_wakes(s);
-	kernel_answer(w, k);
+	*ret = kernel_answer(w, k);
 	unmark_reading(g);
-	*ret = k;
 	return true;
 }
 
@@ -387,13 +389,15 @@ static bool sleep_on_token(struct receiving *w, struct signal_mark mark, ssize_t
 	if (may_sleep)
 		shm_sleep_end(s);
 	w->fd = stream_fd(s, w->fd);
+	if (k == -ECONNRESET && stream_reset_is_end(s, w->fd))
+		k = 0;
 	if (k < 0) {
 		*ret = k;
 		if (k == -ECONNRESET)
 			store_rlx(s->side->reset_told, true);
 		if (stream_ready(s) != READY_YES)
 			return true;
-		side_keep_error(s->side, k);
+		stream_keep_error(s, w->fd, k);
 		return false;
 	}
 	if (k == 0) {
@@ -490,7 +494,9 @@ static ssize_t receive_nothing(struct stream *s, int fd, int flags)
 	if (stream_ready(s) == READY_YES)
 		return 0;
 	ssize_t k = real.recv(fd, &byte, 0, flags);
-	return k < 0 ? -errno : k;
+	if (k < 0)
+		k = -errno;
+	return k == -ECONNRESET && stream_reset_is_end(s, fd) ? 0 : k;
 }
 
 ssize_t shm_recv(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)
@@ -531,7 +537,7 @@ bool shm_recvmsg_inline(struct stream *s, int fd, struct msghdr *msg, int flags,
 		*ret = -errno;
 	pthread_cleanup_pop(0);
 	call_wakes(s);
-	kernel_answer(&w, *ret);
+	*ret = kernel_answer(&w, *ret);
 	unmark_reading(g);
 	call_end();
 	return true;

@@ -74,7 +74,7 @@ static bool doorbell(struct stream *s, int fd)
 		store_rlx(s->side->more, false);
 	} else if (r != -EAGAIN) {
 		s->side->dead = true;
-		side_keep_error(s->side, r);
+		stream_keep_error(s, fd, r);
 	}
 	store_rel(o->ringing, 0);
 	return r == 1;
@@ -123,7 +123,8 @@ static bool is_taken(struct stream *s)
 	       load_acq(s->out->block.state) == BLOCK_IDLE;
 }
 
-static bool notify(struct stream *s, int fd, bool may_defer)
+/* After a publish.  False: a doorbell was needed and found no room. */
+bool stream_notify(struct stream *s, int fd, bool may_defer)
 {
 	struct wire_dir *o = s->out;
 	uint32_t epoch = load_rlx(s->side->segw);
@@ -145,15 +146,6 @@ static bool notify(struct stream *s, int fd, bool may_defer)
 	if (atomic_exchange(&o->token, epoch) == epoch && !load_rlx(o->edge) && !load_rlx(s->side->rdhup))
 		return true;
 	return doorbell(s, fd); /* MUTATE: doorbell */
-}
-
-/* After a publish.  False: a doorbell was needed and found no room. */
-bool stream_notify(struct stream *s, int fd, bool may_defer)
-{
-	store_rlx(s->out->ringing, 1); /* a receiver that has taken it all waits for the doorbell, or we see that */
-	bool told = notify(s, fd, may_defer);
-	store_rel(s->out->ringing, 0);
-	return told;
 }
 
 static struct wire_seg *out_seg(struct stream *s, uint32_t i)
@@ -436,6 +428,15 @@ static bool send_ring(struct sending *w)
 	return true;
 }
 
+/* The first send after an end goes nowhere, as into a connection whose other end is closed; the next one hears of it. */
+static ssize_t send_nowhere(struct sending *w, size_t n)
+{
+	store_rlx(w->s->side->ended, END_ANSWERED);
+	w->done += n;
+	cursor_advance(&w->c, n);
+	return (ssize_t)n;
+}
+
 /*
  * Through TCP by the real call, which may sleep: the lock is let go meanwhile, and `inflight` keeps
  * the segment open.  Returns what the call returned; *ret_asked is what it was given.
@@ -448,6 +449,8 @@ static ssize_t send_inline(struct sending *w, size_t *ret_asked)
 	ssize_t k;
 
 	m.msg_iovlen = (size_t)cursor_export(&w->c, iov, INLINE_IOV, INLINE_PIECE, ret_asked);
+	if (__builtin_expect(load_rlx(me->ended) == END_TOLD, 0))
+		return send_nowhere(w, *ret_asked);
 	if (load_rlx(me->mode) == MODE_RING)
 		open_segment(w->s);
 	atomic_fetch_add(&me->inflight, 1);
@@ -466,6 +469,8 @@ static ssize_t send_inline(struct sending *w, size_t *ret_asked)
 		count_inline(STAT_net_bytes_inline, (uint64_t)k);
 		w->done += (size_t)k;
 		cursor_advance(&w->c, (size_t)k);
+	} else if (k == -ECONNRESET && stream_reset_is_end(w->s, w->fd)) {
+		return send_nowhere(w, *ret_asked);
 	}
 	return k;
 }
@@ -492,7 +497,7 @@ static ssize_t send_all(struct sending *w)
 		tell(w); /* MUTATE: tell_before_inline */
 		ssize_t k = send_inline(w, &asked);
 		if (k < 0 && w->done)
-			side_keep_error(w->s->side, k);
+			stream_keep_error(w->s, w->fd, k);
 		if (k < 0)
 			return w->done ? (ssize_t)w->done : k;
 		if ((size_t)k < asked)

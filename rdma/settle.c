@@ -103,7 +103,7 @@ bool stream_swallow(struct stream *s, int fd, uint64_t upto)
 	for (int64_t n; (n = (int64_t)(upto - load_rlx(s->side->rx))) > 0; any = true) {
 		long k = sys_call(SYS_recvfrom, fd, sink, n > (int64_t)sizeof(sink) ? (int64_t)sizeof(sink) : n,
 			MSG_DONTWAIT, 0, 0);
-		side_keep_error(s->side, k);
+		stream_keep_error(s, fd, k);
 		if (k <= 0)
 			break;
 		count_rx(s, (uint64_t)k);
@@ -121,20 +121,6 @@ static void restore_token(struct stream *s, uint32_t epoch)
 		atomic_compare_exchange_strong(&s->in->token, &none, epoch);
 }
 
-enum { DOORBELL_US = 5 };
-
-/*
- * One is being sent for what has been taken: were this process killed with it unread, its kernel would reset the
- * connection.  A sender that was preempted is not waited for.
- */
-static void await_doorbell(struct stream *s)
-{
-	uint64_t start = clock_ticks();
-
-	while (load_acq(s->in->ringing) && !stream_shares_core(s) && clock_ticks() - start < us_to_ticks(DOORBELL_US))
-		cpu_relax();
-}
-
 /*
  * Finished segments are left behind; an empty stream gives its token back and swallows what was sent
  * for it.  `tx` is loaded before the token is cleared: a doorbell counted later belongs to a later
@@ -144,7 +130,7 @@ bool stream_settle(struct stream *s, int fd)
 {
 	struct wire_dir *d = s->in;
 	struct side *me = s->side;
-	bool any = false, waited = false;
+	bool any = false;
 
 	for (;;) {
 		uint64_t rw = load_acq(d->rw);
@@ -172,11 +158,6 @@ bool stream_settle(struct stream *s, int fd)
 			restore_token(s, r); /* MUTATE: restore_token */
 			return any;
 		}
-		if (!waited && load_acq(d->ringing)) {
-			waited = true;
-			await_doorbell(s);
-			continue;
-		}
 		return stream_swallow(s, fd, tx) | any; /* MUTATE: drain_settle */
 	}
 }
@@ -194,7 +175,7 @@ static bool swallow_late(struct stream *s, int fd)
 	uint64_t rr = load_rlx(s->side->rr);
 	long n = sys_call(SYS_recvfrom, fd, sink, sizeof(sink), MSG_PEEK | MSG_DONTWAIT, 0, 0);
 
-	side_keep_error(s->side, n);
+	stream_keep_error(s, fd, n);
 	if (n <= 0)
 		return n != -EAGAIN;
 	if (load_rlx(s->in->token) == epoch)
@@ -295,40 +276,6 @@ int shm_available(struct stream *s, int fd)
 	return n;
 }
 
-/* As after a peer's RST: the error is the next call's, poll says ERR and HUP, both halves are shut. */
-static bool reset_kernel(int fd)
-{
-	struct sockaddr none = { .sa_family = AF_UNSPEC };
-
-	if (sys_call(SYS_connect, fd, &none, sizeof(none)))
-		return false;
-	sys_call(SYS_shutdown, fd, SHUT_RDWR);
-	return true;
-}
-
-static bool ends_orderly(int fd)
-{
-	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
-
-	return sys_call(SYS_poll, &p, 1, 0) == 1 && p.revents == POLLRDHUP;
-}
-
-/*
- * A process that is killed with unread bytes resets the connection.  Ring bytes that nobody rang for
- * are unknown to its kernel, which ends it in order: the survivor knows better.
- */
-bool stream_end_is_reset(struct stream *s, int fd, bool *ret_told)
-{
-	struct side *me = s->side;
-
-	if (!stream_unread(s) || load_rlx(me->shut) || load_rlx(me->reset_told) || !ends_orderly(fd) || !stream_peer_dead(s))
-		return false;
-	me->dead = true;
-	if ((*ret_told = reset_kernel(fd)))
-		store_rlx(me->reset_told, true);
-	return true;
-}
-
 enum { LOOKS = 8 };
 
 /*
@@ -347,7 +294,7 @@ enum readable shm_really_readable(struct stream *s, int fd)
 		if (stream_ready(s) == READY_YES)
 			return READABLE_YES;
 		long k = sys_call(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0);
-		side_keep_error(s->side, k);
+		stream_keep_error(s, fd, k);
 		if (k == -EAGAIN)
 			return stream_ready(s) == READY_YES ? READABLE_YES : READABLE_NO;
 		if (k == 0 && stream_end_is_reset(s, fd, &told) && told)
@@ -358,18 +305,4 @@ enum readable shm_really_readable(struct stream *s, int fd)
 			return READABLE_YES;
 	}
 	return READABLE_YES; /* of a sender that changes all the time; an edge must not be lost */
-}
-
-/*
- * TCP resets a connection that is closed with bytes unread.  Bytes in TCP's own queue make the
- * kernel do so; ring bytes that were never rung for do not.
- */
-bool shm_close_means_reset(struct stream *s, int fd)
-{
-	int n = 0;
-
-	if (stream_ready(s) != READY_YES)
-		return false;
-	sys_call(SYS_ioctl, fd, FIONREAD, &n);
-	return n == 0;
 }

@@ -154,7 +154,7 @@ static bool kernel_has_news(struct stream *s, int fd)
 	char byte;
 	long k = sys_call(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0);
 
-	side_keep_error(s->side, k);
+	stream_keep_error(s, fd, k);
 	return k != -EAGAIN;
 }
 

@@ -25,6 +25,9 @@
 
 enum mode { MODE_INLINE, MODE_RING };
 
+/* A reset that is the end to the program; it has sent once since, which bare TCP would have taken. */
+enum ended { END_NOT, END_TOLD, END_ANSWERED };
+
 /* What one side knows and the peer cannot touch; shared by the processes a fork left with this side. */
 struct side {
 	alignas(64) struct side_lock p;
@@ -36,6 +39,7 @@ struct side {
 	_Atomic bool reset_told;         /* the program has seen ECONNRESET once */
 	_Atomic bool shut, dead, plain;  /* dead: the kernel says the connection is over */
 	_Atomic bool rdhup;
+	_Atomic uint32_t ended;          /* enum ended */
 	_Atomic bool more;               /* the kernel holds back a tail sent with MSG_MORE: push before eliding */
 	_Atomic uint64_t limit;          /* most unread ring bytes: SO_SNDBUF + SO_RCVBUF if the program chose them */
 	alignas(64) struct side_lock c;
@@ -287,6 +291,17 @@ static inline void stream_spin_preempted(struct stream *s)
 	s->ops->spin_preempted(s);
 }
 
+/* SO_LINGER has no time: a close is a reset. */
+void stream_set_abortive(struct stream *s, bool yes);
+
+/*
+ * The kernel said ECONNRESET, once; true: for nothing but a doorbell that a killed peer had not read, so that it is
+ * the end to the program.
+ */
+bool stream_reset_is_end(struct stream *s, int fd);
+/* What a wait found on a connection that is over, made true for the program: poll's bits, which are epoll's too. */
+uint32_t stream_over_events(struct stream *s, int fd, uint32_t events);
+
 /* What a call of this thread that never returned (longjmp, cancellation) still holds is given back. */
 void stream_reclaim(void);
 /* The peer broke the protocol: the connection ends as by a reset. */
@@ -323,6 +338,12 @@ static inline void side_keep_error(struct side *side, long k)
 		return;
 	store_rlx(side->reset_told, true);
 	store_rlx(side->err, (int)-k);
+}
+
+static inline void stream_keep_error(struct stream *s, int fd, long k)
+{
+	if (k != -ECONNRESET || !stream_reset_is_end(s, fd))
+		side_keep_error(s->side, k);
 }
 
 /* 0, or -errno for the program to hear now. */

@@ -64,6 +64,7 @@ struct wire_dir {
 	_Atomic uint64_t cold_end;       /* ... up to here lie in the cold area, from its first byte on */
 	_Atomic uint32_t segw;           /* segments ever opened */
 	_Atomic uint32_t ringing;        /* a doorbell is being sent and counted */
+	_Atomic uint32_t abortive;       /* SO_LINGER of no time: the producer's end is a reset, whatever is unread */
 	/* written by the consumer */
 	alignas(64) _Atomic uint64_t rr; /* ring bytes taken */
 	_Atomic uint64_t rx;             /* TCP bytes taken */

@@ -25,7 +25,7 @@
 #define RECEIVE(s, fd, plain, upgraded)                                                            \
 	do {                                                                                       \
 		if (sock_plain_begin(s, fd, RX, 0)) {                                              \
-			r = (plain);                                                               \
+			r = plain_result(s, fd, (plain));                                          \
 			sock_plain_end(s, RX, r);                                                  \
 		} else {                                                                           \
 			r = (upgraded);                                                            \
@@ -43,6 +43,14 @@
 		}                                                                                  \
 		sock_leave(s);                                                                     \
 	} while (0)
+
+/* Its other direction may be upgraded, and what ended that is not what the kernel says. */
+static ssize_t plain_result(struct sock *s, int fd, ssize_t r)
+{
+	struct stream *st = load_acq(s->stream);
+
+	return r < 0 && errno == ECONNRESET && st && stream_reset_is_end(st, fd) ? 0 : r;
+}
 
 static size_t bytes_of(const struct iovec *iov, int cnt)
 {

@@ -127,6 +127,8 @@ static void after_setsockopt(struct sock *s, int fd, struct stream *st, int leve
 		st->inq = v != 0;
 	else if (level == SOL_SOCKET && name == SO_RCVLOWAT)
 		stream_set_lowat(st, fd, v);
+	else if (level == SOL_SOCKET && name == SO_LINGER)
+		stream_set_abortive(st, sock_is_abortive(fd));
 	else if (level == SOL_SOCKET && (name == SO_SNDBUF || name == SO_SNDBUFFORCE))
 		sock_read_capacity(fd, st);
 }
@@ -148,13 +150,17 @@ int life_setsockopt(int fd, int level, int name, const void *val, socklen_t len)
 	return r;
 }
 
-/* An end that the kernel takes for an orderly one may be a reset: then its socket has the error. */
+/* An end that the kernel takes for an orderly one may be a reset: then its socket has the error.  Or the other way round. */
 static void find_reset(struct stream *st, int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
 
-	if (sys_call(SYS_poll, &p, 1, 0) == 1 && p.revents == POLLRDHUP)
+	if (sys_call(SYS_poll, &p, 1, 0) != 1)
+		return;
+	if (p.revents == POLLRDHUP)
 		stream_really_readable(st, fd);
+	else if (p.revents & POLLERR)
+		stream_over_events(st, fd, (uint32_t)p.revents);
 }
 
 int life_getsockopt(int fd, int level, int name, void *val, socklen_t *len)
@@ -180,6 +186,13 @@ int life_getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 	return r;
 }
 
+/* To the program; its kernel has the connection for reset. */
+static bool ended_orderly(struct stream *st, int fd)
+{
+	stream_over_events(st, fd, POLLERR);
+	return load_rlx(st->side->ended) != END_NOT;
+}
+
 int life_shutdown(int fd, int how)
 {
 	struct sock *s = sock_enter(fd);
@@ -190,6 +203,8 @@ int life_shutdown(int fd, int how)
 	if (st && (how == SHUT_WR || how == SHUT_RDWR))
 		stream_shutdown_write(st);
 	int r = real.shutdown(fd, how);
+	if (r && errno == ENOTCONN && st && ended_orderly(st, fd))
+		r = 0;
 	sock_leave(s);
 	return r;
 }

@@ -348,6 +348,14 @@ void sock_read_capacity(int fd, struct stream *st)
 	store_rlx(st->side->limit, capacity_asked(fd, st->ring_bytes));
 }
 
+bool sock_is_abortive(int fd)
+{
+	struct linger l = { 0 };
+	socklen_t len = sizeof(l);
+
+	return !sys_call(SYS_getsockopt, fd, SOL_SOCKET, SO_LINGER, &l, &len) && l.l_onoff && !l.l_linger;
+}
+
 void sock_read_options(struct sock *s, int fd, struct stream *st)
 {
 	long fl = sys_call(SYS_fcntl, fd, F_GETFL);
@@ -361,6 +369,7 @@ void sock_read_options(struct sock *s, int fd, struct stream *st)
 		sock_make_plain(s, fd, FALLBACK_ASYNC);
 	if (option(fd, SOL_SOCKET, SO_OOBINLINE, 0))
 		sock_make_plain(s, fd, FALLBACK_OOB);
+	stream_set_abortive(st, sock_is_abortive(fd));
 	store_rlx(st->cork, !!option(fd, IPPROTO_TCP, TCP_CORK, 0));
 	st->inq = !!option(fd, IPPROTO_TCP, TCP_INQ, 0);
 	sock_read_capacity(fd, st);

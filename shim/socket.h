@@ -71,6 +71,8 @@ void sock_unshare(struct sock *s, int fd);
 void sock_quiesce(struct sock *s, int fd);
 /* In the child of a fork: no call is under way, and what the parent moved is not the child's. */
 void sock_in_child(struct sock *s);
+/* SO_LINGER is set to no time. */
+bool sock_is_abortive(int fd);
 /* Options that decide how the stream behaves, as the kernel has them now. */
 void sock_read_options(struct sock *s, int fd, struct stream *st);
 void sock_read_capacity(int fd, struct stream *st);

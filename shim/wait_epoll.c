@@ -178,6 +178,8 @@ static bool correct(struct epwait *w, struct epoll_event *ev)
 	if (!s)
 		return true;
 	enum readable is = READABLE_YES;
+	if (ev->events & (EPOLLERR | EPOLLHUP))
+		ev->events = stream_over_events(sock_stream(s, RX), r.fd, ev->events);
 	if ((ev->events & EPOLLIN) && !(ev->events & (EPOLLERR | EPOLLHUP)))
 		is = stream_really_readable(sock_stream(s, RX), r.fd);
 	if (is == READABLE_NO) {

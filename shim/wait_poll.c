@@ -118,6 +118,8 @@ static int merge(struct polling *p)
 	for (nfds_t i = 0; i < p->n; i++) {
 		struct pollfd *f = &p->fds[i];
 		struct stream *st = f->events & IN_EVENTS ? watched(p, f->fd) : NULL;
+		if (st && (f->revents & (POLLERR | POLLHUP)))
+			f->revents = (short)stream_over_events(st, f->fd, (uint32_t)f->revents);
 		if (st && stream_wait_ready(st) == READY_YES) {
 			if (!(f->revents & IN_EVENTS))
 				stat_inc(STAT_epoll_added);

@@ -139,24 +139,24 @@ static enum step settle(struct thread *t)
 		v[2] = load(t, SEGR);
 		if (v[2] != v[4]) {
 			if (load(t, SEG_X + v[2] % SEGMENTS) != load(t, RR))
-				RETURN(v[1] & 1);
+				RETURN(v[1]);
 			if (!mutated("drain_segment")) {
 				CALL(swallow(t, load(t, SEG_A + v[2] % SEGMENTS)));
 				v[1] |= t->ret;
 			}
 			OP(v[4] = load(t, SEG_B + v[2] % SEGMENTS));
 			if (v[4] >= READING || load(t, RX) != v[4])
-				RETURN(v[1] & 1);
+				RETURN(v[1]);
 			store(t, SEGR, v[2] + 1); /* next_segment */
 			v[2] = v[4] = 0;
 			continue;
 		}
 		if (v[0] != load(t, RR))
-			RETURN(v[1] & 1);
+			RETURN(v[1]);
 		if (scenario->offers) {
 			OP(v[4] = load(t, BLOCK_STATE));
 			if (offered(v[4]))
-				RETURN(v[1] & 1);
+				RETURN(v[1]);
 		}
 		if (!mutated("tx_after_clear"))
 			OP(v[3] = load(t, TX));
@@ -176,22 +176,13 @@ static enum step settle(struct thread *t)
 		if (v[4] && !mutated("settle_recheck")) {
 			if ((v[5] || mutated("restore_unasked")) && !mutated("restore_token"))
 				CALL(restore_token(t, v[2]));
-			RETURN(v[1] & 1);
-		}
-		if (scenario->closes && !(v[1] & 2)) { /* await_doorbell */
-			OP(v[5] = load(t, RINGING));
-			if (v[5]) {
-				WHEN(!now->mem[RINGING] || now->killed || choose(2), (void)0);
-				v[0] = v[2] = v[3] = v[4] = v[5] = 0;
-				v[1] |= 2;
-				continue;
-			}
+			RETURN(v[1]);
 		}
 		if (!mutated("drain_settle")) {
 			CALL(swallow(t, v[3]));
 			v[1] |= t->ret;
 		}
-		RETURN(v[1] & 1);
+		RETURN(v[1]);
 	}
 	END(0);
 }

@@ -84,7 +84,7 @@ static enum step is_taken(struct thread *t)
 	END(!v[1] && v[2] == IDLE);
 }
 
-/* stream_notify without `ringing` */
+/* stream_notify */
 static enum step notify(struct thread *t)
 {
 	BEGIN(F_NOTIFY)
@@ -133,13 +133,8 @@ static enum step notify(struct thread *t)
 static enum step tell(struct thread *t)
 {
 	BEGIN(F_TELL)
-	if (t->untold) {
-		if (scenario->closes)
-			store(t, RINGING, 1);
+	if (t->untold)
 		CALL(notify(t));
-		if (scenario->closes)
-			store(t, RINGING, 0);
-	}
 	t->untold = 0;
 	END(0);
 }
