@@ -110,6 +110,18 @@ static void correct(struct pollfd *f, struct stream *st)
 	}
 }
 
+/* Not asked for input; an error that a call of ours has met. */
+static void tell_kept_error(struct pollfd *f)
+{
+	struct sock *s = sock_enter(f->fd);
+	struct stream *st = s ? sock_stream(s, RX) : NULL;
+
+	if (st && load_rlx(st->side->err))
+		f->revents |= POLLERR;
+	if (s)
+		sock_leave(s);
+}
+
 /* What the kernel said, made true for the program; returns how many have events. */
 static int merge(struct polling *p)
 {
@@ -120,6 +132,8 @@ static int merge(struct polling *p)
 		struct stream *st = f->events & IN_EVENTS ? watched(p, f->fd) : NULL;
 		if (st && (f->revents & (POLLERR | POLLHUP)))
 			f->revents = (short)stream_over_events(st, f->fd, (uint32_t)f->revents);
+		else if (f->revents & POLLHUP)
+			tell_kept_error(f);
 		if (st && stream_wait_ready(st) == READY_YES) {
 			if (!(f->revents & IN_EVENTS))
 				stat_inc(STAT_epoll_added);
@@ -223,6 +237,8 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 	allow_eliding(&p);
 	pthread_cleanup_push(cancelled, &p);
 	r = p.watches || p.sets ? wait_streams(&p, timeout, mark) : kernel_wait(&p, timeout);
+	if (r > 0 && !p.watches && !p.sets)
+		r = merge(&p);
 	pthread_cleanup_pop(0);
 	int err = errno;
 	let_go(&p);
