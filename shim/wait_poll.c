@@ -110,13 +110,15 @@ static void correct(struct pollfd *f, struct stream *st)
 	}
 }
 
-/* Not asked for input; an error that a call of ours has met. */
-static void tell_kept_error(struct pollfd *f)
+/* Not asked for input: an end that is a reset, an error that a call of ours has met. */
+static void correct_unwatched(struct pollfd *f)
 {
 	struct sock *s = sock_enter(f->fd);
 	struct stream *st = s ? sock_stream(s, RX) : NULL;
 
-	if (st && load_rlx(st->side->err))
+	if (st && (f->revents & POLLRDHUP) && stream_really_readable(st, f->fd) == READABLE_RESET)
+		sys_call(SYS_poll, f, 1, 0);
+	if (st && (f->revents & POLLHUP) && load_rlx(st->side->err))
 		f->revents |= POLLERR;
 	if (s)
 		sock_leave(s);
@@ -132,8 +134,8 @@ static int merge(struct polling *p)
 		struct stream *st = f->events & IN_EVENTS ? watched(p, f->fd) : NULL;
 		if (st && (f->revents & (POLLERR | POLLHUP)))
 			f->revents = (short)stream_over_events(st, f->fd, (uint32_t)f->revents);
-		else if (f->revents & POLLHUP)
-			tell_kept_error(f);
+		else if (!st && (f->revents & (POLLHUP | POLLRDHUP)))
+			correct_unwatched(f);
 		if (st && stream_wait_ready(st) == READY_YES) {
 			if (!(f->revents & IN_EVENTS))
 				stat_inc(STAT_epoll_added);

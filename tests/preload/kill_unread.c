@@ -9,7 +9,7 @@
 #include <sys/select.h>
 #include <sys/wait.h>
 
-#define ROUNDS 36
+#define ROUNDS 40
 
 /* Each round is answered but for the last one's second half. */
 static void read_and_die(struct end *e)
@@ -69,6 +69,12 @@ static void by_poll(int fd)
 	say("poll: %x", await_events(fd, POLLIN | POLLRDHUP));
 	by_recv(fd, 0);
 	say("poll: %x", await_events(fd, POLLIN | POLLRDHUP));
+}
+
+static void by_hangup(int fd)
+{
+	say("poll for the end alone: %x", await_events(fd, POLLRDHUP));
+	by_recv(fd, 0);
 }
 
 static void by_select(int fd)
@@ -138,7 +144,7 @@ static void by_send(int fd)
 
 static void client(struct end *e)
 {
-	static void (*const ways[])(int) = { sleeping, asking, by_poll, by_select, level, edge, one_shot, by_error, by_send };
+	static void (*const ways[])(int) = { sleeping, asking, by_poll, by_hangup, by_select, level, edge, one_shot, by_error, by_send };
 
 	for (int i = 0; i < ROUNDS; i++) {
 		int fd = connect_port(e->family, e->port);
