@@ -39,7 +39,6 @@ LEFT_OUT_OF_THREAD = {
     "pair-close_blocked": "the program itself closes a descriptor that another of its threads waits on",
     "pair-churn": "counts resident memory, and the run time's own grows",
     "pair-exec_children": "its children are programs without the run time",
-    "pair-kill_writer": "UNRESOLVED: a reset instead of the end in 6 of 52 runs, perhaps a doorbell unread at the kill (plain builds never)",
     "pair-urgent": "UNRESOLVED: a server misses its SIGURG, without the library too (7 bare runs of 650; plain builds never)",
 }
 OPTIONS = {
