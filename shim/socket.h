@@ -64,6 +64,10 @@ void sock_after_fork(void);
 void sock_advance(struct sock *s, int fd, uint64_t upcoming);
 /* Stays, or goes back to, plain TCP; `why` is a FALLBACK_ id. */
 void sock_make_plain(struct sock *s, int fd, int why);
+/* The meeting under way is given up: there is a stream, or there will be none. */
+void sock_stop_meeting(struct sock *s);
+/* What has gone over plain TCP is counted: not worth a visit for every small message, since all threads share the counters. */
+void sock_tell_plain(struct sock *s, enum direction d);
 /* One more number, or one less, for the same connection. */
 void sock_share(struct sock *s, int fd);
 void sock_unshare(struct sock *s, int fd);

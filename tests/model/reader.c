@@ -699,7 +699,7 @@ static enum step arm(struct thread *t)
 	END(t->ret == YES);
 }
 
-/* try_switch of shim/socket.c, by another thread than the one that calls */
+/* try_switch of shim/upgrade.c, by another thread than the one that calls */
 static enum step try_switch(struct thread *t)
 {
 	BEGIN(F_SPIN)
