@@ -10,16 +10,13 @@
  * a sender that is stopped inside a chunk.
  */
 #include "clock.h"
-#include "fdtable.h"
 #include "process.h"
 #include "settings.h"
 #include "shm.h"
 #include "stats.h"
 #include "sys.h"
 
-#include <poll.h>
 #include <sched.h>
-#include <string.h>
 
 enum {
 	DIRECT_MIN = 32768,  /* a smaller recv does not claim but pulls into the ring */
@@ -32,120 +29,12 @@ enum {
 	CLAIM_US = 100,      /* a peer in its loop claims within this, plus ... */
 	BYTES_PER_US = 2000, /* ... the time it needs for what is still before the block */
 	PATIENCE_US = 50000, /* without progress of a peer that lives */
-	DYING_MS = 100,      /* from closed sockets to the end of a process that is killed */
 	CHUNK_DONE = 1, CHUNK_FAILED = 2,
 };
-
-/* What the peer tries its calls on: not the program's memory. */
-static struct {
-	_Atomic uint64_t nonce, scratch;
-} probe_area;
 
 size_t block_min(void)
 {
 	return settings.block_min < DIRECT_MIN ? DIRECT_MIN : settings.block_min;
-}
-
-static bool open_pidfd(struct stream *s)
-{
-	int none = -1;
-
-	if (load_rlx(s->peer_pidfd) >= 0)
-		return true;
-	long fd = sys_call(SYS_pidfd_open, s->peer_pid, 0);
-	if (fd >= 0)
-		fd = fd_hide((int)fd);
-	if (fd < 0) {
-		fallback(FALLBACK_NO_PIDFD);
-		return false;
-	}
-	if (!atomic_compare_exchange_strong(&s->peer_pidfd, &none, (int)fd)) /* another thread was faster */
-		fd_close_hidden((int)fd);
-	return true;
-}
-
-bool stream_peer_gone(struct stream *s)
-{
-	struct pollfd p = { .fd = load_rlx(s->peer_pidfd), .events = POLLIN };
-
-	return p.fd >= 0 && sys_call(SYS_poll, &p, 1, 0) == 1;
-}
-
-static ssize_t copy_from(uint32_t pid, void *to, uint64_t from, size_t n)
-{
-	struct iovec l = { to, n }, r = { (void *)(uintptr_t)from, n };
-
-	return sys_call(SYS_process_vm_readv, pid, &l, 1, &r, 1, 0);
-}
-
-/*
- * Sockets are closed before a pidfd tells of the end, but after the memory is gone.  The memory alone
- * proves nothing: it is the first thread's, which may leave before the others.
- */
-static bool is_dying(struct stream *s)
-{
-	char byte;
-
-	return copy_from(s->peer_pid, &byte, 0, 1) == -ESRCH;
-}
-
-bool stream_peer_dead(struct stream *s)
-{
-	struct pollfd p = { .events = POLLIN };
-	long fd = sys_call(SYS_pidfd_open, s->peer_pid, 0);
-
-	if (fd < 0)
-		return fd == -ESRCH;
-	p.fd = (int)fd;
-	bool dead = sys_call(SYS_poll, &p, 1, is_dying(s) ? DYING_MS : 0) == 1;
-	sys_call(SYS_close, fd);
-	return dead;
-}
-
-static ssize_t copy_to(uint32_t pid, uint64_t to, const void *from, size_t n)
-{
-	struct iovec l = { (void *)(uintptr_t)from, n }, r = { (void *)(uintptr_t)to, n };
-
-	return sys_call(SYS_process_vm_writev, pid, &l, 1, &r, 1, 0);
-}
-
-static void publish_probe(struct stream *s)
-{
-	struct wire_probe *mine = &s->map->probe[s->role];
-
-	if (load_acq(mine->address))
-		return;
-	if (!load_rlx(probe_area.nonce))
-		store_rlx(probe_area.nonce, clock_ticks() | 1);
-	store_rlx(mine->nonce, load_rlx(probe_area.nonce));
-	store_rlx(mine->pid, (uint32_t)process_id);
-	store_rel(mine->address, (uint64_t)(uintptr_t)&probe_area);
-}
-
-static bool try_peer(struct stream *s, struct wire_probe *peer)
-{
-	uint64_t seen = 0, address = load_rlx(peer->address), mark = clock_ticks();
-
-	return copy_from(s->peer_pid, &seen, address, sizeof(seen)) == sizeof(seen) && seen == load_rlx(peer->nonce) &&
-	       copy_to(s->peer_pid, address + 8, &mark, sizeof(mark)) == sizeof(mark);
-}
-
-/* Tries the calls for real on the peer as soon as it has said where; again after nothing. */
-void block_self_test(struct stream *s)
-{
-	struct wire_probe *peer = &s->map->probe[!s->role];
-
-	if (load_rlx(s->cma) != CMA_UNKNOWN)
-		return;
-	publish_probe(s);
-	if (!load_acq(peer->address))
-		return;
-	bool ok = settings.cma && load_rlx(peer->pid) == s->peer_pid && try_peer(s, peer);
-	if (!ok && settings.cma)
-		fallback(FALLBACK_NO_CMA);
-	uint32_t found = ok && open_pidfd(s) ? CMA_WORKS : CMA_FAILED, unknown = CMA_UNKNOWN;
-	if (atomic_compare_exchange_strong(&s->cma, &unknown, found))
-		store_rel(s->map->probe[s->role].result, found);
 }
 
 bool block_wanted(struct stream *s, size_t run)
@@ -153,7 +42,7 @@ bool block_wanted(struct stream *s, size_t run)
 	if (run < block_min() || load_rlx(s->cma) == CMA_FAILED || s->self)
 		return false;
 	if (load_rlx(s->cma) == CMA_UNKNOWN)
-		block_self_test(s);
+		cma_self_test(s);
 	return load_rlx(s->cma) == CMA_WORKS && load_acq(s->out->block.state) == BLOCK_IDLE &&
 	       load_acq(s->map->probe[!s->role].result) == CMA_WORKS &&
 	       load_rlx(s->map->probe[s->role].pid) == (uint32_t)process_id;
@@ -191,12 +80,12 @@ struct copying {
 
 static ssize_t pull_chunk(struct copying *w, size_t off, size_t k)
 {
-	return copy_from(w->pid, w->mine + off, w->theirs + off, k);
+	return cma_read(w->pid, w->mine + off, w->theirs + off, k);
 }
 
 static ssize_t push_chunk(struct copying *w, size_t off, size_t k)
 {
-	return copy_to(w->pid, w->theirs + off, w->mine + off, k);
+	return cma_write(w->pid, w->theirs + off, w->mine + off, k);
 }
 
 static bool copy_chunk(struct copying *w, uint32_t i)
@@ -477,8 +366,8 @@ static bool pull(struct stream *s, struct wire_block *b, uint64_t len)
 	if (!ring_populate(s, s->ring_in, off & ~(uint64_t)4095, off + first) ||
 	    (n > first && !ring_populate(s, s->ring_in, 0, n - first)))
 		return false;
-	if (copy_from(s->peer_pid, s->ring_in + off, src, first) != (ssize_t)first ||
-	    (n > first && copy_from(s->peer_pid, s->ring_in, src + first, n - first) != (ssize_t)(n - first)))
+	if (cma_read(s->peer_pid, s->ring_in + off, src, first) != (ssize_t)first ||
+	    (n > first && cma_read(s->peer_pid, s->ring_in, src + first, n - first) != (ssize_t)(n - first)))
 		return false;
 	store_rlx(b->n, n);
 	store_rel(s->in->rw, load_rlx(b->x) + n);
@@ -579,7 +468,7 @@ ssize_t block_claim(struct stream *s, int fd, char *dst, size_t room)
 	uint32_t st = BLOCK_OFFERED;
 
 	if (load_rlx(s->cma) == CMA_UNKNOWN)
-		block_self_test(s);
+		cma_self_test(s);
 	if (load_acq(b->state) == BLOCK_WITHDRAWN)
 		return await_withdrawn(s, b);
 	if (load_rlx(s->cma) != CMA_WORKS || load_rlx(b->src_pid) != s->peer_pid)

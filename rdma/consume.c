@@ -269,7 +269,7 @@ static void take_locked(struct receiving *w)
 
 	side_lock(&me->c);
 	if (load_rlx(w->s->cma) == CMA_UNKNOWN) /* the sender may not offer before we have tried too */
-		block_self_test(w->s);
+		cma_self_test(w->s);
 	if (w->peek) {
 		stream_settle(w->s, w->fd);
 		peek(w);

@@ -67,4 +67,7 @@ size_t block_offer(struct stream *s, int fd, const char *p, size_t len); /* side
 void block_let_go(struct stream *s); /* of one that was withdrawn: it is sent another way now */
 enum { BLOCK_AGAIN = -1 };
 ssize_t block_claim(struct stream *s, int fd, char *dst, size_t room); /* side->c held */
-void block_self_test(struct stream *s);
+void cma_self_test(struct stream *s);
+/* Bytes moved, or -errno. */
+ssize_t cma_read(uint32_t pid, void *to, uint64_t from, size_t n);
+ssize_t cma_write(uint32_t pid, uint64_t to, const void *from, size_t n);

@@ -9,7 +9,7 @@ static bool is_edge(struct stream *s)
 
 static void adopted(struct stream *s, int fd)
 {
-	block_self_test(s);
+	cma_self_test(s);
 }
 
 static void take_tx(struct stream *s, int fd, uint64_t carried)
