@@ -55,9 +55,29 @@ static void make_plain(const struct end *e, int fd)
 		check(dup2(fd, STDIN_FILENO) == STDIN_FILENO);
 }
 
+static int accepted(struct end *e)
+{
+	return accept(e->listener, NULL, NULL);
+}
+
+static int connected(struct end *e)
+{
+	return connect_port(e->family, e->port);
+}
+
+/* A connection that takes all the memory there may be; -1 where that is not the matter. */
+static int earlier(struct end *e, int (*get)(struct end *))
+{
+	int fd = is(e, "memory_cap") ? get(e) : -1;
+
+	if (fd >= 0)
+		warm(e, fd);
+	return fd;
+}
+
 static void server(struct end *e)
 {
-	int fd = accept(e->listener, NULL, NULL);
+	int other = earlier(e, accepted), fd = accepted(e);
 	pid_t pid = is(e, "forked") ? holder() : 0;
 
 	signal(SIGIO, SIG_IGN);
@@ -68,6 +88,7 @@ static void server(struct end *e)
 	warm(e, fd);
 	say("served");
 	close(fd);
+	close(other);
 	if (is(e, "dup_low"))
 		close(STDIN_FILENO);
 	if (is(e, "foreign_uid"))
@@ -80,7 +101,7 @@ static void server(struct end *e)
 
 static void client(struct end *e)
 {
-	int fd = connect_port(e->family, e->port);
+	int other = earlier(e, connected), fd = connected(e);
 	char c;
 
 	await('g');
@@ -88,6 +109,7 @@ static void client(struct end *e)
 	warm(e, fd);
 	say("then: %s", result(recv(fd, &c, 1, 0)));
 	close(fd);
+	close(other);
 }
 
 const struct pair pair = { .client = client, .server = server, .unconnected = 1 };
