@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -12,6 +13,26 @@
 static int is(const struct end *e, const char *reason)
 {
 	return !strcmp(e->argv[0], reason);
+}
+
+static void needs_root(void)
+{
+	fprintf(stderr, "only root can be somebody else\n");
+	exit(77);
+}
+
+/* The rest of the program in a child that sees none of the processes outside. */
+static void move_into_namespace(void)
+{
+	int status;
+
+	if (unshare(CLONE_NEWPID))
+		needs_root();
+	pid_t pid = fork();
+	if (!pid)
+		return;
+	check(waitpid(pid, &status, 0) == pid);
+	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
 }
 
 /* Somebody who has the socket since before its first byte and does nothing with it. */
@@ -35,10 +56,8 @@ static void keep_plain(const struct end *e, int fd)
 
 	if (is(e, "squatted"))
 		check(!bind(taken, (void *)&name, len));
-	if (is(e, "foreign_uid") && seteuid(65534)) {
-		fprintf(stderr, "only root can be somebody else\n");
-		exit(77);
-	}
+	if (is(e, "foreign_uid") && seteuid(65534))
+		needs_root();
 }
 
 static void make_plain(const struct end *e, int fd)
@@ -101,6 +120,8 @@ static void server(struct end *e)
 
 static void client(struct end *e)
 {
+	if (is(e, "foreign_ns"))
+		move_into_namespace();
 	int other = earlier(e, connected), fd = connected(e);
 	char c;
 
