@@ -3,7 +3,8 @@
  * and then the entry is called. Unless its row says that it need not see the past, the driver must
  * hear of the second launch before it hears of the entry; of an entry that waits in the queue itself
  * likewise. Errors of deferred launches come out of every row that says SYNC, of a wait for their
- * stream or event whatever context is current, and of every row that ends their context; and launches wait again after every row that ends a capture.
+ * stream or event whatever context is current, and of every row that ends their context; and launches
+ * wait again after every row that ends a capture.
  * Argument: the name of one entry, or none for all.
  */
 #include "api.h"
