@@ -31,31 +31,38 @@ static void before_memory(unsigned row, uint64_t p)
 	}
 }
 
-static void before_context(unsigned row, const uint64_t *args)
+/* Returns an error that nobody was told of, and nobody will be once the context is gone. */
+static CUresult before_context(unsigned row, const uint64_t *args)
 {
 	switch (row) {
 	case ROW_cuCtxDestroy:
 	case ROW_cuCtxDestroy_v2:
 	case ROW_cuCtxDetach:
-		queues_close((CUcontext)(uintptr_t)args[0]);
 		memory_forget(0);
-		return;
+		return queues_close((CUcontext)(uintptr_t)args[0]);
 	case ROW_cuDevicePrimaryCtxReset:
 	case ROW_cuDevicePrimaryCtxReset_v2:
 	case ROW_cuDevicePrimaryCtxRelease:
 	case ROW_cuDevicePrimaryCtxRelease_v2:
 	case ROW_cuGreenCtxDestroy:
-		queues_close(NULL);
 		memory_forget(0);
-		return;
+		return queues_close(NULL);
 	case ROW_cuModuleUnload:
 	case ROW_cuLibraryUnload:
 		queues_forget_all();
-		return;
+		break;
 	case ROW_cuCtxSetLimit:
 		queues_attribute(hash_mix(row, args[0]), args[1]);
-		return;
 	}
+	return CUDA_SUCCESS;
+}
+
+/* The context ends all the same, by a call of one argument; its result is the error. */
+static struct gpu_verdict ended_with(CUresult late, unsigned row, const uint64_t *args)
+{
+	CUresult result = ((CUresult(*)(uint64_t))cuda_real[row])(args[0]);
+
+	return (struct gpu_verdict){ NULL, result ? result : late };
 }
 
 static void before_handles(unsigned row, const uint64_t *args)
@@ -107,7 +114,9 @@ struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args)
 	if (row == ROW_cuGraphLaunch || row == ROW_cuGraphLaunch_ptsz)
 		stat_inc(STAT_cuda_program_graphs);
 	before_memory(row, args[0]);
-	before_context(row, args);
+	late = before_context(row, args);
+	if (late)
+		return ended_with(late, row, args);
 	before_handles(row, args);
 	if (barrier == BARRIER_SYNC) {
 		late = queue_take_error(waited_for(row, args));

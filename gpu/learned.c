@@ -100,7 +100,7 @@ void queues_forget_all(void)
 	}
 }
 
-static void close_one(struct gpu_queue *q)
+static CUresult close_one(struct gpu_queue *q)
 {
 	submitter_stop(q);
 	lock_take(&q->put);
@@ -108,18 +108,26 @@ static void close_one(struct gpu_queue *q)
 	lock_take(&q->submit);
 	forget(q);
 	batch_close(q);
-	atomic_store(&q->error, 0);
+	CUresult untold = atomic_exchange(&q->error, 0);
 	atomic_store(&q->failed, false);
 	atomic_store(&q->live, false);
 	lock_drop(&q->submit);
 	lock_drop(&q->put);
+	return untold;
 }
 
-void queues_close(CUcontext ctx)
+CUresult queues_close(CUcontext ctx)
 {
-	for each_queue (q)
-		if (atomic_load(&q->live) && (!ctx || q->ctx == ctx))
-			close_one(q);
+	CUresult first = CUDA_SUCCESS;
+
+	for each_queue (q) {
+		if (!atomic_load(&q->live) || (ctx && q->ctx != ctx))
+			continue;
+		CUresult untold = close_one(q);
+		if (!first)
+			first = untold;
+	}
+	return first;
 }
 
 bool queues_give_back(void)

@@ -96,8 +96,11 @@ void queues_forget_events(void);
 void queues_forget_all(void);
 /* An attribute of a function or context was set: launches must prove themselves again. */
 void queues_attribute(uint64_t what, uint64_t value);
-/* The context goes away: its submitter ends, its graphs are given back. NULL: all contexts. */
-void queues_close(CUcontext ctx);
+/*
+ * The context goes away: its submitter ends, its graphs are given back. NULL: all contexts. Returns the error
+ * of a deferred operation that nobody was told of.
+ */
+CUresult queues_close(CUcontext ctx);
 /* Device memory of ours, given back; false if there was none. */
 bool queues_give_back(void);
 

@@ -12,6 +12,8 @@
 __attribute__((constructor)) static void dlaccel_load(void)
 {
 	settings_read(environ);
+	settings_make_absolute(&settings.dir);
+	settings_make_absolute(&settings.secret_file);
 	real_init();
 	if (!setting_lists(settings.apps, program_invocation_short_name))
 		settings.enabled = 0;

@@ -1,5 +1,6 @@
 #include "settings.h"
 
+#include "sys.h"
 #include "text.h"
 
 #include <errno.h>
@@ -168,6 +169,22 @@ void settings_read(char *const *environ)
 		if (row)
 			apply(row, value);
 	}
+}
+
+void settings_make_absolute(const char **path)
+{
+	char whole[PATH_MAX];
+	size_t n = strlen(*path) + 1;
+	long at = n > 1 && **path != '/' ? sys_call(SYS_getcwd, whole, sizeof(whole)) : 0;
+
+	/* A folder that cannot be named from here has no slash before it. */
+	if (at <= 0 || *whole != '/' || (size_t)at + n > sizeof(whole))
+		return;
+	whole[at - 1] = '/';
+	memcpy(whole + at, *path, n);
+	const char *kept = keep(whole);
+	if (kept != whole)
+		*path = kept;
 }
 
 bool setting_lists(const char *list, const char *name)

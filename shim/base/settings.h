@@ -37,6 +37,9 @@ extern const unsigned settings_count;
 /* Reads environ; NULL is an empty one.  Invalid values keep the default. */
 void settings_read(char *const *environ);
 
+/* What a relative path means now; the program may go to another folder before it is used. */
+void settings_make_absolute(const char **path);
+
 /* One value: 0, or -EINVAL with *ret_value untouched. */
 int settings_parse(enum setting_kind kind, const char *text, uint64_t *ret_value);
 

@@ -1,6 +1,7 @@
 /*
  * Surroundings that are not as we would like them: other interposers, DEEPBIND, a second driver in
- * another namespace, a profiler that subscribes in mid-run, a driver that lacks entries. The launches
+ * another namespace, a profiler that subscribes in mid-run, a driver that lacks entries or has too many
+ * that nobody knows, no room for a thread. The launches
  * must reach the driver all the same, each once and in order, and the reason be counted and said in
  * one line (DLACCEL_LOG=info).
  *
@@ -8,6 +9,7 @@
  */
 #include "api.h"
 #include "counters.h"
+#include "driver.h"
 #include "stub.h"
 
 #include <stdbool.h>
@@ -173,6 +175,56 @@ static void old_driver(void)
 	CHECK_EQ(times_said("hooks; this driver lacks cuGetProcAddress"), 1);
 }
 
+typedef int newer_fn(void);
+
+static newer_fn *newer_entry(unsigned i)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "cuNewer%02u", i);
+	return (newer_fn *)dlsym(api_driver, name);
+}
+
+/* Entries from beyond the table drain, as many as there is room for; with one more nothing waits. */
+static void newer(void)
+{
+	uint64_t before;
+
+	stub.busy = 1;
+	for (unsigned i = 0; i < SPARE_ROWS; i++) {
+		newer_fn *entry = newer_entry(i);
+		CHECK(entry && entry == newer_entry(i));
+		launch_by(cu.cuLaunchKernel, 20);
+		CHECK_EQ(entry(), next - 1);
+	}
+	before = counter("cuda.submissions");
+	CHECK(before > 0);
+	CHECK_EQ(counter("cuda.fallback.unknown_entries"), 0);
+	CHECK(newer_entry(SPARE_ROWS) && newer_entry(SPARE_ROWS + 1));
+	CHECK_EQ(counter("cuda.fallback.unknown_entries"), 1);
+	said_once("cuda.fallback.unknown_entries");
+	for (unsigned i = 0; i <= SPARE_ROWS; i++) {
+		launch_by(cu.cuLaunchKernel, 1);
+		CHECK_EQ(newer_entry(i)(), next - 1);
+	}
+	all_ran();
+	CHECK_EQ(counter("cuda.submissions"), before);
+}
+
+/* Nobody but the program's thread is there to tell the driver, and no later call of it will: at the launch. */
+static void no_thread(void)
+{
+	stub.busy = 1;
+	for (unsigned i = 0; i < 100; i++) {
+		launch_by(cu.cuLaunchKernel, 1);
+		CHECK_EQ(stub.ran, next - 1);
+	}
+	all_ran();
+	CHECK(counter("cuda.submissions") > 0);
+	CHECK(counter("cuda.fallback.no_thread") > 0);
+	said_once("cuda.fallback.no_thread");
+}
+
 /* From the start; without a reason: the user's wish. */
 static void off(const char *reason)
 {
@@ -205,6 +257,10 @@ int main(int argc, char **argv)
 		subscriber(plugin);
 	else if (!strcmp(mode, "old"))
 		old_driver();
+	else if (!strcmp(mode, "newer"))
+		newer();
+	else if (!strcmp(mode, "no-thread"))
+		no_thread();
 	else if (!strcmp(mode, "off"))
 		off(plugin);
 	else

@@ -196,7 +196,7 @@ def main():
         for i, (barrier, name) in enumerate(table):
             if barrier == "PASS" or (barrier == "HOOK" and "Async" not in name):
                 continue
-            also = [suite.library.returning(f, None) for part, f in ALSO.items() if part in name]
+            also = [suite.library.returning(f, 0) for part, f in ALSO.items() if part in name]
             suite.library.write(suite.copy, [("gpu_barrier_class", i, bytes([PASS])), *also])
             left += suite.survives(f"{name} without its {barrier}", "order", name)
             count += 1

@@ -2,8 +2,9 @@
  * The barrier table, row by row: a launch is held inside the driver, a second one waits in the queue,
  * and then the entry is called. Unless its row says that it need not see the past, the driver must
  * hear of the second launch before it hears of the entry; of an entry that waits in the queue itself
- * likewise. Errors of deferred launches come out of every row that says SYNC, and of a wait for their
- * stream or event whatever context is current; and launches wait again after every row that ends a capture.
+ * likewise. Errors of deferred launches come out of every row that says SYNC, of a wait for their
+ * stream or event whatever context is current, and of every row that ends their context; and launches
+ * wait again after every row that ends a capture.
  * Argument: the name of one entry, or none for all.
  */
 #include "api.h"
@@ -246,6 +247,49 @@ static int check_errors_of_other_context(unsigned row)
 	return 0;
 }
 
+/* Nobody else will be told of the error, and the context must be gone all the same. */
+static int check_error_at_end(unsigned row)
+{
+	CUcontext own;
+	uint64_t args[6] = { 0 };
+	CUresult first, second;
+
+	OK(cu.cuCtxGetCurrent(&own));
+	args[0] = (uintptr_t)own;
+	stub.count = 0;
+	hold_one();
+	stub.fail_launch = 701;
+	second_launch();
+	__atomic_store_n(&stub.hold, 0, __ATOMIC_SEQ_CST);
+	first = call(row, args);
+	watched.from = 0;
+	int place = place_of((int)row);
+	stub.busy = 0;
+	second = call(row, args);
+	OK(cu.cuCtxSynchronize());
+	if (first == 701 && second == 0 && place >= 0 && stub.call[place].arg[0] == args[0])
+		return 0;
+	fprintf(stderr, "%s: %d and then %d, not 701 and 0; the driver heard of it%s\n", cuda_rows[row].name, first,
+		second, place < 0 ? " never" : "");
+	return 1;
+}
+
+static bool ends_context(unsigned row)
+{
+	switch (row) {
+	case ROW_cuCtxDestroy:
+	case ROW_cuCtxDestroy_v2:
+	case ROW_cuCtxDetach:
+	case ROW_cuDevicePrimaryCtxRelease:
+	case ROW_cuDevicePrimaryCtxRelease_v2:
+	case ROW_cuDevicePrimaryCtxReset:
+	case ROW_cuDevicePrimaryCtxReset_v2:
+	case ROW_cuGreenCtxDestroy:
+		return true;
+	}
+	return false;
+}
+
 static int check_capture_ends(unsigned row)
 {
 	CUgraph graph = NULL;
@@ -299,6 +343,8 @@ int main(int argc, char **argv)
 		bad += (unsigned)check_errors_of_other_context(row);
 		if (!strncmp(cuda_rows[row].name, "cuStreamEndCapture", 18))
 			bad += check_capture_ends(row);
+		if (ends_context(row))
+			bad += check_error_at_end(row);
 		if (!sees_the_past(row))
 			continue;
 		checked++;

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Runs a program bare and preloaded and asks for the same output, byte for byte.
 
-same.py LIBRARY DRIVER_FOLDER [NAME=VALUE ...] -- PROGRAM [ARGUMENT ...]
-With WANT=<counter> in the environment the preloaded run must also have counted some of it: a run
+same.py LIBRARY DRIVER_FOLDER [NAME=VALUE ...] [/ NAME=VALUE ...] -- PROGRAM [ARGUMENT ...]
+Settings behind a / are those of one more preloaded run: of a program whose output is the same however it
+is run. With WANT=<counter> in the environment each preloaded run must also have counted some of it: a run
 in which nothing was deferred proves nothing.
 """
 import os
@@ -28,15 +29,19 @@ def counted(text, name):
     return int(found.group(1)) if found else 0
 
 
-def main():
-    split = sys.argv.index("--")
-    library, driver, *settings = sys.argv[1:split]
-    command = sys.argv[split + 1:]
-    env = dict(os.environ, LD_LIBRARY_PATH=driver, **dict(s.split("=", 1) for s in settings))
-    wanted = env.pop("WANT", "").split()
-    env.pop("LD_PRELOAD", None)
-    bare = run(command, env)
-    preloaded = run(command, dict(env, LD_PRELOAD=library))
+def groups(settings):
+    """One dictionary for each preloaded run."""
+    found = [{}]
+    for s in settings:
+        if s == "/":
+            found.append({})
+        else:
+            name, value = s.split("=", 1)
+            found[-1][name] = value
+    return found
+
+
+def wrong(bare, preloaded, wanted):
     if bare[0] or preloaded[0]:
         print(f"exit status bare {bare[0]}, preloaded {preloaded[0]}\n{bare[2]}{preloaded[2]}")
         return 1
@@ -47,8 +52,19 @@ def main():
         if not counted(preloaded[2], name):
             print(f"nothing counted as {name}: this run proves nothing\n{preloaded[2]}")
             return 1
-    print(f"{len(bare[1].splitlines())} lines the same")
+    print(f"{len(bare[1].splitlines())} lines the same", flush=True)
     return 0
+
+
+def main():
+    split = sys.argv.index("--")
+    library, driver, *settings = sys.argv[1:split]
+    command = sys.argv[split + 1:]
+    env = dict(os.environ, LD_LIBRARY_PATH=driver)
+    wanted = env.pop("WANT", "").split()
+    env.pop("LD_PRELOAD", None)
+    bare = run(command, {**env, **groups(settings)[0]})
+    return any(wrong(bare, run(command, {**env, **more, "LD_PRELOAD": library}), wanted) for more in groups(settings))
 
 
 sys.exit(main())

@@ -34,10 +34,10 @@ def find_python(candidates):
 
 
 def train(py, script, out, args, **env):
-    """Returns how often which entry of the driver was called."""
+    """Returns how often which entry of the driver was called. PARALLEL=0: its compiling workers have nothing to do."""
     stats = out + ".calls"
     subprocess.run([py, script, "--out", out, *args.split()], check=True,
-                   env={**os.environ, "DEV": "CUDA", "SIMCUDA_STRICT": "1", "SIMCUDA_STATS": stats, **env})
+                   env={**os.environ, "DEV": "CUDA", "PARALLEL": "0", "SIMCUDA_STRICT": "1", "SIMCUDA_STATS": stats, **env})
     return calls(stats)
 
 

@@ -1,7 +1,8 @@
 /*
  * 1,000 tiny launches that come back, on a driver that says the GPU is busy: after three repetitions
  * a window is at most ten submissions, runs the same kernels in the same order with the parameters
- * of that time, and a changed window costs at most one submission a launch. And each entry that
+ * of that time, and a changed window costs at most one submission a launch. A loop of one kernel is a
+ * window, too, but for one that is over after 64 launches. And each entry that
  * allocates gets the memory of our graphs before the program hears that there is none.
  */
 #include "api.h"
@@ -143,6 +144,36 @@ static void fast_graphs(void)
 	CHECK_EQ(counter("cuda.late_errors"), 0);
 }
 
+/* Submissions that a loop of a kernel takes which was never launched before. */
+static uint64_t loop(unsigned launches)
+{
+	static unsigned kernel = 1000;
+	uint64_t before = counter("cuda.submissions") + counter("cuda.direct");
+
+	kernel++;
+	stub.ran = stub.graphs = 0;
+	for (unsigned i = 0; i < launches; i++) {
+		function[i] = kernel;
+		launch(i, i, 1);
+	}
+	OK(cu.cuCtxSynchronize());
+	CHECK_EQ(stub.ran, launches);
+	CHECK(!memcmp(stub.param, want, launches * sizeof(*want)));
+	return counter("cuda.submissions") + counter("cuda.direct") - before;
+}
+
+static void loops(void)
+{
+	for (unsigned i = 0; i < 10; i++) {
+		CHECK_EQ(loop(64), 64);
+		CHECK_EQ(stub.graphs, 0);
+	}
+	uint64_t n = loop(WINDOW);
+	printf("a loop of %d: %llu submissions\n", WINDOW, (unsigned long long)n);
+	CHECK(n <= 80);
+	CHECK(stub.graphs > 0);
+}
+
 typedef CUresult any_fn(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
 
 static void allocation(unsigned row, unsigned round)
@@ -199,5 +230,7 @@ int main(int argc, char **argv)
 		slow_graphs();
 	else
 		fast_graphs();
+	if (argc == 1)
+		loops();
 	return 0;
 }

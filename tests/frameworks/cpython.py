@@ -3,6 +3,7 @@
 A test that ends differently is repeated alone, bare and preloaded; it counts as the library's fault
 unless bare is just as undecided.
 """
+import concurrent.futures
 import importlib
 import json
 import os
@@ -18,6 +19,8 @@ import unittest
 import pair
 
 REPEATS = 3
+# They wait for most of their time: bare and preloaded do so side by side.
+WAITING = ("mp_fork", "mp_spawn", "test.test_multiprocessing_fork", "test.test_multiprocessing_spawn", "test.test_asyncio.")
 # CPython 3.11.7 does not install these two folders, but does install the tests that they name.
 STAND_INS = {"test_multiprocessing_fork": "mp_fork", "test_multiprocessing_spawn": "mp_spawn"}
 
@@ -95,10 +98,14 @@ def parts(module):
     return [f"test.{module}.{name}" for name in names] or [f"test.{module}"]
 
 
+def run_both(name, seconds):
+    with concurrent.futures.ThreadPoolExecutor(2 if name.startswith(WAITING) else 1) as pool:
+        return pool.map(lambda preload: run([name], preload, seconds), (False, True))
+
+
 def compare(name, seconds):
     """(tests that passed bare, tests that differ)"""
-    bare, _ = run([name], False, seconds)
-    preloaded, count = run([name], True, seconds)
+    (bare, _), (preloaded, count) = run_both(name, seconds)
     totals = [outcome(bare, test) for test in bare]
     print(f"{name}: bare {totals.count('ok')} ok, {totals.count('skip')} skipped, {totals.count('fail')} failed; "
           f"preloaded {pair.summary(count)}", flush=True)

@@ -31,6 +31,7 @@
 
 #include "calls.h"
 #include "handshake.h"
+#include "rendezvous.h"
 
 #define ATTACK_MS 400
 #define FREEZE_MS 4000
@@ -259,59 +260,6 @@ static uint32_t pick(struct attacker *a, uint32_t n)
 	return rng_below(&a->rng, n);
 }
 
-static void fill_address(uint8_t *addr, const struct sockaddr_in *in)
-{
-	memset(addr, 0, 10);
-	memset(addr + 10, 0xff, 2);
-	memcpy(addr + 12, &in->sin_addr, 4);
-}
-
-static void find_tuple(struct attacker *a)
-{
-	struct sockaddr_in me, peer;
-	socklen_t len = sizeof(me);
-	const struct sockaddr_in *from = a->role ? &peer : &me, *to = a->role ? &me : &peer;
-
-	if (getsockname(a->fd, (void *)&me, &len) || getpeername(a->fd, (void *)&peer, &len))
-		die("addresses");
-	fill_address(a->tuple.connect_addr, from);
-	fill_address(a->tuple.accept_addr, to);
-	a->tuple.connect_port = from->sin_port;
-	a->tuple.accept_port = to->sin_port;
-}
-
-static void read_boot_id(uint8_t *ret_id)
-{
-	FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
-	unsigned v;
-
-	for (int i = 0; i < 16 && fscanf(f, "%2x", &v) == 1; i++) {
-		int c = fgetc(f);
-
-		ret_id[i] = v;
-		if (c != '-' && c != EOF)
-			ungetc(c, f);
-	}
-	fclose(f);
-}
-
-static socklen_t rendezvous_name(const struct attacker *a, struct sockaddr_un *un)
-{
-	const uint8_t *t = (const uint8_t *)&a->tuple;
-	uint8_t boot[16] = { 0 };
-	char *p;
-
-	memset(un, 0, sizeof(*un));
-	un->sun_family = AF_UNIX;
-	p = un->sun_path + 1 + sprintf(un->sun_path + 1, "dlaccel.");
-	for (size_t i = 0; i < sizeof(a->tuple); i++)
-		p += sprintf(p, "%02x", t[i]);
-	read_boot_id(boot);
-	for (int i = 0; i < 8; i++)
-		p += sprintf(p, "%02x", boot[i]);
-	return p - (char *)un;
-}
-
 static uint64_t inode(const char *path)
 {
 	struct stat st;
@@ -326,7 +274,7 @@ static struct wire_hello make_hello(struct attacker *a)
 		.connect_port = a->tuple.connect_port, .accept_port = a->tuple.accept_port,
 		.pid = getpid(), .uid = geteuid(), .net_ns = inode("/proc/self/ns/net"),
 		.pid_ns = inode("/proc/self/ns/pid"), .nonce = 1 };
-	read_boot_id(h.boot_id);
+	boot_id_read(h.boot_id);
 	memcpy(h.connect_addr, a->tuple.connect_addr, 16);
 	memcpy(h.accept_addr, a->tuple.accept_addr, 16);
 	return h;
@@ -374,7 +322,7 @@ static int send_hello(int fd, const void *msg, size_t n, const int *fds, int nfd
 static int call_victim(struct attacker *a)
 {
 	struct sockaddr_un un;
-	socklen_t len = rendezvous_name(a, &un);
+	socklen_t len = rendezvous_name(a->fd, a->role, &un);
 	long end = now_ms() + 3000;
 	char junk[64];
 
@@ -411,7 +359,7 @@ static void introduce(struct attacker *a)
 static int squat(struct attacker *a)
 {
 	struct sockaddr_un un;
-	socklen_t len = rendezvous_name(a, &un);
+	socklen_t len = rendezvous_name(a->fd, a->role, &un);
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (bind(fd, (void *)&un, len) || listen(fd, 4))
@@ -740,7 +688,7 @@ static int run_attack(char **argv)
 		a.fd = connect_port(atoi(argv[5]));
 		send(a.fd, "X", 1, 0);
 	}
-	find_tuple(&a);
+	tuple_read(a.fd, a.role, &a.tuple);
 	if (!strcmp(argv[4], "scribble"))
 		attack_memory(&a);
 	else if (!strcmp(argv[4], "freeze"))

@@ -17,6 +17,9 @@ import ctypes, socket
 environ = ctypes.POINTER(ctypes.c_void_p).in_dll(ctypes.CDLL(None), 'environ')
 for text in iter(iter(environ).__next__, None):
     ctypes.memset(text, 0, len(ctypes.string_at(text)))
+"""
+GOES_ELSEWHERE = "import os, socket\nos.chdir('/')\n"
+TRAFFIC = """
 listener = socket.create_server(('127.0.0.1', 0))
 one, other = socket.create_connection(listener.getsockname()), listener.accept()[0]
 for end, peer in ((one, other), (other, one)):
@@ -62,10 +65,18 @@ class Live(ToolTest):
 
     def test_environment_overwritten(self):
         os.mkdir(self.path("title"), 0o700)
-        child = self.start(sys.executable, "-c", OVERWRITES_ENVIRONMENT, env={
+        child = self.start(sys.executable, "-c", OVERWRITES_ENVIRONMENT + TRAFFIC, env={
             "LD_PRELOAD": LIBRARY, "DLACCEL_DIR": self.path("title"), "DLACCEL_NET_THRESHOLD": "2K"})
         self.assertEqual(child.wait(), 0)
         self.assertIn(f"{child.pid}.stats", os.listdir(self.path("title")))
+
+    def test_relative_folder_of_a_program_that_goes_elsewhere(self):
+        os.mkdir(self.path("here"), 0o700)
+        child = self.start(sys.executable, "-c", GOES_ELSEWHERE + TRAFFIC, env={
+            "LD_PRELOAD": LIBRARY, "DLACCEL_DIR": "here", "DLACCEL_LOG": "info", "DLACCEL_NET_THRESHOLD": "2K"})
+        self.assertEqual(child.wait(), 0)
+        self.assertIn(f"{child.pid}.stats", os.listdir(self.path("here")))
+        self.assertIn(f"{child.pid}.record", os.listdir(self.path("here")))
 
     def test_other_processes(self):
         bare = self.start("sleep", "1000")

@@ -278,9 +278,7 @@ static int run_step(struct flight *f, struct step *s, struct fence *fence, struc
 		return run_plan(f, s->child, NULL, op);
 	case CU_GRAPH_NODE_TYPE_EVENT_RECORD:
 		lock();
-		fence->wall = wall_seconds();
-		fence->done = true;
-		pthread_cond_broadcast(&sim_cond);
+		fence_reach(fence);
 		unlock();
 		return 0;
 	case CU_GRAPH_NODE_TYPE_WAIT_EVENT:
@@ -349,7 +347,7 @@ static void drop_flight(struct op *op)
 
 	for (int i = 0; i < f->plan->n; i++) {
 		if (f->fences[i] && f->plan->steps[i].type == CU_GRAPH_NODE_TYPE_EVENT_RECORD)
-			f->fences[i]->done = true;
+			fence_reach(f->fences[i]);
 		fence_put(f->fences[i]);
 	}
 	plan_put(f->plan);

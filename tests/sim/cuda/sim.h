@@ -33,7 +33,7 @@ extern struct settings settings;
 void settings_load(void);
 
 extern pthread_mutex_t sim_lock;
-extern pthread_cond_t sim_cond; /* an operation is done, or a queue has grown */
+extern pthread_cond_t sim_cond; /* a fence that somebody waits for is reached */
 static inline void lock(void) { pthread_mutex_lock(&sim_lock); }
 static inline void unlock(void) { pthread_mutex_unlock(&sim_lock); }
 
@@ -48,7 +48,7 @@ const char *name_intern(const char *name);
 /* A point on a stream's way; shared by the operation, events, and whoever waits. */
 struct fence {
 	int refs;
-	bool done;
+	bool done, awaited;
 	uint64_t vend;  /* virtual time at which it is reached */
 	uint64_t seq;   /* order of submission */
 	double wall;    /* seconds, when it was reached */
@@ -57,6 +57,7 @@ struct fence {
 struct fence *fence_get(struct fence *f);
 void fence_put(struct fence *f);
 void fence_set(struct fence **to, struct fence *f);
+void fence_reach(struct fence *f);
 
 enum op_type { OPT_KERNEL, OPT_MEMCPY, OPT_MEMSET, OPT_HOST, OPT_EVENT, OPT_WAIT, OPT_VALUE, OPT_EMPTY, OPT_GRAPH, OPT_COUNT };
 
@@ -87,6 +88,7 @@ struct stream {
 	bool legacy, per_thread, destroyed, started, busy;
 	uint64_t id;
 	struct op *head, **tail;
+	pthread_cond_t more; /* the queue has grown, or the stream is destroyed */
 	struct fence *last;
 	struct stream *next; /* of the context */
 	struct capture *capture;

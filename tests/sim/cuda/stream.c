@@ -40,6 +40,24 @@ void fence_set(struct fence **to, struct fence *f)
 	fence_put(old);
 }
 
+void fence_reach(struct fence *f)
+{
+	if (f->done)
+		return;
+	f->wall = wall_seconds();
+	f->done = true;
+	if (f->awaited)
+		pthread_cond_broadcast(&sim_cond);
+}
+
+static void fence_await(struct fence *f)
+{
+	while (!f->done) {
+		f->awaited = true;
+		pthread_cond_wait(&sim_cond, &sim_lock);
+	}
+}
+
 struct op *op_create(enum op_type type, int (*run)(struct op *), void (*drop)(struct op *), void *data, const char *name)
 {
 	struct op *op = calloc(1, sizeof(*op));
@@ -87,22 +105,14 @@ static uint64_t next_random(struct stream *s)
 	return s->rng;
 }
 
-static bool deps_done(const struct op *op)
-{
-	for (int i = 0; i < op->ndeps; i++)
-		if (!op->deps[i]->done)
-			return false;
-	return true;
-}
-
 static void run_one(struct stream *s, struct op *op)
 {
 	bool skip = s->ctx->sticky && !op->always;
 	uint64_t nap = settings.delay_us ? next_random(s) % (uint64_t)(settings.delay_us + 1) : 0;
 	int rc;
 
-	while (!deps_done(op))
-		pthread_cond_wait(&sim_cond, &sim_lock);
+	for (int i = 0; i < op->ndeps; i++)
+		fence_await(op->deps[i]);
 	skip = s->ctx->sticky && !op->always;
 	unlock();
 	if (nap)
@@ -111,9 +121,7 @@ static void run_one(struct stream *s, struct op *op)
 	lock();
 	if (rc && !s->ctx->sticky)
 		s->ctx->sticky = rc;
-	op->done->wall = wall_seconds();
-	op->done->done = true;
-	pthread_cond_broadcast(&sim_cond);
+	fence_reach(op->done);
 }
 
 static void stream_free(struct stream *s)
@@ -124,6 +132,7 @@ static void stream_free(struct stream *s)
 			break;
 		}
 	fence_put(s->last);
+	pthread_cond_destroy(&s->more);
 	free(s);
 }
 
@@ -136,7 +145,7 @@ static void *worker(void *arg)
 		struct op *op;
 
 		while (!s->head && !s->destroyed)
-			pthread_cond_wait(&sim_cond, &sim_lock);
+			pthread_cond_wait(&s->more, &sim_lock);
 		if (!s->head)
 			break;
 		op = s->head;
@@ -163,6 +172,7 @@ struct stream *stream_create(struct ctx *ctx, unsigned flags, int priority)
 	s->flags = flags;
 	s->priority = priority;
 	s->tail = &s->head;
+	pthread_cond_init(&s->more, NULL);
 	s->id = next_stream_id++;
 	s->rng = (settings.seed + 1) * 0x9e3779b97f4a7c15u + s->id * 0xbf58476d1ce4e5b9u;
 	s->next = ctx->streams;
@@ -176,7 +186,8 @@ void stream_destroy(struct stream *s)
 	s->destroyed = true;
 	if (!s->started)
 		stream_free(s);
-	pthread_cond_broadcast(&sim_cond);
+	else
+		pthread_cond_signal(&s->more);
 }
 
 static void start(struct stream *s)
@@ -257,7 +268,7 @@ struct fence *stream_submit(struct stream *s, struct op *op)
 		fence_set(&s->ctx->legacy_last, op->done);
 	if (!s->started)
 		start(s);
-	pthread_cond_broadcast(&sim_cond);
+	pthread_cond_signal(&s->more);
 	return op->done;
 }
 
@@ -266,8 +277,7 @@ void fence_wait(struct fence *f)
 	if (!f)
 		return;
 	fence_get(f);
-	while (!f->done)
-		pthread_cond_wait(&sim_cond, &sim_lock);
+	fence_await(f);
 	clock_host_reaches(f->vend);
 	vc_join(host_vc, f);
 	fence_put(f);
