@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 enum { HUNG_S = 240, DEAD_US = 60000000 };
-#define IDLE_US UINT64_C(86400000000) /* beyond all that the clock is moved by */
+#define IDLE_US UINT64_C(86400000000) /* beyond all that the clock is moved by, but where it is to be late */
 #define DAWDLES_NS UINT64_C(31000000000) /* longer than from one try to the next */
 
 static _Atomic uint64_t by_hand_ns; /* 0: the machine's */
@@ -102,6 +102,22 @@ static void version_before(void)
 		peer_end(&old[role]);
 		peer_end(&young[role]);
 	}
+}
+
+/* ---- long after they met: who owed an answer then owes none now */
+
+static void late(int role)
+{
+	struct peer p;
+
+	begin(&p, role, VERBS_VERSION_MAX);
+	peer_fail(&p);
+	by_hand_ns += 3000 * IDLE_US;
+	let_try(&p, 1);
+	peer_meet_again(&p);
+	peer_say_failover(&p);
+	return_by_ring(&p, 0);
+	peer_end(&p);
 }
 
 /* ---- each direction at a time of its own */
@@ -206,6 +222,7 @@ int main(void)
 	by_hand_ns = clock_monotonic_ns();
 	version_before();
 	for (int role = 0; role < 2; role++) {
+		late(role);
 		at_different_times(role);
 		for (enum stage stage = RESTS; stage < STAGES; stage++)
 			killed(role, stage);
