@@ -41,13 +41,18 @@ static void begin(struct peer *p, int role, uint8_t version)
 	peer_converse(p);
 }
 
-/* The library's ends come to their next try. */
-static void let_try(struct peer *p, int n)
+/* The library's ends rest, and come to their next try after so long. */
+static void let_try_after(uint64_t ns, struct peer *p, int n)
 {
 	for (int i = 0; i < n; i++)
 		PEER_WAIT(load_acq(p[i].meeting->state) == MEET_RESTS);
-	by_hand_ns += DAWDLES_NS;
+	by_hand_ns += ns;
 	thread_wake();
+}
+
+static void let_try(struct peer *p, int n)
+{
+	let_try_after(DAWDLES_NS, p, n);
 }
 
 static void speak_by_tcp(struct peer *p)
@@ -112,8 +117,7 @@ static void late(int role)
 
 	begin(&p, role, VERBS_VERSION_MAX);
 	peer_fail(&p);
-	by_hand_ns += 3000 * IDLE_US;
-	let_try(&p, 1);
+	let_try_after(3000 * IDLE_US, &p, 1);
 	peer_meet_again(&p);
 	peer_say_failover(&p);
 	return_by_ring(&p, 0);
