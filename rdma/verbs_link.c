@@ -501,14 +501,25 @@ void links_destroy(struct links *ls)
 	links_unmap(ls);
 }
 
+/* Of requests that asked for no completion: flushed, this one comes behind them.  Else link_quiet would wait for them in vain. */
+static void ask_for_the_end(struct link *l)
+{
+	struct ibv_send_wr wr = { .wr_id = l->posted + 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_SIGNALED }, *bad;
+
+	if (l->unsignalled && !ibv_post_send(l->qp, &wr, &bad))
+		l->posted++;
+}
+
 void link_fail(struct link *l, enum stat_id why)
 {
 	struct ibv_qp_attr attr = { .qp_state = IBV_QPS_ERR };
 
 	verbs_lock(&l->sq_lock);
 	bool was_up = load_rlx(l->state) == LINK_UP;
-	if (was_up && l->qp)
+	if (was_up && l->qp) {
 		verbs.ibv_modify_qp(l->qp, &attr, IBV_QP_STATE);
+		ask_for_the_end(l);
+	}
 	if (was_up)
 		store_rel(l->state, LINK_DOWN); /* whoever sees it may rely on the queue pair's state */
 	verbs_unlock(&l->sq_lock);

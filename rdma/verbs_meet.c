@@ -472,15 +472,15 @@ static void drop(struct meeting *m)
 }
 
 /* False: the meeting is over. */
-static bool step(struct meeting *m)
+static bool step(struct meeting *m, uint64_t now)
 {
 	if (load_acq(m->taken) ? load_acq(m->ended) : load_acq(m->closed))
 		return false;
-	if (load_rlx(m->taken) && again_step(m))
+	if (load_rlx(m->taken) && again_step(m, now))
 		start(m);
 	if (load_rlx(m->state) == MEET_NEW)
 		start(m);
-	if (load_rlx(m->state) == MEET_BUSY && !m->role && m->link && (load_acq(m->link->intro_here) || intro_is_late(m)))
+	if (load_rlx(m->state) == MEET_BUSY && !m->role && m->id && (load_acq(m->link->intro_here) || intro_is_late(m)))
 		introduced(m);
 	if (load_rlx(m->taken) && load_rlx(m->state) == MEET_READY)
 		meeting_drop_id(&m->listener);
@@ -491,14 +491,17 @@ int meeting_patience_ms(void)
 {
 	uint64_t due = UINT64_MAX, now = clock_monotonic_ns();
 
-	for (struct meeting *m = meetings; m; m = m->next)
-		due = again_due(m) < due ? again_due(m) : due;
+	for (struct meeting *m = meetings; m; m = m->next) {
+		uint64_t its = again_due(m, now);
+		due = its < due ? its : due;
+	}
 	return due == UINT64_MAX ? -1 : due <= now ? 0 : (int)((due - now) / 1000000) + 1;
 }
 
 void meeting_steps(void)
 {
 	struct meeting *m = atomic_exchange(&fresh, NULL);
+	uint64_t now = clock_monotonic_ns();
 
 	for (struct meeting *next; m; m = next) {
 		next = m->next;
@@ -506,7 +509,7 @@ void meeting_steps(void)
 		meetings = m;
 	}
 	for (struct meeting **p = &meetings; (m = *p);) {
-		if (step(m)) {
+		if (step(m, now)) {
 			p = &m->next;
 			continue;
 		}

@@ -51,8 +51,8 @@ int check_call(const struct meeting *m, const struct verbs_call *c);
 
 /* ---- verbs_again.c */
 /* One step; true: the meeting is to be started. */
-bool again_step(struct meeting *m);
+bool again_step(struct meeting *m, uint64_t now);
 /* When there is something to do without an event; UINT64_MAX: never. */
-uint64_t again_due(const struct meeting *m);
+uint64_t again_due(const struct meeting *m, uint64_t now);
 /* An answer is owed by the peer from now on. */
 void again_wait(struct meeting *m);

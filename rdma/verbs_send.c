@@ -78,7 +78,8 @@ static void announce_return(struct verbs_stream *vs)
 	if (!v->returning || !link_is_up(l) || !load_acq(l->peer_here) || load_rlx(v->side.plain))
 		return;
 	announce_failover(vs);
-	if (!v->failed_over || v->out.owed || !frame_out_head(&v->out, FRAME_RETURN, load_rlx(v->tx_at), 0, l->name))
+	if (!v->failed_over || v->out.owed ||
+	    !frame_out_head(&v->out, FRAME_RETURN, load_rlx(v->tx_at), verbs_ring_position(vs), l->name))
 		return;
 	v->returning = v->failed_over = false;
 	v->name = l->name;

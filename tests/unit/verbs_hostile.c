@@ -7,10 +7,7 @@
  */
 #include "peer.h"
 
-#include "clock.h"
 #include "process.h"
-#include "real.h"
-#include "settings.h"
 #include "verbs_io.h"
 
 #include <errno.h>
@@ -36,13 +33,6 @@ static unsigned roll(uint64_t *d, unsigned sides)
 static uint64_t count_of(enum stat_id id)
 {
 	return atomic_load(&dlaccel_stats.slot[id].value);
-}
-
-/* Instead of opening rdma-core (--wrap): the table is filled already. */
-int __wrap_verbs_load(void);
-int __wrap_verbs_load(void)
-{
-	return 0;
 }
 
 /* ---- what must go on */
@@ -395,28 +385,6 @@ static void garbage(uint64_t seed)
 
 /* ---- */
 
-static void give_back(void)
-{
-	device_close(sim_context(0));
-}
-
-static void set_up(uint64_t idle_us)
-{
-	real_init();
-	process_note();
-	clock_init();
-	settings.rdma_devices = "";
-	settings.rdma_dead = HASTY_US;
-	settings.rdma_idle = idle_us;
-	settings.net_memory = UINT64_C(1) << 30;
-	sim_verbs_install();
-	sim_cm_install();
-	sim_wire.retry_us = UINT64_MAX; /* no device gives up by itself */
-	sim_start(1);
-	alarm(HUNG_S);
-	atexit(give_back); /* behind the thread's end, which will be asked for later */
-}
-
 /* In a process of its own, whose patience is short. */
 static void introductions(void)
 {
@@ -424,7 +392,8 @@ static void introductions(void)
 	pid_t pid = fork();
 
 	if (!pid) {
-		set_up(HASTY_US);
+		peer_set_up(HASTY_US, HASTY_US);
+		alarm(HUNG_S);
 		for (size_t n = 0; n < PEER_SLOT; n++)
 			if (n != sizeof(struct intro))
 				no_introduction(n);
@@ -456,7 +425,8 @@ int main(int argc, char **argv)
 	if (argc > 1 && sscanf(argv[1], "%lu:%lu", &first, &last) != 2)
 		return 2;
 	introductions();
-	set_up(PATIENT_US);
+	peer_set_up(HASTY_US, PATIENT_US);
+	alarm(HUNG_S);
 	peer_start(&honest, 0);
 	peer_meet(&honest);
 	peer_agree(&honest);

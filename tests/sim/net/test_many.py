@@ -10,20 +10,22 @@ from test_rdma import counters
 
 PORTS = itertools.count(7900)
 ROUNDS = 12
+LIMIT = 800    # a hundred connections and more a minute, on a machine with ten times its load
+PATIENT = {'DLACCEL_RDMA_DEAD': '10s', 'DLACCEL_RDMA_IDLE': '60s'}    # their meetings wait for one another
 
 
 def ends_of(a, b, args, count, memory):
     """Both ends' counters while all connections are there, and what they said."""
     port, folder, prog = next(PORTS), f'/tmp/counters.{memory}', hosts.program('prog_many')
     a.run(f'mkdir -m 700 {folder}')
-    env = {'DLACCEL_DIR': folder, 'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_NET_MEMORY': memory, 'DLACCEL_LOG': 'warn'}
+    env = {'DLACCEL_DIR': folder, 'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_NET_MEMORY': memory, 'DLACCEL_LOG': 'warn', **PATIENT}
     server = b.spawn([prog, 'serve', b.addr, port, count, ROUNDS], preload=args.preload, env=env)
     server.expect('listening')
     go = f'/tmp/go.{memory}'
     a.run(f'mkfifo {go}')
     client = a.spawn(f'head -n 1 {go} | LD_PRELOAD={args.preload} {prog} talk {b.addr} {port} {count} {ROUNDS} {a.addr}',
                      env=env)
-    client.expect('all', 300)
+    client.expect('all', LIMIT)
     ends = [c for c in counters(a, args.tool, folder) if c.get('net.upgraded.verbs')]
     a.run(f'echo > {go}')
     for job in client, server:

@@ -30,6 +30,7 @@ struct channel {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct id *ids;
+static _Atomic bool removed[2];
 
 /* ---- events; all under the lock */
 
@@ -154,9 +155,15 @@ static int destroy_id(struct rdma_cm_id *id)
 static int bind_addr(struct rdma_cm_id *id, struct sockaddr *at)
 {
 	const struct sockaddr_in *in = (const void *)at;
+	int device = (int)(ntohl(in->sin_addr.s_addr) & 0xff) - 1;
 
+	if (removed[device]) {
+		sim_wire.not_found++;
+		errno = ENODEV;
+		return -1;
+	}
 	memcpy(&id->route.addr.src_storage, at, sizeof(*in));
-	id->verbs = sim_context((int)(ntohl(in->sin_addr.s_addr) & 0xff) - 1);
+	id->verbs = sim_context(device);
 	return 0;
 }
 
@@ -170,10 +177,11 @@ static int start_listening(struct rdma_cm_id *id, int backlog)
 
 static int resolve_addr(struct rdma_cm_id *id, struct sockaddr *from, struct sockaddr *to, int ms)
 {
-	bind_addr(id, from);
+	bool found = !bind_addr(id, from);
+
 	pthread_mutex_lock(&lock);
 	memcpy(&id->route.addr.dst_storage, to, sizeof(struct sockaddr_in));
-	tell((struct id *)id, (struct id *)id, RDMA_CM_EVENT_ADDR_RESOLVED, 0, NULL, 0);
+	tell((struct id *)id, (struct id *)id, found ? RDMA_CM_EVENT_ADDR_RESOLVED : RDMA_CM_EVENT_ADDR_ERROR, 0, NULL, 0);
 	pthread_mutex_unlock(&lock);
 	return 0;
 }
@@ -260,6 +268,24 @@ static int disconnect_id(struct rdma_cm_id *id)
 	tell(i, i, RDMA_CM_EVENT_DISCONNECTED, 0, NULL, 0);
 	pthread_mutex_unlock(&lock);
 	return 0;
+}
+
+/* ---- devices that go and come */
+
+void sim_remove(int device)
+{
+	removed[device] = true;
+	pthread_mutex_lock(&lock);
+	for (struct id *i = ids; i; i = i->next)
+		if (i->id.verbs == sim_context(device))
+			tell(i, i, RDMA_CM_EVENT_DEVICE_REMOVAL, 0, NULL, 0);
+	pthread_mutex_unlock(&lock);
+}
+
+void sim_add(int device)
+{
+	sim_renew(device);
+	removed[device] = false;
 }
 
 void sim_cm_install(void)

@@ -616,6 +616,21 @@ void sim_break(struct rdma_cm_id *id)
 		atomic_store(&((struct sim_qp *)id->qp)->broken, true);
 }
 
+static void open_descriptors(struct device_sim *d)
+{
+	d->context.async_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	d->context.cmd_fd = eventfd(0, EFD_CLOEXEC);
+}
+
+void sim_renew(int device)
+{
+	struct device_sim *d = &devices[device];
+
+	close(d->context.async_fd);
+	close(d->context.cmd_fd);
+	open_descriptors(d);
+}
+
 void sim_start(uint64_t seed)
 {
 	pthread_t t;
@@ -626,7 +641,7 @@ void sim_start(uint64_t seed)
 		if (d->context.device)
 			continue;
 		d->context.device = &d->device;
-		d->context.async_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		open_descriptors(d);
 		d->context.ops.poll_cq = poll_cq;
 		d->context.ops.req_notify_cq = req_notify_cq;
 		d->context.ops.post_srq_recv = post_srq_recv;

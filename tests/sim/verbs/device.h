@@ -24,6 +24,7 @@ struct sim_wire {
 	_Atomic unsigned ack_loss;    /* of 256 packets, executed but not known to be */
 	_Atomic unsigned slow;        /* of 256 packets, on their way for a while */
 	_Atomic uint64_t bad_keys;    /* requests for memory that is not registered */
+	_Atomic uint64_t not_found;   /* ids that looked for a device that has been removed */
 };
 extern struct sim_wire sim_wire;
 
@@ -34,6 +35,11 @@ void sim_verbs_install(void);
 void sim_cm_install(void);
 /* Device 0 or 1. */
 struct ibv_context *sim_context(int device);
+/* It is removed: its ids are told, and nothing is found on it; and there again, a new one, once all have let go of it. */
+void sim_remove(int device);
+void sim_add(int device);
+/* Its descriptors, which whoever had it open has done with. */
+void sim_renew(int device);
 /* An id on device 0 or 1, as rdma_cm would have resolved it. */
 struct rdma_cm_id *sim_id_create(int device);
 void sim_id_destroy(struct rdma_cm_id *id);

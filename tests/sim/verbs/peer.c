@@ -1,19 +1,20 @@
 #include "peer.h"
 
+#include "clock.h"
 #include "process.h"
+#include "real.h"
+#include "settings.h"
 #include "sha256.h"
-#include "verbs_io.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { WORDS = 4096, MEMORY = 2 * PEER_RING + WORDS + PEER_SLOTS * PEER_SLOT, PIECE = 4080 }; /* with its head a quarter of the ring */
+enum { WORDS = 4096, MEMORY = 2 * PEER_RING + WORDS + PEER_SLOTS * PEER_SLOT };
 
 void peer_nap(void)
 {
@@ -22,10 +23,33 @@ void peer_nap(void)
 	nanosleep(&t, NULL);
 }
 
-#define WAIT_UNTIL(condition) \
-	for (int left_ = PEER_PATIENCE_S * 5000; !(condition); peer_nap()) \
-		if (!left_--) \
-			sim_wrong("never: %s", #condition)
+/* Instead of opening rdma-core (--wrap): the table is filled already. */
+int __wrap_verbs_load(void);
+int __wrap_verbs_load(void)
+{
+	return 0;
+}
+
+static void give_back(void)
+{
+	device_close(sim_context(0));
+}
+
+void peer_set_up(uint64_t dead_us, uint64_t idle_us)
+{
+	real_init();
+	process_note();
+	clock_init();
+	settings.rdma_devices = "";
+	settings.rdma_dead = dead_us;
+	settings.rdma_idle = idle_us;
+	settings.net_memory = UINT64_C(1) << 30;
+	sim_verbs_install();
+	sim_cm_install();
+	sim_wire.retry_us = UINT64_MAX; /* no device gives up by itself */
+	sim_start(1);
+	atexit(give_back); /* behind the thread's end, which will be asked for later */
+}
 
 /* ---- a connection */
 
@@ -96,7 +120,7 @@ static void make_qp(struct peer *p)
 
 void peer_start(struct peer *p, int role)
 {
-	*p = (struct peer){ .role = role };
+	*p = (struct peer){ .role = role, .version = VERBS_VERSION_MAX };
 	connect_tcp(p);
 	make_tuple(p);
 	make_queues(p);
@@ -142,13 +166,15 @@ void peer_end(struct peer *p)
 struct verbs_call peer_call_of(const struct peer *p)
 {
 	struct verbs_call c = {
-		.magic = VERBS_MAGIC, .version_min = VERBS_VERSION_MIN, .version_max = VERBS_VERSION_MAX, .ring_shift = PEER_SHIFT,
+		.magic = VERBS_MAGIC, .version_min = VERBS_VERSION_MIN, .version_max = p->version, .ring_shift = PEER_SHIFT,
 	};
 	struct sha256 h;
 	uint8_t digest[32];
 
 	sha256_init(&h);
 	sha256_add(&h, &p->tuple, sizeof(p->tuple));
+	if (p->again)
+		sha256_add(&h, p->bond, sizeof(p->bond));
 	sha256_end(&h, digest);
 	memcpy(c.tuple, digest, sizeof(c.tuple));
 	memcpy(c.nonce, p->nonce[1], sizeof(c.nonce));
@@ -159,8 +185,8 @@ struct verbs_call peer_call_of(const struct peer *p)
 struct intro peer_intro_of(const struct peer *p)
 {
 	struct intro i = {
-		.magic = VERBS_MAGIC, .version = VERBS_VERSION_MAX, .ring_shift = PEER_SHIFT,
-		.ring_address = (uintptr_t)p->memory + PEER_RING, .ring_rkey = p->mr->rkey,
+		.magic = VERBS_MAGIC, .version = p->version, .ring_shift = PEER_SHIFT,
+		.ring_address = (uintptr_t)p->memory + PEER_RING, .ring_rkey = p->mr->rkey, .sends_by = p->sends_by,
 	};
 
 	memcpy(i.nonce, p->nonce[!p->role], sizeof(i.nonce));
@@ -172,7 +198,7 @@ static struct rdma_cm_event *next_event(struct peer *p)
 {
 	struct rdma_cm_event *e;
 
-	WAIT_UNTIL(!verbs.rdma_get_cm_event(p->channel, &e));
+	PEER_WAIT(!verbs.rdma_get_cm_event(p->channel, &e));
 	return e;
 }
 
@@ -206,7 +232,7 @@ bool peer_call(struct peer *p, const void *call, size_t n)
 {
 	int r;
 
-	WAIT_UNTIL((r = try_call(p, call, n)) >= 0);
+	PEER_WAIT((r = try_call(p, call, n)) >= 0);
 	memcpy(p->nonce[0], p->theirs.nonce, 16);
 	return r;
 }
@@ -235,7 +261,7 @@ int peer_outcome(struct peer *p)
 {
 	int r;
 
-	WAIT_UNTIL((r = verbs_meet_take(p->meeting, p->role, &p->stream)) != -EAGAIN);
+	PEER_WAIT((r = verbs_meet_take(p->meeting, p->role, &p->stream)) != -EAGAIN);
 	return r;
 }
 
@@ -294,13 +320,12 @@ bool peer_listen(struct peer *p, bool *ret_message)
 	return true;
 }
 
-/* The next message, or the next end of a request. */
-static void wait_for(struct peer *p, bool message)
+void peer_await(struct peer *p, bool message)
 {
 	bool is_message;
 
 	do
-		WAIT_UNTIL(peer_listen(p, &is_message));
+		PEER_WAIT(peer_listen(p, &is_message));
 	while (is_message != message);
 }
 
@@ -323,144 +348,75 @@ void peer_introduce(struct peer *p, const void *intro, size_t n)
 		peer_message(p, intro, n);
 }
 
+static uint32_t name_of_link(const struct peer *p)
+{
+	struct sha256 h;
+	uint8_t digest[32];
+	uint32_t name;
+
+	sha256_init(&h);
+	sha256_add(&h, "link", 4);
+	sha256_add(&h, p->nonce, sizeof(p->nonce));
+	sha256_end(&h, digest);
+	memcpy(&name, digest, sizeof(name));
+	return name >> (32 - NAME_BITS);
+}
+
 void peer_meet(struct peer *p)
 {
 	struct intro i = peer_begin(p);
 
 	peer_introduce(p, &i, sizeof(i));
 	if (p->role)
-		wait_for(p, true);
+		peer_await(p, true);
 	if (peer_outcome(p))
 		sim_wrong("an honest peer is not met");
+	if (p->theirs.version != p->version)
+		sim_wrong("version %u with a peer of version %u", p->theirs.version, p->version);
+	p->name = p->sends_by = name_of_link(p);
+	memcpy(p->bond, p->nonce, sizeof(p->bond));
+	p->again = true;
 }
 
-/* ---- the stream */
+/* ---- and again */
 
-static void mark_of(const struct peer *p, uint8_t direction, uint8_t ret_mark[MARK_BYTES])
+void peer_fail(struct peer *p)
 {
-	struct sha256 h;
-	uint8_t digest[32];
-
-	sha256_init(&h);
-	sha256_add(&h, "mark", 4);
-	sha256_add(&h, &direction, 1);
-	sha256_add(&h, p->nonce, sizeof(p->nonce));
-	sha256_end(&h, digest);
-	memcpy(ret_mark, digest, MARK_BYTES);
+	verbs.rdma_disconnect(p->id);
+	drop_id(&p->id);
+	PEER_WAIT(load_acq(link_out(verbs_of(p->stream))->state) == LINK_DOWN);
+	for (bool message; peer_listen(p, &message);) /* what has come by it */
+		;
 }
 
-static void to_tcp(struct peer *p, const void *bytes, size_t n)
+bool peer_is_sought(struct peer *p)
 {
-	if (send(p->fd, bytes, n, MSG_NOSIGNAL) != (ssize_t)n)
-		sim_wrong("TCP: %s", strerror(errno));
+	struct verbs_call c = peer_call_of(p);
+	struct rdma_cm_event *e;
+
+	return p->role ? !verbs.rdma_get_cm_event(p->channel, &e) : try_call(p, &c, sizeof(c)) >= 0;
 }
 
-static void from_tcp(struct peer *p, void *bytes, size_t n)
+void peer_meet_again(struct peer *p)
 {
-	struct pollfd in = { .fd = p->fd, .events = POLLIN };
+	struct intro i = peer_begin(p);
+	struct control c = { .type = CONTROL_STATE, .at = p->in_at };
 
-	if (poll(&in, 1, PEER_PATIENCE_S * 1000) != 1 || recv(p->fd, bytes, n, MSG_WAITALL) != (ssize_t)n)
-		sim_wrong("nothing more from the library: %s", strerror(errno));
-}
-
-void peer_agree(struct peer *p)
-{
-	struct control c = { .type = CONTROL_COUNTED };
-	uint8_t mark[MARK_BYTES], other[MARK_BYTES];
-
-	stream_take_tx(p->stream, p->lib_fd, 0);
-	stream_take_rx(p->stream, p->lib_fd, 0);
-	wait_for(p, true);
+	p->heard.type = 0;
+	peer_introduce(p, &i, sizeof(i));
+	while (p->heard.type != CONTROL_STATE)
+		peer_await(p, true);
+	p->name = name_of_link(p);
 	peer_message(p, &c, sizeof(c));
-	WAIT_UNTIL(load_acq(link_out(verbs_of(p->stream))->peer_counted));
-	mark_of(p, (uint8_t)!p->role, mark);
-	to_tcp(p, mark, sizeof(mark));
-	if (stream_send(p->stream, p->lib_fd, &(struct iovec){ "x", 1 }, 1, (struct stream_opts){ .mark = signal_mark() }) != 1)
-		sim_wrong("the library cannot send");
-	from_tcp(p, other, sizeof(other));
-	mark_of(p, (uint8_t)p->role, mark);
-	if (memcmp(mark, other, sizeof(mark)))
-		sim_wrong("not the mark");
-	struct frame_head h;
-	from_tcp(p, &h, sizeof(h));
-	from_tcp(p, other, 1);
-	p->in_at = 1;
+	PEER_WAIT(load_acq(link_out(verbs_of(p->stream))->peer_here));
 }
 
-static uint8_t byte_at(uint64_t at)
+void peer_die(struct peer *p)
 {
-	return (uint8_t)((at * 2654435761u) >> 13 ^ at);
-}
-
-static void check(const uint8_t *bytes, size_t n, uint64_t at)
-{
-	for (size_t i = 0; i < n; i++)
-		if (bytes[i] != byte_at(at + i))
-			sim_wrong("byte %llu", (unsigned long long)(at + i));
-}
-
-static void say_by_ring(struct peer *p)
-{
-	size_t off = p->ring_w % PEER_RING, whole = sizeof(struct ring_head) + ring_padded(PIECE);
-
-	*(struct ring_head *)(p->memory + off) = (struct ring_head){ .at = p->out_at, .len = PIECE };
-	for (size_t i = 0; i < PIECE; i++)
-		p->memory[off + sizeof(struct ring_head) + i] = (char)byte_at(p->out_at + i);
-	peer_write(p, p->memory + off, p->theirs.ring_address + off, whole);
-	wait_for(p, false);
-	p->ring_w += whole;
-	p->out_at += PIECE;
-	struct frame_head h = { .type = FRAME_BELL, .ring = (uint32_t)p->ring_w, .at = p->out_at };
-	to_tcp(p, &h, sizeof(h));
-}
-
-static void say_by_tcp(struct peer *p)
-{
-	struct frame_head h = { .type = FRAME_DATA, .len = PIECE, .ring = (uint32_t)p->ring_w, .at = p->out_at };
-	uint8_t bytes[PIECE];
-
-	for (size_t i = 0; i < PIECE; i++)
-		bytes[i] = byte_at(p->out_at + i);
-	to_tcp(p, &h, sizeof(h));
-	to_tcp(p, bytes, sizeof(bytes));
-	p->out_at += PIECE;
-}
-
-static void library_reads(struct peer *p)
-{
-	uint8_t bytes[PIECE];
-	struct iovec v = { bytes, PIECE };
-
-	if (stream_recv(p->stream, p->lib_fd, &v, 1, (struct stream_opts){ .flags = MSG_WAITALL, .mark = signal_mark() }) != PIECE)
-		sim_wrong("an honest peer's bytes do not come");
-	check(bytes, PIECE, p->out_at - PIECE);
-}
-
-static void library_says(struct peer *p)
-{
-	uint8_t bytes[PIECE], got[PIECE];
-	struct iovec v = { bytes, PIECE };
-	struct frame_head h;
-
-	for (size_t i = 0; i < PIECE; i++)
-		bytes[i] = byte_at(p->in_at + i);
-	if (stream_send(p->stream, p->lib_fd, &v, 1, (struct stream_opts){ .mark = signal_mark() }) != PIECE)
-		sim_wrong("the library cannot send to an honest peer");
-	from_tcp(p, &h, sizeof(h));
-	if (h.type != FRAME_DATA || h.len != PIECE || h.at != p->in_at)
-		sim_wrong("frame %u of %u bytes at %llu", h.type, h.len, (unsigned long long)h.at);
-	from_tcp(p, got, PIECE);
-	check(got, PIECE, p->in_at);
-	p->in_at += PIECE;
-}
-
-void peer_converse(struct peer *p)
-{
-	if (load_acq(link_in(verbs_of(p->stream))->state) != LINK_UP)
-		sim_wrong("an honest peer's link is down");
-	say_by_ring(p);
-	library_reads(p);
-	say_by_tcp(p);
-	library_reads(p);
-	library_says(p);
+	if (p->id)
+		verbs.rdma_disconnect(p->id);
+	drop_id(&p->id);
+	drop_id(&p->listener);
+	close(p->fd);
+	p->fd = -1;
 }

@@ -12,6 +12,7 @@ enum { PEER_SHIFT = RING_SHIFT_LEAST, PEER_RING = 1 << PEER_SHIFT, PEER_SLOTS = 
 
 struct peer {
 	int role; /* of the library's end: 0 it connected, and so listens */
+	uint8_t version; /* the newest that it speaks */
 	int fd, lib_fd;
 	struct tuple tuple;
 	struct meeting *meeting;
@@ -28,10 +29,24 @@ struct peer {
 	uint8_t nonce[2][16];
 	struct intro theirs;
 	struct control heard; /* the last */
-	uint64_t out_at, ring_w, in_at;
+	uint64_t out_at, ring_w, in_at, ring_r;
+	uint64_t had_at; /* what the library's program has had */
+
+	/* of a stream whose link has failed */
+	bool again;
+	uint8_t bond[2][16];
+	uint32_t name, sends_by; /* of the newest link, and of that by which it sends */
+	bool over, they_left;    /* FAILOVER is said, and heard; and no RETURN yet */
 };
 
 void peer_nap(void);
+#define PEER_WAIT(condition) \
+	for (int left_ = PEER_PATIENCE_S * 5000; !(condition); peer_nap()) \
+		if (!left_--) \
+			sim_wrong("never: %s", #condition)
+
+/* The library's end of all of them: it waits for an acknowledgement, and is idle, for so long. */
+void peer_set_up(uint64_t dead_us, uint64_t idle_us);
 
 /* A TCP connection, and the library's end of it begins to look for its peer. */
 void peer_start(struct peer *p, int role);
@@ -48,6 +63,8 @@ void peer_take_call(struct peer *p);
 void peer_answer(struct peer *p, const void *intro, size_t n);
 /* Takes one completion, if there is one: of a message, which is kept, or of a request. */
 bool peer_listen(struct peer *p, bool *ret_message);
+/* The next message, or the next end of a request. */
+void peer_await(struct peer *p, bool message);
 /* A message.  Not waited for. */
 void peer_message(struct peer *p, const void *message, size_t n);
 /* Bytes of its memory into the library's. */
@@ -59,7 +76,28 @@ void peer_introduce(struct peer *p, const void *intro, size_t n);
 void peer_meet(struct peer *p);
 /* 0: *p has its stream; else what the library's end came to. */
 int peer_outcome(struct peer *p);
+/* Its link fails, and the library's end of it. */
+void peer_fail(struct peer *p);
+/* At this moment the library calls, or listens. */
+bool peer_is_sought(struct peer *p);
+/* Until both ends know that the new link is up at the other. */
+void peer_meet_again(struct peer *p);
+/* As the kernel does it for a process that is killed. */
+void peer_die(struct peer *p);
+
+/* ---- peer_talk.c */
 /* Both directions in frames. */
 void peer_agree(struct peer *p);
+/* The same number of bytes each time, and what they are followed by. */
+void peer_say_by_ring(struct peer *p);
+void peer_say_by_tcp(struct peer *p);
+void peer_say_failover(struct peer *p);
+void peer_say_return(struct peer *p);
+/* How far it has taken the ring and the stream. */
+void peer_say_state(struct peer *p);
+/* So many times that number; and as many bytes, or more, from the library. */
+void peer_library_reads(struct peer *p, int pieces);
+void peer_library_says(struct peer *p);
+void peer_library_says_by_ring(struct peer *p);
 /* Bytes both ways, through the ring and past it, checked. */
 void peer_converse(struct peer *p);
