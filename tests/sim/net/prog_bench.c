@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -72,7 +71,7 @@ static void set_nodelay(int fd)
 
 static void mark(void)
 {
-	syscall(SYS_getppid);
+	getppid();
 }
 
 static void warm(int fd, bool first)
