@@ -27,6 +27,14 @@ struct links;
 
 enum link_state { LINK_MAKING, LINK_UP, LINK_DOWN };
 
+enum { PACE_LAST = 4, PACE_BYTES = 65536 };
+
+/* Ticks that the last few waits of a kind have taken, for each PACE_BYTES of what was waited for. */
+struct pace {
+	_Atomic uint64_t took[PACE_LAST];
+	_Atomic unsigned next;
+};
+
 /*
  * One queue pair and the memory around it.  Lies, with both rings, in a mapping that a fork's child shares:
  * it goes on reading what has arrived, and asks for the link to be taken down (`wanted_down`).
@@ -57,6 +65,7 @@ struct link {
 	_Atomic uint64_t acked;       /* of these, known to be done */
 	_Atomic uint64_t completed;   /* or known to have failed */
 	_Atomic uint64_t ack_ticks;   /* how long an acknowledgement has taken lately */
+	struct pace acks, reads, blocks; /* blocks: of ours */
 
 	/* sending: side->p; what completions tell */
 	alignas(64) uint64_t ring_w;
@@ -230,9 +239,18 @@ void link_polls_no_more(struct link *l);
  * row: its completion will be waited for.  -errno.
  */
 int link_write(struct link *l, uint64_t pos, size_t n, bool last, uint64_t *ret_seq);
-int link_read(struct link *l, void *to, uint32_t lkey, uint64_t from, uint32_t rkey, size_t n, uint64_t *ret_seq);
-/* Goes before a READ: the peer will know that there may have been one. */
-int link_claim(struct link *l, uint32_t id, uint64_t upto);
+struct block_part {
+	void *to;
+	uint32_t lkey, rkey, id;
+	uint64_t address, from; /* of the block, and what of it has been read */
+	size_t bytes;
+	bool ends;              /* nothing of the block comes behind it: its sender is told so */
+};
+/*
+ * By one doorbell the claim, by which the peer knows that there may have been a READ, that READ, and, once it has ended, DONE.  Where the link
+ * fails, *ret_seq is known to be acknowledged or not when it is quiet.
+ */
+int link_read_block(struct link *l, const struct block_part *b, uint64_t *ret_seq);
 int link_control(struct link *l, const struct control *c);
 /* One that the peer waits for: a link that has no room for it in the time that a failure may take is down. */
 void link_answer(struct link *l, const struct control *c);
@@ -243,16 +261,19 @@ int link_tell_polls(struct link *l, bool yes, uint64_t *ret_seq);
 bool link_is_acked(struct link *l, uint64_t seq);
 /* Until it is acknowledged; false: the link is down. */
 bool link_wait(struct link *l, uint64_t seq);
-/* Between two looks at what the peer's device does, after so many ticks of waiting. */
-void link_pause(uint64_t waited);
-/* The same while only the peer's program can help: its answer about a block wakes. */
-void link_pause_for_done(struct link *l, uint32_t seen_id, uint64_t waited);
 /* The same for a READ, which takes as long as its length takes. */
-bool link_wait_long(struct link *l, uint64_t seq);
+bool link_wait_read(struct link *l, uint64_t seq, size_t bytes);
+/* Ticks that something of that length will take at least, by what the last few have taken. */
+uint64_t link_expected(const struct pace *p, size_t bytes);
+void link_learn(struct pace *p, size_t bytes, uint64_t took);
+/* Between two looks at what the peer's device does, after so many ticks of waiting for what is expected to take that many. */
+void link_pause(uint64_t waited, uint64_t expected);
+/* The same while only the peer's program can help: its answer about a block may wake. */
+void link_pause_for_done(struct link *l, uint32_t seen_id, uint64_t waited, uint64_t expected);
 /* Takes in what has completed; whoever else is at it does it for us. */
 void link_poll(struct link *l);
 
-/* ---- devices (thread only, but for device_poll) */
+/* ---- devices (thread only, but for device_poll and device_drain) */
 struct device *device_of(struct rdma_cm_id *id);
 struct device *device_next(struct device *d); /* NULL: the first */
 void device_close(struct ibv_context *context);
@@ -266,6 +287,8 @@ void device_async(struct device *d);
 /* From when on connections may be made by that port; UINT64_MAX: it is down. */
 uint64_t device_usable_ns(const struct device *d, uint8_t port);
 void device_poll(struct device *d);
+/* Waits for whoever else is at it: what had completed is known. */
+void device_drain(struct device *d);
 void device_each_link(struct device *d, void (*call)(struct link *l));
 /* A registration of the program's memory, for as long as the device stays; NULL: none to be had. */
 struct memreg_hold *device_register(struct device *d, const void *p, size_t n);

@@ -71,7 +71,7 @@ static bool offer(struct sending *w, const struct memreg_hold *h, uint32_t id, s
 }
 
 /* False: the link is down.  The peer's device lives, since it acknowledges what we ask it now and then. */
-static bool wait_done(struct sending *w, uint32_t id, uint64_t limit, uint64_t tie_limit)
+static bool wait_done(struct sending *w, uint32_t id, uint64_t expected, uint64_t limit, uint64_t tie_limit)
 {
 	struct link *l = link_out(w->vs);
 	uint64_t start = clock_ticks(), asked = start, seq = 0;
@@ -91,7 +91,7 @@ static bool wait_done(struct sending *w, uint32_t id, uint64_t limit, uint64_t t
 			link_ping(l, &seq);
 			asked = now;
 		}
-		link_pause_for_done(l, seen, now - start);
+		link_pause_for_done(l, seen, now - start, expected);
 	}
 	return true;
 }
@@ -110,9 +110,9 @@ static bool took_back(struct sending *w, uint32_t id, size_t n)
 	struct control c = { .type = CONTROL_WITHDRAW, .id = id };
 
 	link_answer(l, &c);
-	bool up = wait_done(w, id, us_to_ticks(2 * settings.rdma_dead), UINT64_MAX);
+	bool up = wait_done(w, id, 0, us_to_ticks(2 * settings.rdma_dead), UINT64_MAX);
 	if (up && load_acq(l->done_id) != id && claimed(l, id, n))
-		wait_done(w, id, us_to_ticks(n / ANSWER_BYTES_PER_US), UINT64_MAX);
+		wait_done(w, id, 0, us_to_ticks(n / ANSWER_BYTES_PER_US), UINT64_MAX);
 	return load_acq(l->done_id) == id;
 }
 
@@ -120,10 +120,11 @@ static bool took_back(struct sending *w, uint32_t id, size_t n)
 static ssize_t block_outcome(struct sending *w, uint32_t id, size_t n)
 {
 	struct link *l = link_out(w->vs);
-	uint64_t acks = load_rlx(l->ack_ticks);
+	uint64_t acks = load_rlx(l->ack_ticks), start = clock_ticks(), expected = link_expected(&l->blocks, n);
+	bool up = wait_done(w, id, expected, us_to_ticks(CLAIM_US) + CLAIM_ACKS * acks, us_to_ticks(TIE_US) + TIE_ACKS * acks);
 
-	if (wait_done(w, id, us_to_ticks(CLAIM_US) + CLAIM_ACKS * acks, us_to_ticks(TIE_US) + TIE_ACKS * acks) && load_acq(l->done_id) != id &&
-	    took_back(w, id, n) && load_rlx(l->done_bytes) < n)
+	link_learn(&l->blocks, n, clock_ticks() - start);
+	if (up && load_acq(l->done_id) != id && took_back(w, id, n) && load_rlx(l->done_bytes) < n)
 		withdrawn(&w->vs->base);
 	if (load_acq(l->done_id) == id)
 		return load_rlx(l->done_bytes) <= n ? (ssize_t)load_rlx(l->done_bytes) : 0;

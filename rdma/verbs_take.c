@@ -380,20 +380,27 @@ static enum action block_came(struct receiving *w, const struct frame_head *h, c
 static bool read_block(struct receiving *w, void *to, uint32_t lkey, size_t n)
 {
 	struct verbs_side *v = w->v;
+	struct link *l = link_in(w->vs);
+	struct block_part part = {
+		.to = to, .lkey = lkey, .rkey = v->block.rkey, .id = v->block.id, .address = v->block.address, .from = v->block.taken,
+		.bytes = n, .ends = v->block.taken + n == v->block.length,
+	};
 	uint64_t seq;
 
-	if (link_claim(link_in(w->vs), v->block.id, v->block.taken + n) ||
-	    link_read(link_in(w->vs), to, lkey, v->block.address + v->block.taken, v->block.rkey, n, &seq))
-		return false;
-	if (!link_wait_long(link_in(w->vs), seq)) {
-		link_quiet(link_in(w->vs)); /* `to` is the program's again */
+	if (link_read_block(l, &part, &seq)) {
+		link_fail(l, FALLBACK_RDMA_FAILED); /* some of the row may have gone */
+		link_quiet(l);
 		return false;
 	}
+	if (!link_wait_read(l, seq, n)) {
+		link_quiet(l); /* `to` is the program's again */
+		if (!link_is_acked(l, seq))
+			return false; /* and the peer has not been told otherwise */
+	}
 	v->block.taken += n;
-	if (v->block.taken == v->block.length) {
+	if (part.ends) {
 		stat_inc(STAT_net_blocks);
 		v->finished = v->block.id;
-		block_is_done(link_in(w->vs), v->block.id, v->block.length);
 	}
 	return true;
 }

@@ -219,6 +219,46 @@ static void withdrawal_while_reading(void)
 	peer_end(&p);
 }
 
+static void *reads_a_block(void *arg)
+{
+	struct peer *p = arg;
+	static char room[PEER_RING];
+	struct iovec v = { room, sizeof(room) };
+
+	return (void *)(intptr_t)stream_recv(p->stream, p->lib_fd, &v, 1, (struct stream_opts){ .flags = MSG_WAITALL, .mark = signal_mark() });
+}
+
+/* A READ has ended and the peer been told so, who will not send the block again; the link fails before this end has seen it. */
+static void failure_behind_a_read(void)
+{
+	struct peer p;
+	pthread_t t;
+	void *got;
+
+	make_victim(&p);
+	settings.rdma_dead = PATIENT_US;
+	store_rel(sim_wire.blind, true);
+	struct { struct frame_head head; struct frame_block block; } f = {
+		.head = { .type = FRAME_BLOCK, .ring = (uint32_t)p.ring_w, .at = p.out_at },
+		.block = { .address = (uintptr_t)p.memory, .length = PEER_RING, .rkey = p.mr->rkey, .id = 1 },
+	};
+	if (send(p.fd, &f, sizeof(f), MSG_NOSIGNAL) != sizeof(f) || pthread_create(&t, NULL, reads_a_block, &p))
+		sim_wrong("no block can be offered");
+	for (bool message; p.heard.type != CONTROL_DONE;)
+		if (!peer_listen(&p, &message))
+			peer_nap();
+	link_fail(link_in(verbs_of(p.stream)), FALLBACK_RDMA_FAILED);
+	for (int i = 0; i < 100; i++) /* it may see the failure first */
+		peer_nap();
+	store_rel(sim_wire.blind, false);
+	shutdown(p.fd, SHUT_WR);
+	pthread_join(t, &got);
+	settings.rdma_dead = HASTY_US;
+	if ((intptr_t)got != PEER_RING)
+		sim_wrong("%zd bytes of a block that was read", (ssize_t)(intptr_t)got);
+	peer_end(&p);
+}
+
 /* Answers are asked for and never taken: the queue of sends fills up. */
 static void flood_of_withdrawals(void)
 {
@@ -462,6 +502,7 @@ int main(int argc, char **argv)
 	peer_agree(&honest);
 	lies();
 	withdrawal_while_reading();
+	failure_behind_a_read();
 	flood_of_withdrawals();
 	for (uint64_t seed = first; seed < last; seed++) {
 		alarm(HUNG_S);
