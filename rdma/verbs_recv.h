@@ -20,6 +20,7 @@ struct receiving {
 	size_t got;
 	bool peek, eof, rang;
 	bool beside; /* nothing is taken from TCP yet */
+	bool emptied; /* TCP held no more than what has been taken */
 	int err;
 	struct ahead *ahead; /* NULL: none */
 };

@@ -614,6 +614,7 @@ static bool take_frames(struct receiving *w)
 	uint32_t left = f->left;
 	size_t used = parse_window(w, window, (size_t)n);
 	discard(w, used);
+	w->emptied = used == (size_t)n && used < WINDOW;
 	return used || f->left != left;
 }
 
@@ -648,7 +649,7 @@ void recv_take(struct receiving *w)
 		}
 }
 
-/* Heads, and payload that a failover has sent a second time. */
+/* Heads, and payload that a failover has sent a second time.  What has come since TCP was empty stays for the next look. */
 static bool stands_for_nothing(struct receiving *w)
 {
 	struct verbs_side *v = w->v;
@@ -662,7 +663,7 @@ void recv_settle(struct receiving *w)
 	struct cursor c = w->c;
 
 	w->c.left = 0;
-	while (stands_for_nothing(w) && take_frames(w))
+	while (stands_for_nothing(w) && take_frames(w) && !w->emptied)
 		;
 	check_order(w);
 	w->c = c;
