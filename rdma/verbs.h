@@ -239,6 +239,8 @@ void link_polls_no_more(struct link *l);
  * row: its completion will be waited for.  -errno.
  */
 int link_write(struct link *l, uint64_t pos, size_t n, bool last, uint64_t *ret_seq);
+/* One record of which the head alone lies there, its n bytes at p. */
+int link_write_in_place(struct link *l, uint64_t pos, const void *p, uint32_t lkey, size_t n, bool last, uint64_t *ret_seq);
 struct block_part {
 	void *to;
 	uint32_t lkey, rkey, id;
@@ -252,6 +254,8 @@ struct block_part {
  */
 int link_read_block(struct link *l, const struct block_part *b, uint64_t *ret_seq);
 int link_control(struct link *l, const struct control *c);
+/* One that the peer looks for when it wants it: it is not woken. */
+int link_control_quietly(struct link *l, const struct control *c);
 /* One that the peer waits for: a link that has no room for it in the time that a failure may take is down. */
 void link_answer(struct link *l, const struct control *c);
 int link_introduce(struct link *l, const struct intro *i);

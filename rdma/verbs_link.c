@@ -407,7 +407,7 @@ static int make_qp(struct device *d, struct link *l, struct rdma_cm_id *id)
 {
 	struct ibv_qp_init_attr attr = {
 		.qp_type = IBV_QPT_RC, .send_cq = d->cq, .recv_cq = d->cq, .srq = d->srq,
-		.cap = { .max_send_wr = LINK_SENDS, .max_send_sge = 1, .max_inline_data = LINK_INLINE },
+		.cap = { .max_send_wr = LINK_SENDS, .max_send_sge = 2, .max_inline_data = LINK_INLINE },
 	};
 
 	if (verbs.rdma_create_qp(id, d->pd, &attr))

@@ -27,11 +27,16 @@ static bool tie(struct sending *w)
 	return true;
 }
 
+bool send_is_long(const struct sending *w)
+{
+	return cursor_run(&w->c) >= BLOCK_LEAST;
+}
+
 bool send_block_pays(struct sending *w)
 {
 	struct stream *s = &w->vs->base;
 
-	if (cursor_run(&w->c) < BLOCK_LEAST || !send_may_use_ring(w->vs) || signal_in_handler() || tie(w))
+	if (!send_is_long(w) || w->c.left <= link_out(w->vs)->ring_bytes / 4 || !send_may_use_ring(w->vs) || signal_in_handler() || tie(w))
 		return false;
 	if (!s->offer_skip)
 		return true;

@@ -74,16 +74,34 @@ static int post_patiently(struct link *l, struct ibv_send_wr *wr, bool signalled
 	return r;
 }
 
-int link_write(struct link *l, uint64_t pos, size_t n, bool last, uint64_t *ret_seq)
+static int write_ring(struct link *l, uint64_t pos, struct ibv_sge *parts, int n, bool last, uint64_t *ret_seq)
 {
-	struct ibv_sge sge = { (uintptr_t)l->staging + pos % l->ring_bytes, (uint32_t)n, l->lkey };
 	struct ibv_send_wr wr = {
-		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE,
-		.send_flags = n <= LINK_INLINE ? IBV_SEND_INLINE : 0,
+		.sg_list = parts, .num_sge = n, .opcode = IBV_WR_RDMA_WRITE,
+		.send_flags = n == 1 && parts->length <= LINK_INLINE ? IBV_SEND_INLINE : 0,
 		.wr.rdma = { l->peer_ring + pos % l->ring_bytes, l->peer_rkey },
 	};
 
 	return post_patiently(l, &wr, last, ret_seq);
+}
+
+static struct ibv_sge staged(const struct link *l, uint64_t pos, size_t n)
+{
+	return (struct ibv_sge){ (uintptr_t)l->staging + pos % l->ring_bytes, (uint32_t)n, l->lkey };
+}
+
+int link_write(struct link *l, uint64_t pos, size_t n, bool last, uint64_t *ret_seq)
+{
+	struct ibv_sge all = staged(l, pos, n);
+
+	return write_ring(l, pos, &all, 1, last, ret_seq);
+}
+
+int link_write_in_place(struct link *l, uint64_t pos, const void *p, uint32_t lkey, size_t n, bool last, uint64_t *ret_seq)
+{
+	struct ibv_sge parts[] = { staged(l, pos, sizeof(struct ring_head)), { (uintptr_t)p, (uint32_t)n, lkey } };
+
+	return write_ring(l, pos, parts, 2, last, ret_seq);
 }
 
 int link_read_block(struct link *l, const struct block_part *b, uint64_t *ret_seq)
@@ -125,12 +143,12 @@ int link_tell_polls(struct link *l, bool yes, uint64_t *ret_seq)
 	return yes ? post(l, &wr, false, ret_seq) : post_patiently(l, &wr, true, ret_seq);
 }
 
-static int send_message(struct link *l, const void *p, size_t n, __typeof__(post) *how)
+static int send_message(struct link *l, const void *p, size_t n, unsigned flags, __typeof__(post) *how)
 {
 	struct ibv_sge sge = { (uintptr_t)p, (uint32_t)n, 0 };
 	struct ibv_send_wr wr = {
 		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND,
-		.send_flags = IBV_SEND_INLINE | IBV_SEND_SOLICITED,
+		.send_flags = IBV_SEND_INLINE | flags,
 	};
 	uint64_t seq;
 
@@ -139,18 +157,23 @@ static int send_message(struct link *l, const void *p, size_t n, __typeof__(post
 
 int link_control(struct link *l, const struct control *c)
 {
-	return send_message(l, c, sizeof(*c), post);
+	return send_message(l, c, sizeof(*c), IBV_SEND_SOLICITED, post);
+}
+
+int link_control_quietly(struct link *l, const struct control *c)
+{
+	return send_message(l, c, sizeof(*c), 0, post);
 }
 
 void link_answer(struct link *l, const struct control *c)
 {
-	if (send_message(l, c, sizeof(*c), post_patiently) == -ETIMEDOUT)
+	if (send_message(l, c, sizeof(*c), IBV_SEND_SOLICITED, post_patiently) == -ETIMEDOUT)
 		link_fail(l, FALLBACK_RDMA_SILENT);
 }
 
 int link_introduce(struct link *l, const struct intro *i)
 {
-	return send_message(l, i, sizeof(*i), post);
+	return send_message(l, i, sizeof(*i), IBV_SEND_SOLICITED, post);
 }
 
 /* Nothing, written to nowhere: that the peer's device acknowledges it is all. */

@@ -105,12 +105,17 @@ bool verbs_ring_has(struct verbs_stream *vs)
 	return f == FOUND ? record_covers(&r, at) : f == NOTHING && counts_at(link_in(vs), pos, at, &r);
 }
 
-int verbs_say_state(struct verbs_stream *vs, struct link *l)
+static struct control state_of(struct verbs_stream *vs, const struct link *l)
 {
-	struct control c = {
+	return (struct control){
 		.type = CONTROL_STATE, .flags = load_rlx(vs->base.lowat) > 1 || load_rlx(vs->v->side.plain) ? STATE_INLINE : 0,
 		.ring = l->ring_r, .at = load_rlx(vs->v->rx_at),
 	};
+}
+
+int verbs_say_state(struct verbs_stream *vs, struct link *l)
+{
+	struct control c = state_of(vs, l);
 
 	return link_control(l, &c);
 }
@@ -123,15 +128,17 @@ void verbs_tell_state(struct verbs_stream *vs)
 		l->told = l->ring_r;
 }
 
+/* The sender looks for room before it writes, and never sleeps for it. */
 static void leave_records(struct verbs_stream *vs, uint64_t pos)
 {
 	struct link *l = link_in(vs);
 
-	if (pos == l->ring_r)
-		return;
 	l->ring_r = pos;
-	if (pos - l->told >= l->ring_bytes / 4)
-		verbs_tell_state(vs);
+	if (pos - l->told < l->ring_bytes / 2)
+		return;
+	struct control c = state_of(vs, l);
+	if (!link_control_quietly(l, &c))
+		l->told = pos;
 }
 
 void recv_copy_out(struct receiving *w, const char *p, size_t n)

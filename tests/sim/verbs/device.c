@@ -15,7 +15,8 @@ enum { PACKET = 4096, WQES = 256, SLOTS = 2048, KEYS = 65536, CQES = 16384, INLI
 
 struct wqe {
 	struct ibv_send_wr wr;
-	struct ibv_sge sge;
+	struct ibv_sge sge[2];
+	size_t length;       /* of both */
 	char inlined[INLINE];
 	size_t done;
 	uint64_t lost_since; /* microseconds; 0: not lost */
@@ -263,9 +264,13 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_
 			break;
 		}
 		struct wqe *w = &q->queue[q->tail % WQES];
-		*w = (struct wqe){ .wr = *wr, .sge = wr->num_sge ? *wr->sg_list : (struct ibv_sge){ 0 } };
+		*w = (struct wqe){ .wr = *wr };
+		for (int i = 0; i < wr->num_sge; i++) {
+			w->sge[i] = wr->sg_list[i];
+			w->length += w->sge[i].length;
+		}
 		if (wr->send_flags & IBV_SEND_INLINE)
-			memcpy(w->inlined, (void *)w->sge.addr, w->sge.length);
+			memcpy(w->inlined, (void *)w->sge->addr, w->sge->length);
 		q->tail++;
 	}
 	pthread_mutex_unlock(&q->queue_lock);
@@ -409,12 +414,22 @@ static bool respond(struct sim_qp *q, struct wqe *w, char *packet, size_t n)
 	return ok;
 }
 
+static bool gather(const struct wqe *w, char *packet, size_t n)
+{
+	size_t first = w->sge[0].length, k = w->done < first ? first - w->done : 0;
+
+	if (k > n)
+		k = n;
+	return dma(w->sge[0].lkey, w->sge[0].addr + w->done, packet, k, false) &&
+	       dma(w->sge[1].lkey, w->sge[1].addr + w->done + k - first, packet + k, n - k, false);
+}
+
 static bool take_local(const struct wqe *w, char *packet, size_t n)
 {
 	if (w->wr.send_flags & IBV_SEND_INLINE)
 		memcpy(packet, w->inlined + w->done, n);
 	else if (w->wr.opcode != IBV_WR_RDMA_READ)
-		return dma(w->sge.lkey, w->sge.addr + w->done, packet, n, false);
+		return gather(w, packet, n);
 	return true;
 }
 
@@ -436,7 +451,7 @@ static bool carry(struct sim_qp *q, struct wqe *w, size_t n)
 		return false;
 	linger(q->dev);
 	w->executed = w->answered = false;
-	return !read || dma(w->sge.lkey, w->sge.addr + w->done, packet, n, true);
+	return !read || dma(w->sge->lkey, w->sge->addr + w->done, packet, n, true);
 }
 
 static void end_wqe(struct sim_qp *q, struct wqe *w, enum ibv_wc_status status)
@@ -466,22 +481,22 @@ static void overtake(struct sim_qp *q, struct wqe *read)
 	pthread_mutex_lock(&q->queue_lock);
 	struct wqe *next = q->tail - q->head > 1 ? &q->queue[(q->head + 1) % WQES] : NULL;
 	pthread_mutex_unlock(&q->queue_lock);
-	if (!next || next->executed || next->wr.send_flags & IBV_SEND_FENCE || next->sge.length > PACKET || in_hole() ||
-	    read->done + PACKET < read->sge.length)
+	if (!next || next->executed || next->wr.send_flags & IBV_SEND_FENCE || next->length > PACKET || in_hole() ||
+	    read->done + PACKET < read->length)
 		return;
-	next->executed = is_up(q->peer) && take_local(next, packet, next->sge.length) && respond(q, next, packet, next->sge.length);
+	next->executed = is_up(q->peer) && take_local(next, packet, next->length) && respond(q, next, packet, next->length);
 }
 
 static void step(struct sim_qp *q, struct wqe *w)
 {
-	size_t left = w->sge.length - w->done, n = left < PACKET ? left : PACKET;
+	size_t left = w->length - w->done, n = left < PACKET ? left : PACKET;
 
 	if (atomic_load(&q->broken)) {
 		fail(q, w);
 	} else if (carry(q, w, n)) {
 		w->lost_since = 0;
 		w->done += n;
-		if (w->done == w->sge.length)
+		if (w->done == w->length)
 			end_wqe(q, w, IBV_WC_SUCCESS);
 	} else if (w->refused) {
 		fail(q, w);
