@@ -270,10 +270,14 @@ bool link_wait_read(struct link *l, uint64_t seq, size_t bytes);
 /* Ticks that something of that length will take at least, by what the last few have taken. */
 uint64_t link_expected(const struct pace *p, size_t bytes);
 void link_learn(struct pace *p, size_t bytes, uint64_t took);
-/* Between two looks at what the peer's device does, after so many ticks of waiting for what is expected to take that many. */
-void link_pause(uint64_t waited, uint64_t expected);
+struct pause {
+	uint64_t start, expected, yield_at; /* ticks, the latter two from start on */
+};
+/* A wait for what is expected to take so many ticks; and between two looks at what the peer's device does. */
+struct pause link_pause_begin(uint64_t expected);
+void link_pause(struct pause *p);
 /* The same while only the peer's program can help: its answer about a block may wake. */
-void link_pause_for_done(struct link *l, uint32_t seen_id, uint64_t waited, uint64_t expected);
+void link_pause_for_done(struct pause *p, struct link *l, uint32_t seen_id);
 /* Takes in what has completed; whoever else is at it does it for us. */
 void link_poll(struct link *l);
 

@@ -79,7 +79,8 @@ static bool offer(struct sending *w, const struct memreg_hold *h, uint32_t id, s
 static bool wait_done(struct sending *w, uint32_t id, uint64_t expected, uint64_t limit, uint64_t tie_limit)
 {
 	struct link *l = link_out(w->vs);
-	uint64_t start = clock_ticks(), asked = start, seq = 0;
+	struct pause p = link_pause_begin(expected);
+	uint64_t start = p.start, asked = start, seq = 0;
 
 	for (uint32_t seen; (seen = load_acq(l->done_id)) != id;) {
 		uint64_t now = clock_ticks();
@@ -96,7 +97,7 @@ static bool wait_done(struct sending *w, uint32_t id, uint64_t expected, uint64_
 			link_ping(l, &seq);
 			asked = now;
 		}
-		link_pause_for_done(l, seen, now - start, expected);
+		link_pause_for_done(&p, l, seen);
 	}
 	return true;
 }

@@ -14,7 +14,6 @@ enum {
 	POLITE_US = 20, /* of polling; then the core is offered to others between looks */
 	YIELD_US = 100, /* then slept away from */
 	EVENT_LEAST = 4 << 20, /* a READ that takes long enough for its end to wake somebody; the others are looked for */
-	RELAX = 64,
 	NAP_MOST_NS = 20000000,
 };
 
@@ -189,17 +188,15 @@ bool link_is_acked(struct link *l, uint64_t seq)
 	return (int64_t)(seq - load_acq(l->acked)) <= 0;
 }
 
-static void yield(void)
+struct pause link_pause_begin(uint64_t expected)
 {
-	sched_yield();
-	for (int i = 0; i < RELAX; i++)
-		cpu_relax();
+	return (struct pause){ .start = clock_ticks(), .expected = expected, .yield_at = us_to_ticks(POLITE_US) };
 }
 
 /* Most of a wait that is known to be long at once; then the longer the wait, the longer the sleep.  0: none yet. */
-static struct timespec nap_of(uint64_t waited, uint64_t expected)
+static struct timespec nap_of(const struct pause *p, uint64_t waited)
 {
-	uint64_t due = expected / 8 * 7, yields = us_to_ticks(YIELD_US), ticks = 0;
+	uint64_t due = p->expected / 8 * 7, yields = us_to_ticks(YIELD_US), ticks = 0;
 
 	if (waited >= us_to_ticks(POLITE_US) && due > yields && waited < due)
 		ticks = due - waited;
@@ -210,30 +207,35 @@ static struct timespec nap_of(uint64_t waited, uint64_t expected)
 	return (struct timespec){ .tv_nsec = ns < NAP_MOST_NS ? (long)ns : NAP_MOST_NS };
 }
 
-static void stay_awake(uint64_t waited)
+/* The core is offered to others more and more rarely. */
+static void stay_awake(struct pause *p, uint64_t waited)
 {
-	if (waited < us_to_ticks(POLITE_US))
+	if (waited < p->yield_at) {
 		cpu_relax();
-	else
-		yield();
+		return;
+	}
+	sched_yield();
+	p->yield_at = waited + waited / 2;
 }
 
-void link_pause(uint64_t waited, uint64_t expected)
+void link_pause(struct pause *p)
 {
-	struct timespec nap = nap_of(waited, expected);
+	uint64_t waited = clock_ticks() - p->start;
+	struct timespec nap = nap_of(p, waited);
 
 	if (nap.tv_nsec)
 		sys_call(SYS_nanosleep, &nap, 0);
 	else
-		stay_awake(waited);
+		stay_awake(p, waited);
 }
 
-void link_pause_for_done(struct link *l, uint32_t seen_id, uint64_t waited, uint64_t expected)
+void link_pause_for_done(struct pause *p, struct link *l, uint32_t seen_id)
 {
-	struct timespec most = nap_of(waited, expected);
+	uint64_t waited = clock_ticks() - p->start;
+	struct timespec most = nap_of(p, waited);
 
 	if (!most.tv_nsec) {
-		stay_awake(waited);
+		stay_awake(p, waited);
 		return;
 	}
 	atomic_fetch_add(&l->done_waits, 1);
@@ -244,10 +246,10 @@ void link_pause_for_done(struct link *l, uint32_t seen_id, uint64_t waited, uint
 /* What has come is looked at before the time is up: this process may have been stopped meanwhile. */
 static bool wait_within(struct link *l, uint64_t seq, uint64_t limit, uint64_t expected)
 {
-	uint64_t start = clock_ticks();
+	struct pause p = link_pause_begin(expected);
 
 	while (!link_is_acked(l, seq)) {
-		uint64_t waited = clock_ticks() - start;
+		uint64_t waited = clock_ticks() - p.start;
 		link_poll(l);
 		if (load_acq(l->state) == LINK_DOWN)
 			return false;
@@ -255,7 +257,7 @@ static bool wait_within(struct link *l, uint64_t seq, uint64_t limit, uint64_t e
 			link_fail(l, FALLBACK_RDMA_SILENT);
 			return false;
 		}
-		link_pause(waited, expected);
+		link_pause(&p);
 	}
 	return true;
 }
