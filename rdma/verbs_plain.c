@@ -46,7 +46,7 @@ long recv_into(struct receiving *w, size_t limit)
 /* What has been looked at is there to be taken. */
 void recv_discard(struct receiving *w, size_t n)
 {
-	add_rlx(w->v->taken, 1);
+	add_rlx(w->v->taken, n != 0);
 	for (long k; n; n -= (size_t)k) {
 		k = sys_call(SYS_recvfrom, w->fd, 0, n, MSG_TRUNC | MSG_DONTWAIT, 0, 0);
 		if (k <= 0)

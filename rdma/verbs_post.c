@@ -207,7 +207,7 @@ static struct timespec nap_of(const struct pause *p, uint64_t waited)
 	return (struct timespec){ .tv_nsec = ns < NAP_MOST_NS ? (long)ns : NAP_MOST_NS };
 }
 
-/* The core is offered to others more and more rarely. */
+/* The core is offered to others twice before the first nap. */
 static void stay_awake(struct pause *p, uint64_t waited)
 {
 	if (waited < p->yield_at) {
@@ -215,7 +215,7 @@ static void stay_awake(struct pause *p, uint64_t waited)
 		return;
 	}
 	sched_yield();
-	p->yield_at = waited + waited / 2;
+	p->yield_at = 3 * waited;
 }
 
 void link_pause(struct pause *p)
