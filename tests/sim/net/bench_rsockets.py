@@ -24,7 +24,7 @@ import vhost
 
 PORTS = itertools.count(7500)
 WORK = (('pingpong', 64, 400), ('oneway', 65536, 100), ('oneway', 1 << 20, 8))
-TRACED = (('pingpong', 64, 1000), ('oneway', 65536, 40), ('oneway', 1 << 20, 8))
+TRACED = (('pingpong', 64, 1000), ('oneway', 65536, 100), ('oneway', 1 << 20, 16))
 
 
 def once(a, b, lib, env, verb, size, count):

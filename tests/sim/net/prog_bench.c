@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WARM_ROUNDS = 80, WARM_BYTES = 4096, WARM_PAUSE_US = 50000 };
+enum { WARM_ROUNDS = 200, WARM_BYTES = 4096, WARM_PAUSE_US = 50000 };
 
 struct order { /* the client's first bytes */
 	uint32_t pingpong, size, count;
