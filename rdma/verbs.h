@@ -12,6 +12,7 @@
 #include "meeting.h"
 #include "memreg.h"
 #include "stream.h"
+#include "sys.h"
 #include "verbs_frame.h"
 #include "verbs_wire.h"
 
@@ -89,7 +90,7 @@ struct link {
 	_Atomic bool intro_here;
 };
 
-enum { LINKS = 3 };
+enum { LINKS = 3, LOCK_YIELDS = 8, LOCK_DOUBLINGS = 6 };
 
 /* A stream's links, one at a time but for what is left to read of one that has failed; with their memory in one mapping. */
 struct links {
@@ -172,12 +173,25 @@ static inline struct link *link_in(const struct verbs_stream *vs)
 extern const struct transport_ops transport_verbs;
 int verbs_stream_create(struct link *l, int role, const uint8_t mark[2][MARK_BYTES], struct stream **ret_stream);
 
-/* For a few instructions only; no handler of the program runs meanwhile. */
+/* Somebody else has it, for the i-th time that we look: a doorbell that is a system call, or a thread that has lost its core, takes long. */
+static inline void verbs_lock_pause(int i)
+{
+	int doubled = i - LOCK_YIELDS;
+
+	if (doubled < 0) {
+		sched_yield();
+		return;
+	}
+	struct timespec nap = { .tv_nsec = 20000L << (doubled < LOCK_DOUBLINGS ? doubled : LOCK_DOUBLINGS) };
+	sys_call(SYS_nanosleep, &nap, 0);
+}
+
+/* For a few instructions, and a doorbell; no handler of the program runs meanwhile. */
 static inline void verbs_lock(_Atomic int *l)
 {
 	section_enter();
-	while (atomic_exchange_explicit(l, 1, memory_order_acquire))
-		sched_yield();
+	for (int i = 0; atomic_exchange_explicit(l, 1, memory_order_acquire); i++)
+		verbs_lock_pause(i);
 }
 
 static inline void verbs_unlock(_Atomic int *l)
