@@ -480,7 +480,7 @@ static bool step(struct meeting *m)
 		start(m);
 	if (load_rlx(m->state) == MEET_NEW)
 		start(m);
-	if (load_rlx(m->state) == MEET_BUSY && !m->role && m->link && (load_acq(m->link->intro_here) || intro_is_late(m)))
+	if (load_rlx(m->state) == MEET_BUSY && !m->role && m->id && m->link && (load_acq(m->link->intro_here) || intro_is_late(m)))
 		introduced(m);
 	if (load_rlx(m->taken) && load_rlx(m->state) == MEET_READY)
 		meeting_drop_id(&m->listener);

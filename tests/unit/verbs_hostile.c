@@ -12,6 +12,7 @@
 #include "real.h"
 #include "settings.h"
 #include "verbs_io.h"
+#include "verbs_meeting.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -187,6 +188,21 @@ static void no_introduction(size_t n)
 	expect_outcome(&p, "no introduction", FALLBACK_RDMA_SILENT, before);
 	if (count_of(STAT_net_ring_pages))
 		sim_wrong("no introduction: its rings are kept");
+	peer_end(&p);
+}
+
+/* Whoever listens again has been called by nobody yet, whose introduction might be late. */
+static void listens_again(void)
+{
+	struct peer p;
+
+	peer_start(&p, 0);
+	peer_meet(&p);
+	link_fail(link_in(verbs_of(p.stream)), FALLBACK_RDMA_FAILED);
+	while (load_acq(p.meeting->state) != MEET_RESTS)
+		peer_nap();
+	while (load_acq(p.meeting->state) == MEET_RESTS)
+		peer_nap();
 	peer_end(&p);
 }
 
@@ -468,6 +484,8 @@ static void introductions(void)
 		for (size_t n = 0; n < PEER_SLOT; n++)
 			if (n != sizeof(struct intro))
 				no_introduction(n);
+		listens_again();
+		no_introduction(0); /* the thread lives */
 		exit(0);
 	}
 	if (waitpid(pid, &status, 0) != pid || status)
