@@ -15,7 +15,7 @@ struct memreg {
 	const struct memreg_ops *ops;
 	void *device;
 	size_t limit;
-	long owner;
+	bool ours; /* not in a child: there all of this is zero */
 	pthread_mutex_t lock;
 	struct memreg_hold pool[ROOM];
 	struct memreg_hold *sorted[ROOM]; /* what is listed, by start */
@@ -210,7 +210,7 @@ static void sweep(struct memreg *m)
 
 void memreg_sweep(struct memreg *m)
 {
-	if (m->owner != sys_call(SYS_getpid))
+	if (!m->ours)
 		return;
 	pthread_mutex_lock(&m->lock);
 	sweep(m);
@@ -274,7 +274,7 @@ int memreg_get(struct memreg *m, const void *addr, size_t len, struct memreg_hol
 	uintptr_t end = ((uintptr_t)addr + len + mask) & ~mask;
 	int r;
 
-	if (m->owner != sys_call(SYS_getpid))
+	if (!m->ours)
 		return -EPERM;
 	if (!len || end <= start)
 		return -EINVAL;
@@ -286,7 +286,7 @@ int memreg_get(struct memreg *m, const void *addr, size_t len, struct memreg_hol
 
 void memreg_put(struct memreg *m, struct memreg_hold *h)
 {
-	if (m->owner != sys_call(SYS_getpid))
+	if (!m->ours)
 		return;
 	pthread_mutex_lock(&m->lock);
 	if (!--h->holders && !h->listed)
@@ -311,10 +311,14 @@ int memreg_create(const struct memreg_ops *ops, void *device, size_t limit, stru
 
 	if (m == MAP_FAILED)
 		return -ENOMEM;
+	if (madvise(m, sizeof(*m), MADV_WIPEONFORK)) {
+		munmap(m, sizeof(*m));
+		return -ENOTSUP;
+	}
 	m->ops = ops;
 	m->device = device;
 	m->limit = limit;
-	m->owner = sys_call(SYS_getpid);
+	m->ours = true;
 	pthread_mutex_init(&m->lock, NULL);
 	*ret_m = m;
 	return 0;
@@ -324,7 +328,7 @@ void memreg_destroy(struct memreg *m)
 {
 	if (!m)
 		return;
-	for (int i = 0; i < ROOM && m->owner == sys_call(SYS_getpid); i++)
+	for (int i = 0; i < ROOM && m->ours; i++)
 		if (m->pool[i].taken)
 			release(m, &m->pool[i]);
 	munmap(m, sizeof(*m));

@@ -12,6 +12,7 @@
 #include "meeting.h"
 #include "memreg.h"
 #include "stream.h"
+#include "sys.h"
 #include "verbs_frame.h"
 #include "verbs_wire.h"
 
@@ -26,6 +27,14 @@ struct device;
 struct links;
 
 enum link_state { LINK_MAKING, LINK_UP, LINK_DOWN };
+
+enum { PACE_LAST = 4, PACE_BYTES = 65536 };
+
+/* Ticks that the last few waits of a kind have taken, for each PACE_BYTES of what was waited for. */
+struct pace {
+	_Atomic uint64_t took[PACE_LAST];
+	_Atomic unsigned next;
+};
 
 /*
  * One queue pair and the memory around it.  Lies, with both rings, in a mapping that a fork's child shares:
@@ -57,6 +66,7 @@ struct link {
 	_Atomic uint64_t acked;       /* of these, known to be done */
 	_Atomic uint64_t completed;   /* or known to have failed */
 	_Atomic uint64_t ack_ticks;   /* how long an acknowledgement has taken lately */
+	struct pace acks, reads, blocks; /* blocks: of ours */
 
 	/* sending: side->p; what completions tell */
 	alignas(64) uint64_t ring_w;
@@ -80,7 +90,7 @@ struct link {
 	_Atomic bool intro_here;
 };
 
-enum { LINKS = 3 };
+enum { LINKS = 3, LOCK_YIELDS = 8, LOCK_DOUBLINGS = 6 };
 
 /* A stream's links, one at a time but for what is left to read of one that has failed; with their memory in one mapping. */
 struct links {
@@ -163,12 +173,25 @@ static inline struct link *link_in(const struct verbs_stream *vs)
 extern const struct transport_ops transport_verbs;
 int verbs_stream_create(struct link *l, int role, const uint8_t mark[2][MARK_BYTES], struct stream **ret_stream);
 
-/* For a few instructions only; no handler of the program runs meanwhile. */
+/* Somebody else has it, for the i-th time that we look: a doorbell that is a system call, or a thread that has lost its core, takes long. */
+static inline void verbs_lock_pause(int i)
+{
+	int doubled = i - LOCK_YIELDS;
+
+	if (doubled < 0) {
+		sched_yield();
+		return;
+	}
+	struct timespec nap = { .tv_nsec = 20000L << (doubled < LOCK_DOUBLINGS ? doubled : LOCK_DOUBLINGS) };
+	sys_call(SYS_nanosleep, &nap, 0);
+}
+
+/* For a few instructions, and a doorbell; no handler of the program runs meanwhile. */
 static inline void verbs_lock(_Atomic int *l)
 {
 	section_enter();
-	while (atomic_exchange_explicit(l, 1, memory_order_acquire))
-		sched_yield();
+	for (int i = 0; atomic_exchange_explicit(l, 1, memory_order_acquire); i++)
+		verbs_lock_pause(i);
 }
 
 static inline void verbs_unlock(_Atomic int *l)
@@ -230,10 +253,23 @@ void link_polls_no_more(struct link *l);
  * row: its completion will be waited for.  -errno.
  */
 int link_write(struct link *l, uint64_t pos, size_t n, bool last, uint64_t *ret_seq);
-int link_read(struct link *l, void *to, uint32_t lkey, uint64_t from, uint32_t rkey, size_t n, uint64_t *ret_seq);
-/* Goes before a READ: the peer will know that there may have been one. */
-int link_claim(struct link *l, uint32_t id, uint64_t upto);
+/* One record of which the head alone lies there, its n bytes at p. */
+int link_write_in_place(struct link *l, uint64_t pos, const void *p, uint32_t lkey, size_t n, bool last, uint64_t *ret_seq);
+struct block_part {
+	void *to;
+	uint32_t lkey, rkey, id;
+	uint64_t address, from; /* of the block, and what of it has been read */
+	size_t bytes;
+	bool ends;              /* nothing of the block comes behind it: its sender is told so */
+};
+/*
+ * By one doorbell the claim, by which the peer knows that there may have been a READ, that READ, and, once it has ended, DONE.  Where the link
+ * fails, *ret_seq is known to be acknowledged or not when it is quiet.
+ */
+int link_read_block(struct link *l, const struct block_part *b, uint64_t *ret_seq);
 int link_control(struct link *l, const struct control *c);
+/* One that the peer looks for when it wants it: it is not woken. */
+int link_control_quietly(struct link *l, const struct control *c);
 /* One that the peer waits for: a link that has no room for it in the time that a failure may take is down. */
 void link_answer(struct link *l, const struct control *c);
 int link_introduce(struct link *l, const struct intro *i);
@@ -243,16 +279,23 @@ int link_tell_polls(struct link *l, bool yes, uint64_t *ret_seq);
 bool link_is_acked(struct link *l, uint64_t seq);
 /* Until it is acknowledged; false: the link is down. */
 bool link_wait(struct link *l, uint64_t seq);
-/* Between two looks at what the peer's device does, after so many ticks of waiting. */
-void link_pause(uint64_t waited);
-/* The same while only the peer's program can help: its answer about a block wakes. */
-void link_pause_for_done(struct link *l, uint32_t seen_id, uint64_t waited);
 /* The same for a READ, which takes as long as its length takes. */
-bool link_wait_long(struct link *l, uint64_t seq);
+bool link_wait_read(struct link *l, uint64_t seq, size_t bytes);
+/* Ticks that something of that length will take at least, by what the last few have taken. */
+uint64_t link_expected(const struct pace *p, size_t bytes);
+void link_learn(struct pace *p, size_t bytes, uint64_t took);
+struct pause {
+	uint64_t start, expected, yield_at; /* ticks, the latter two from start on */
+};
+/* A wait for what is expected to take so many ticks; and between two looks at what the peer's device does. */
+struct pause link_pause_begin(uint64_t expected);
+void link_pause(struct pause *p);
+/* The same while only the peer's program can help: its answer about a block may wake. */
+void link_pause_for_done(struct pause *p, struct link *l, uint32_t seen_id);
 /* Takes in what has completed; whoever else is at it does it for us. */
 void link_poll(struct link *l);
 
-/* ---- devices (thread only, but for device_poll) */
+/* ---- devices (thread only, but for device_poll and device_drain) */
 struct device *device_of(struct rdma_cm_id *id);
 struct device *device_next(struct device *d); /* NULL: the first */
 void device_close(struct ibv_context *context);
@@ -266,6 +309,8 @@ void device_async(struct device *d);
 /* From when on connections may be made by that port; UINT64_MAX: it is down. */
 uint64_t device_usable_ns(const struct device *d, uint8_t port);
 void device_poll(struct device *d);
+/* Waits for whoever else is at it: what had completed is known. */
+void device_drain(struct device *d);
 void device_each_link(struct device *d, void (*call)(struct link *l));
 /* A registration of the program's memory, for as long as the device stays; NULL: none to be had. */
 struct memreg_hold *device_register(struct device *d, const void *p, size_t n);

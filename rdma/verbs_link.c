@@ -347,20 +347,38 @@ static bool note(struct device *d, const struct ibv_wc *wc)
 	return l && load_rlx(l->news);
 }
 
-void device_poll(struct device *d)
+/* True: there are news for the thread. */
+static bool note_all(struct device *d)
 {
 	struct ibv_wc wc[32];
 	bool news = false;
 	int n;
 
+	while (d->cq && (n = ibv_poll_cq(d->cq, 32, wc)) > 0)
+		for (int i = 0; i < n; i++)
+			news |= note(d, &wc[i]);
+	return news;
+}
+
+void device_poll(struct device *d)
+{
+	bool news = false;
+
 	section_enter();
 	if (!atomic_exchange_explicit(&d->cq_lock, 1, memory_order_acquire)) {
-		while (d->cq && (n = ibv_poll_cq(d->cq, 32, wc)) > 0)
-			for (int i = 0; i < n; i++)
-				news |= note(d, &wc[i]);
+		news = note_all(d);
 		atomic_store_explicit(&d->cq_lock, 0, memory_order_release);
 	}
 	section_leave();
+	if (news)
+		thread_wake();
+}
+
+void device_drain(struct device *d)
+{
+	verbs_lock(&d->cq_lock);
+	bool news = note_all(d);
+	verbs_unlock(&d->cq_lock);
 	if (news)
 		thread_wake();
 }
@@ -389,7 +407,7 @@ static int make_qp(struct device *d, struct link *l, struct rdma_cm_id *id)
 {
 	struct ibv_qp_init_attr attr = {
 		.qp_type = IBV_QPT_RC, .send_cq = d->cq, .recv_cq = d->cq, .srq = d->srq,
-		.cap = { .max_send_wr = LINK_SENDS, .max_send_sge = 1, .max_inline_data = LINK_INLINE },
+		.cap = { .max_send_wr = LINK_SENDS, .max_send_sge = 2, .max_inline_data = LINK_INLINE },
 	};
 
 	if (verbs.rdma_create_qp(id, d->pd, &attr))
@@ -459,7 +477,7 @@ void link_let_go(struct link *l)
 	if (!l->device)
 		return;
 	link_fail(l, FALLBACK_RDMA_REMOVED);
-	device_poll(l->device); /* what has arrived is there to be read without it */
+	device_drain(l->device); /* what has arrived is there to be read without it; and a READ of which the peer was told */
 	delist(l->device, l);
 	verbs_lock(&l->sq_lock);
 	bool had = l->qp;
@@ -528,7 +546,10 @@ void link_fail(struct link *l, enum stat_id why)
 		fallback(why);
 }
 
-/* Flushed completions end what we asked for, the reset what the peer asks for; a destroyed queue pair has ended both. */
+/*
+ * Flushed completions end what we asked for, the reset what the peer asks for; a destroyed queue pair has ended both.  A reset takes
+ * completions away: those that there are have been noted before.
+ */
 void link_quiet(struct link *l)
 {
 	struct ibv_qp_attr attr = { .qp_state = IBV_QPS_RESET };
@@ -537,7 +558,8 @@ void link_quiet(struct link *l)
 
 	while (!still) {
 		bool late = clock_ticks() - start > us_to_ticks(settings.rdma_dead);
-		link_poll(l);
+		if (verbs_is_ours() && l->device)
+			device_drain(l->device);
 		verbs_lock(&l->sq_lock);
 		still = late || !l->qp || load_acq(l->completed) == l->posted;
 		if (still && l->qp)

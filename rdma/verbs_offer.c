@@ -27,11 +27,16 @@ static bool tie(struct sending *w)
 	return true;
 }
 
+bool send_is_long(const struct sending *w)
+{
+	return cursor_run(&w->c) >= BLOCK_LEAST;
+}
+
 bool send_block_pays(struct sending *w)
 {
 	struct stream *s = &w->vs->base;
 
-	if (cursor_run(&w->c) < BLOCK_LEAST || !send_may_use_ring(w->vs) || signal_in_handler() || tie(w))
+	if (!send_is_long(w) || w->c.left <= link_out(w->vs)->ring_bytes / 4 || !send_may_use_ring(w->vs) || signal_in_handler() || tie(w))
 		return false;
 	if (!s->offer_skip)
 		return true;
@@ -71,10 +76,11 @@ static bool offer(struct sending *w, const struct memreg_hold *h, uint32_t id, s
 }
 
 /* False: the link is down.  The peer's device lives, since it acknowledges what we ask it now and then. */
-static bool wait_done(struct sending *w, uint32_t id, uint64_t limit, uint64_t tie_limit)
+static bool wait_done(struct sending *w, uint32_t id, uint64_t expected, uint64_t limit, uint64_t tie_limit)
 {
 	struct link *l = link_out(w->vs);
-	uint64_t start = clock_ticks(), asked = start, seq = 0;
+	struct pause p = link_pause_begin(expected);
+	uint64_t start = p.start, asked = start, seq = 0;
 
 	for (uint32_t seen; (seen = load_acq(l->done_id)) != id;) {
 		uint64_t now = clock_ticks();
@@ -91,7 +97,7 @@ static bool wait_done(struct sending *w, uint32_t id, uint64_t limit, uint64_t t
 			link_ping(l, &seq);
 			asked = now;
 		}
-		link_pause_for_done(l, seen, now - start);
+		link_pause_for_done(&p, l, seen);
 	}
 	return true;
 }
@@ -110,9 +116,9 @@ static bool took_back(struct sending *w, uint32_t id, size_t n)
 	struct control c = { .type = CONTROL_WITHDRAW, .id = id };
 
 	link_answer(l, &c);
-	bool up = wait_done(w, id, us_to_ticks(2 * settings.rdma_dead), UINT64_MAX);
+	bool up = wait_done(w, id, 0, us_to_ticks(2 * settings.rdma_dead), UINT64_MAX);
 	if (up && load_acq(l->done_id) != id && claimed(l, id, n))
-		wait_done(w, id, us_to_ticks(n / ANSWER_BYTES_PER_US), UINT64_MAX);
+		wait_done(w, id, 0, us_to_ticks(n / ANSWER_BYTES_PER_US), UINT64_MAX);
 	return load_acq(l->done_id) == id;
 }
 
@@ -120,10 +126,11 @@ static bool took_back(struct sending *w, uint32_t id, size_t n)
 static ssize_t block_outcome(struct sending *w, uint32_t id, size_t n)
 {
 	struct link *l = link_out(w->vs);
-	uint64_t acks = load_rlx(l->ack_ticks);
+	uint64_t acks = load_rlx(l->ack_ticks), start = clock_ticks(), expected = link_expected(&l->blocks, n);
+	bool up = wait_done(w, id, expected, us_to_ticks(CLAIM_US) + CLAIM_ACKS * acks, us_to_ticks(TIE_US) + TIE_ACKS * acks);
 
-	if (wait_done(w, id, us_to_ticks(CLAIM_US) + CLAIM_ACKS * acks, us_to_ticks(TIE_US) + TIE_ACKS * acks) && load_acq(l->done_id) != id &&
-	    took_back(w, id, n) && load_rlx(l->done_bytes) < n)
+	link_learn(&l->blocks, n, clock_ticks() - start);
+	if (up && load_acq(l->done_id) != id && took_back(w, id, n) && load_rlx(l->done_bytes) < n)
 		withdrawn(&w->vs->base);
 	if (load_acq(l->done_id) == id)
 		return load_rlx(l->done_bytes) <= n ? (ssize_t)load_rlx(l->done_bytes) : 0;

@@ -135,8 +135,10 @@ size_t send_short(struct sending *w)
 	struct cursor c = w->c;
 	size_t n = send_put_record(w->vs, &c, &pos, at, true);
 
-	if (!n || n < w->c.left)
+	if (!n || n < w->c.left) {
+		link_poll(l); /* nothing else looks for credits while small messages go through TCP */
 		return 0;
+	}
 	if (send_write_record(l, l->ring_w, pos, true, &seq)) {
 		link_fail(l, FALLBACK_RDMA_FAILED);
 		return 0;

@@ -13,29 +13,46 @@ enum {
 	SIGNAL_EVERY = 16,
 	POLITE_US = 20, /* of polling; then the core is offered to others between looks */
 	YIELD_US = 100, /* then slept away from */
-	RELAX = 64,
+	EVENT_LEAST = 4 << 20, /* a READ that takes long enough for its end to wake somebody; the others are looked for */
 	NAP_MOST_NS = 20000000,
 };
 
+/* Numbers a row of requests; its last, and how many there are then in a row without a completion. */
+static struct ibv_send_wr *number(struct link *l, struct ibv_send_wr *wr, uint64_t *ret_unsignalled)
+{
+	uint64_t n = l->unsignalled;
+
+	wr->wr_id = l->posted + 1;
+	for (; wr->next; wr = wr->next) {
+		wr->next->wr_id = wr->wr_id + 1;
+		n = wr->send_flags & IBV_SEND_SIGNALED ? 0 : n + 1;
+	}
+	*ret_unsignalled = n + 1;
+	return wr;
+}
+
+/* A row goes by one doorbell; `signalled` is of its last, whose number is *ret_seq. */
 static int post(struct link *l, struct ibv_send_wr *wr, bool signalled, uint64_t *ret_seq)
 {
-	struct ibv_send_wr *bad;
+	struct ibv_send_wr *bad = wr;
 	int r = -EAGAIN;
 
 	if (!verbs_is_ours())
 		return -ENOTCONN;
 	verbs_lock(&l->sq_lock);
+	uint64_t unsignalled;
+	struct ibv_send_wr *last = number(l, wr, &unsignalled);
 	if (load_rlx(l->state) == LINK_DOWN) {
 		r = -ENOTCONN;
-	} else if (l->qp && l->posted - load_acq(l->acked) < LINK_SENDS - 1) {
-		wr->wr_id = l->posted + 1;
-		if (signalled || l->unsignalled + 1 >= SIGNAL_EVERY)
-			wr->send_flags |= IBV_SEND_SIGNALED;
+	} else if (l->qp && last->wr_id - load_acq(l->acked) < LINK_SENDS) {
+		if (signalled || unsignalled >= SIGNAL_EVERY)
+			last->send_flags |= IBV_SEND_SIGNALED;
 		r = -ibv_post_send(l->qp, wr, &bad);
+		l->posted = r ? bad->wr_id - 1 : last->wr_id; /* what a refused row begins with goes all the same */
 	}
 	if (!r) {
-		*ret_seq = ++l->posted;
-		l->unsignalled = wr->send_flags & IBV_SEND_SIGNALED ? 0 : l->unsignalled + 1;
+		*ret_seq = last->wr_id;
+		l->unsignalled = last->send_flags & IBV_SEND_SIGNALED ? 0 : unsignalled;
 	}
 	verbs_unlock(&l->sq_lock);
 	return r;
@@ -56,39 +73,61 @@ static int post_patiently(struct link *l, struct ibv_send_wr *wr, bool signalled
 	return r;
 }
 
-int link_write(struct link *l, uint64_t pos, size_t n, bool last, uint64_t *ret_seq)
+static int write_ring(struct link *l, uint64_t pos, struct ibv_sge *parts, int n, bool last, uint64_t *ret_seq)
 {
-	struct ibv_sge sge = { (uintptr_t)l->staging + pos % l->ring_bytes, (uint32_t)n, l->lkey };
 	struct ibv_send_wr wr = {
-		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE,
-		.send_flags = n <= LINK_INLINE ? IBV_SEND_INLINE : 0,
+		.sg_list = parts, .num_sge = n, .opcode = IBV_WR_RDMA_WRITE,
+		.send_flags = n == 1 && parts->length <= LINK_INLINE ? IBV_SEND_INLINE : 0,
 		.wr.rdma = { l->peer_ring + pos % l->ring_bytes, l->peer_rkey },
 	};
 
 	return post_patiently(l, &wr, last, ret_seq);
 }
 
-int link_read(struct link *l, void *to, uint32_t lkey, uint64_t from, uint32_t rkey, size_t n, uint64_t *ret_seq)
+static struct ibv_sge staged(const struct link *l, uint64_t pos, size_t n)
 {
-	struct ibv_sge sge = { (uintptr_t)to, (uint32_t)n, lkey };
-	struct ibv_send_wr wr = {
-		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_READ, .wr.rdma = { from, rkey },
-	};
-
-	return post_patiently(l, &wr, true, ret_seq);
+	return (struct ibv_sge){ (uintptr_t)l->staging + pos % l->ring_bytes, (uint32_t)n, l->lkey };
 }
 
-int link_claim(struct link *l, uint32_t id, uint64_t upto)
+int link_write(struct link *l, uint64_t pos, size_t n, bool last, uint64_t *ret_seq)
 {
-	struct block_claim c = { .upto = upto, .id = id };
-	struct ibv_sge sge = { (uintptr_t)&c, sizeof(c), 0 };
-	struct ibv_send_wr wr = {
-		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_INLINE,
+	struct ibv_sge all = staged(l, pos, n);
+
+	return write_ring(l, pos, &all, 1, last, ret_seq);
+}
+
+int link_write_in_place(struct link *l, uint64_t pos, const void *p, uint32_t lkey, size_t n, bool last, uint64_t *ret_seq)
+{
+	struct ibv_sge parts[] = { staged(l, pos, sizeof(struct ring_head)), { (uintptr_t)p, (uint32_t)n, lkey } };
+
+	return write_ring(l, pos, parts, 2, last, ret_seq);
+}
+
+int link_read_block(struct link *l, const struct block_part *b, uint64_t *ret_seq)
+{
+	struct block_claim c = { .upto = b->from + b->bytes, .id = b->id };
+	struct control d = { .type = CONTROL_DONE, .id = b->id, .ring = b->from + b->bytes };
+	struct ibv_sge claim_at = { (uintptr_t)&c, sizeof(c), 0 };
+	struct ibv_sge to = { (uintptr_t)b->to, (uint32_t)b->bytes, b->lkey };
+	struct ibv_sge done_at = { (uintptr_t)&d, sizeof(d), 0 };
+	struct ibv_send_wr done = {
+		.sg_list = &done_at, .num_sge = 1, .opcode = IBV_WR_SEND,
+		.send_flags = IBV_SEND_INLINE | IBV_SEND_FENCE | (b->bytes >= EVENT_LEAST ? IBV_SEND_SOLICITED : 0),
+	};
+	struct ibv_send_wr read = {
+		.next = b->ends ? &done : NULL, .sg_list = &to, .num_sge = 1, .opcode = IBV_WR_RDMA_READ,
+		.send_flags = IBV_SEND_SIGNALED, .wr.rdma = { b->address + b->from, b->rkey },
+	};
+	struct ibv_send_wr claim = {
+		.next = &read, .sg_list = &claim_at, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_INLINE,
 		.wr.rdma = { l->peer_ring + l->ring_bytes, l->peer_rkey },
 	};
-	uint64_t seq;
+	uint64_t last;
+	int r = post_patiently(l, &claim, !b->ends, &last);
 
-	return post_patiently(l, &wr, false, &seq);
+	if (!r)
+		*ret_seq = read.wr_id;
+	return r;
 }
 
 int link_tell_polls(struct link *l, bool yes, uint64_t *ret_seq)
@@ -103,12 +142,12 @@ int link_tell_polls(struct link *l, bool yes, uint64_t *ret_seq)
 	return yes ? post(l, &wr, false, ret_seq) : post_patiently(l, &wr, true, ret_seq);
 }
 
-static int send_message(struct link *l, const void *p, size_t n, __typeof__(post) *how)
+static int send_message(struct link *l, const void *p, size_t n, unsigned flags, __typeof__(post) *how)
 {
 	struct ibv_sge sge = { (uintptr_t)p, (uint32_t)n, 0 };
 	struct ibv_send_wr wr = {
 		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND,
-		.send_flags = IBV_SEND_INLINE | IBV_SEND_SOLICITED,
+		.send_flags = IBV_SEND_INLINE | flags,
 	};
 	uint64_t seq;
 
@@ -117,18 +156,23 @@ static int send_message(struct link *l, const void *p, size_t n, __typeof__(post
 
 int link_control(struct link *l, const struct control *c)
 {
-	return send_message(l, c, sizeof(*c), post);
+	return send_message(l, c, sizeof(*c), IBV_SEND_SOLICITED, post);
+}
+
+int link_control_quietly(struct link *l, const struct control *c)
+{
+	return send_message(l, c, sizeof(*c), 0, post);
 }
 
 void link_answer(struct link *l, const struct control *c)
 {
-	if (send_message(l, c, sizeof(*c), post_patiently) == -ETIMEDOUT)
+	if (send_message(l, c, sizeof(*c), IBV_SEND_SOLICITED, post_patiently) == -ETIMEDOUT)
 		link_fail(l, FALLBACK_RDMA_SILENT);
 }
 
 int link_introduce(struct link *l, const struct intro *i)
 {
-	return send_message(l, i, sizeof(*i), post);
+	return send_message(l, i, sizeof(*i), IBV_SEND_SOLICITED, post);
 }
 
 /* Nothing, written to nowhere: that the peer's device acknowledges it is all. */
@@ -144,39 +188,54 @@ bool link_is_acked(struct link *l, uint64_t seq)
 	return (int64_t)(seq - load_acq(l->acked)) <= 0;
 }
 
-static void yield(void)
+struct pause link_pause_begin(uint64_t expected)
 {
-	sched_yield();
-	for (int i = 0; i < RELAX; i++)
-		cpu_relax();
+	return (struct pause){ .start = clock_ticks(), .expected = expected, .yield_at = us_to_ticks(POLITE_US) };
 }
 
-/* The longer the wait, the longer the sleep: a wait of any length costs some tens of calls. */
-static struct timespec quarter_of(uint64_t ticks)
+/* Most of a wait that is known to be long at once; then the longer the wait, the longer the sleep.  0: none yet. */
+static struct timespec nap_of(const struct pause *p, uint64_t waited)
 {
-	uint64_t ns = ticks / us_to_ticks(1) * 250;
+	uint64_t due = p->expected / 8 * 7, yields = us_to_ticks(YIELD_US), ticks = 0;
+
+	if (waited >= us_to_ticks(POLITE_US) && due > yields && waited < due)
+		ticks = due - waited;
+	else if (waited >= yields)
+		ticks = waited / 4;
+	uint64_t ns = ticks * 1000 / us_to_ticks(1);
 
 	return (struct timespec){ .tv_nsec = ns < NAP_MOST_NS ? (long)ns : NAP_MOST_NS };
 }
 
-void link_pause(uint64_t waited)
+/* The core is offered to others twice before the first nap. */
+static void stay_awake(struct pause *p, uint64_t waited)
 {
-	struct timespec nap = quarter_of(waited);
-
-	if (waited < us_to_ticks(POLITE_US))
+	if (waited < p->yield_at) {
 		cpu_relax();
-	else if (waited < us_to_ticks(YIELD_US))
-		yield();
-	else
-		sys_call(SYS_nanosleep, &nap, 0);
+		return;
+	}
+	sched_yield();
+	p->yield_at = 3 * waited;
 }
 
-void link_pause_for_done(struct link *l, uint32_t seen_id, uint64_t waited)
+void link_pause(struct pause *p)
 {
-	struct timespec most = quarter_of(waited);
+	uint64_t waited = clock_ticks() - p->start;
+	struct timespec nap = nap_of(p, waited);
 
-	if (waited < us_to_ticks(YIELD_US)) {
-		link_pause(waited);
+	if (nap.tv_nsec)
+		sys_call(SYS_nanosleep, &nap, 0);
+	else
+		stay_awake(p, waited);
+}
+
+void link_pause_for_done(struct pause *p, struct link *l, uint32_t seen_id)
+{
+	uint64_t waited = clock_ticks() - p->start;
+	struct timespec most = nap_of(p, waited);
+
+	if (!most.tv_nsec) {
+		stay_awake(p, waited);
 		return;
 	}
 	atomic_fetch_add(&l->done_waits, 1);
@@ -185,12 +244,12 @@ void link_pause_for_done(struct link *l, uint32_t seen_id, uint64_t waited)
 }
 
 /* What has come is looked at before the time is up: this process may have been stopped meanwhile. */
-static bool wait_within(struct link *l, uint64_t seq, uint64_t limit)
+static bool wait_within(struct link *l, uint64_t seq, uint64_t limit, uint64_t expected)
 {
-	uint64_t start = clock_ticks();
+	struct pause p = link_pause_begin(expected);
 
 	while (!link_is_acked(l, seq)) {
-		uint64_t waited = clock_ticks() - start;
+		uint64_t waited = clock_ticks() - p.start;
 		link_poll(l);
 		if (load_acq(l->state) == LINK_DOWN)
 			return false;
@@ -198,22 +257,45 @@ static bool wait_within(struct link *l, uint64_t seq, uint64_t limit)
 			link_fail(l, FALLBACK_RDMA_SILENT);
 			return false;
 		}
-		link_pause(waited);
+		link_pause(&p);
 	}
 	return true;
+}
+
+uint64_t link_expected(const struct pace *p, size_t bytes)
+{
+	uint64_t least = UINT64_MAX;
+
+	for (int i = 0; i < PACE_LAST; i++)
+		least = load_rlx(p->took[i]) < least ? load_rlx(p->took[i]) : least;
+	return least * (bytes / PACE_BYTES + 1);
+}
+
+void link_learn(struct pace *p, size_t bytes, uint64_t took)
+{
+	unsigned i = load_rlx(p->next);
+
+	store_rlx(p->took[i % PACE_LAST], took / (bytes / PACE_BYTES + 1));
+	store_rlx(p->next, i + 1);
 }
 
 bool link_wait(struct link *l, uint64_t seq)
 {
 	uint64_t start = clock_ticks();
-	bool ok = wait_within(l, seq, us_to_ticks(settings.rdma_dead));
+	bool ok = wait_within(l, seq, us_to_ticks(settings.rdma_dead), link_expected(&l->acks, 0));
+	uint64_t took = clock_ticks() - start;
 
-	store_rlx(l->ack_ticks, (7 * load_rlx(l->ack_ticks) + clock_ticks() - start) / 8);
+	store_rlx(l->ack_ticks, (7 * load_rlx(l->ack_ticks) + took) / 8);
+	link_learn(&l->acks, 0, took);
 	return ok;
 }
 
 /* Retries end it if the peer's device is gone: no time-out of ours may, or a slow one would. */
-bool link_wait_long(struct link *l, uint64_t seq)
+bool link_wait_read(struct link *l, uint64_t seq, size_t bytes)
 {
-	return wait_within(l, seq, UINT64_MAX);
+	uint64_t start = clock_ticks();
+	bool ok = wait_within(l, seq, UINT64_MAX, link_expected(&l->reads, bytes));
+
+	link_learn(&l->reads, bytes, clock_ticks() - start);
+	return ok;
 }

@@ -1,4 +1,4 @@
-/* What the three files of the receiving half share: `verbs_take`, `verbs_look`, `verbs_recv`. All under side->c. */
+/* What the files of the receiving half share: `verbs_recv`, `verbs_take`, `verbs_records`, `verbs_plain`, `verbs_block`, `verbs_look`. All under side->c. */
 #pragma once
 #include "cursor.h"
 #include "verbs_io.h"
@@ -20,6 +20,7 @@ struct receiving {
 	size_t got;
 	bool peek, eof, rang;
 	bool beside; /* nothing is taken from TCP yet */
+	bool emptied; /* TCP held no more than what has been taken */
 	int err;
 	struct ahead *ahead; /* NULL: none */
 };
@@ -41,24 +42,51 @@ static inline bool record_covers(const struct record *r, uint64_t at)
 }
 
 enum found { FOUND, NOTHING, NONSENSE };
+enum action { TAKEN, HELD, WRONG }; /* of a head */
 
 static inline bool recv_bounce_has(const struct verbs_side *v)
 {
 	return v->bounce_at != v->bounce_end;
 }
 
+/* The peer has said what cannot be: the end of the connection. */
+void recv_violation(struct receiving *w, const char *what);
+
+/* ---- records */
+/* The record at ring position `pos`; the head is read once, the peer may change it. */
+enum found recv_record_at(struct link *l, uint64_t pos, struct record *ret);
 /* The first record, from *pos on, that is not past `at`. */
 enum found recv_next_record(struct link *l, uint64_t *pos, uint64_t at, struct record *ret);
 /* Finds those that no head has told of. */
 void recv_look_ahead(struct verbs_stream *vs);
 void recv_copy_out(struct receiving *w, const char *p, size_t n);
+/* True: bytes came out of the ring. */
+bool recv_take_ring(struct receiving *w);
+
+/* ---- TCP */
+/* No bytes: the end, or an error, which is kept. */
+void recv_kernel_answer(struct receiving *w, long k);
+void recv_payload_taken(struct receiving *w, size_t n);
+/* Straight into the program's buffer; bytes. */
+long recv_into(struct receiving *w, size_t limit);
+/* What has been looked at is there to be taken. */
+void recv_discard(struct receiving *w, size_t n);
+bool recv_take_plain(struct receiving *w);
 /* True: look again. */
 bool recv_look_for_mark(struct receiving *w);
 /* How much of the ring a head says to be there; false: it cannot be. */
 bool recv_believe_ring(struct receiving *w, uint32_t ring);
+
+/* ---- blocks */
+/* The head stays in TCP for as long as something of the block is to come. */
+enum action recv_block_came(struct receiving *w, const struct frame_head *h, const uint8_t *head);
+/* True: bytes came of an offered block, or out of what was read of one. */
+bool recv_take_block(struct receiving *w);
+bool recv_take_bounce(struct receiving *w);
 /* Is there an offered block that continues the stream?  Its next bytes into the bounce buffer. */
 bool recv_block_waits(struct receiving *w);
 bool recv_read_bounce(struct receiving *w);
+
 /* Everything that is there now; and what stands in TCP for nothing any more. */
 void recv_take(struct receiving *w);
 void recv_settle(struct receiving *w);

@@ -22,6 +22,7 @@ enum {
 	PIECE = 65536,        /* of the ring, written at a time */
 	FRAME_MOST = 1 << 18, /* what a frame owes is filled by whatever the program sends next */
 	INLINE_IOV = 64,
+	IN_PLACE_LEAST = 4096, /* of what is registered */
 };
 
 static bool is_framed(struct verbs_side *v)
@@ -265,11 +266,12 @@ static size_t room_at(struct verbs_stream *vs, uint64_t pos)
 	return used < limit ? limit - used : 0;
 }
 
-size_t send_put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *pos, uint64_t at, bool counts)
+/* The head of a record of `want` bytes or less, where it will lie, and how many they are; 0: no room. */
+static size_t put_head(struct verbs_stream *vs, size_t want, uint64_t at, uint64_t *pos, struct ring_head **ret_head)
 {
 	struct link *l = link_out(vs);
 	uint64_t p = *pos + skip_to_start(l, *pos);
-	size_t room = room_at(vs, p), rest = l->ring_bytes - p % l->ring_bytes, n = c->left < PIECE ? c->left : PIECE;
+	size_t room = room_at(vs, p), rest = l->ring_bytes - p % l->ring_bytes, n = want < PIECE ? want : PIECE;
 
 	if (room > rest)
 		room = rest;
@@ -278,9 +280,20 @@ size_t send_put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *pos,
 	room = (room & ~(size_t)(RING_ALIGN - 1)) - sizeof(struct ring_head);
 	if (n > room)
 		n = room;
-	struct ring_head *head = (struct ring_head *)(l->staging + p % l->ring_bytes);
+	*ret_head = (struct ring_head *)(l->staging + p % l->ring_bytes);
+	**ret_head = (struct ring_head){ .at = at, .len = (uint32_t)n };
+	*pos = p + sizeof(struct ring_head) + ring_padded(n);
+	return n;
+}
+
+size_t send_put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *pos, uint64_t at, bool counts)
+{
+	struct ring_head *head;
+	size_t n = put_head(vs, c->left, at, pos, &head);
+
+	if (!n)
+		return 0;
 	char *to = (char *)(head + 1);
-	*head = (struct ring_head){ .at = at, .len = (uint32_t)n };
 	for (size_t left = n; left;) {
 		size_t k = cursor_run(c) < left ? cursor_run(c) : left;
 		memcpy(to, cursor_ptr(c), k);
@@ -291,7 +304,16 @@ size_t send_put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *pos,
 	memset(to, 0, ring_padded(n) - n);
 	if (counts)
 		head->check = ring_check(at, (char *)(head + 1), ring_padded(n));
-	*pos = p + sizeof(struct ring_head) + ring_padded(n);
+	return n;
+}
+
+/* The same of a run that the device takes from where the program has it. */
+static size_t put_in_place(struct verbs_stream *vs, struct cursor *c, uint64_t *pos, uint64_t at)
+{
+	struct ring_head *head;
+	size_t n = put_head(vs, cursor_run(c) & ~(size_t)(RING_ALIGN - 1), at, pos, &head);
+
+	cursor_advance(c, n);
 	return n;
 }
 
@@ -332,33 +354,59 @@ void send_went_by_ring(struct sending *w, size_t n)
 	stat_add(STAT_net_bytes_verbs, n);
 }
 
-/* A row of records, then their acknowledgement, then one doorbell.  Bytes that have gone this way. */
-static size_t send_ring(struct sending *w)
+/* What is not copied here is copied once by the peer: of a block's length, and yet no more than the ring takes easily. */
+static struct memreg_hold *register_in_place(struct sending *w)
+{
+	struct link *l = link_out(w->vs);
+
+	return send_is_long(w) && w->c.left <= l->ring_bytes / 4 ? device_register(l->device, cursor_ptr(&w->c), cursor_run(&w->c)) : NULL;
+}
+
+/* A row of records, then their acknowledgement.  Bytes of them, and where they end. */
+static size_t write_records(struct sending *w, const struct memreg_hold *in_place, uint64_t *pos)
 {
 	struct verbs_stream *vs = w->vs;
 	struct link *l = link_out(vs);
 	struct cursor c = w->c;
-	uint64_t pos = l->ring_w, at = load_rlx(w->v->tx_at), seq = 0;
+	uint64_t at = load_rlx(w->v->tx_at), seq = 0;
 	size_t sent = 0;
 	bool last = false;
 
-	if (!send_tcp_is_clear(vs, w->fd))
-		return 0;
 	while (!last) {
-		uint64_t from = pos;
-		size_t n = send_put_record(vs, &c, &pos, at + sent, false);
+		uint64_t from = *pos;
+		const char *p = in_place && cursor_run(&c) >= IN_PLACE_LEAST ? cursor_ptr(&c) : NULL;
+		size_t n = p ? put_in_place(vs, &c, pos, at + sent) : send_put_record(vs, &c, pos, at + sent, false);
 		if (!n)
 			break;
-		last = !c.left || room_at(vs, pos) < 4096;
-		if (send_write_record(l, from, pos, last, &seq)) {
+		last = !c.left || room_at(vs, *pos) < 4096;
+		if (p ? link_write_in_place(l, *pos - n - sizeof(struct ring_head), p, in_place->key.lkey, n, last, &seq)
+		      : send_write_record(l, from, *pos, last, &seq)) {
 			link_fail(l, FALLBACK_RDMA_FAILED);
 			return 0;
 		}
+		if (p)
+			stat_add(STAT_rdma_in_place, n);
 		sent += n;
 	}
 	while (sent && !last && link_ping(l, &seq) == -EAGAIN) /* asks for the completion that the last write did not */
 		link_poll(l);
-	if (!sent || !link_wait(l, seq))
+	return sent && link_wait(l, seq) ? sent : 0;
+}
+
+/* Records, then one doorbell.  Bytes that have gone this way. */
+static size_t send_ring(struct sending *w)
+{
+	struct link *l = link_out(w->vs);
+	uint64_t pos = l->ring_w;
+
+	if (!send_tcp_is_clear(w->vs, w->fd))
+		return 0;
+	struct device *d = l->device;
+	struct memreg_hold *h = register_in_place(w);
+	size_t sent = write_records(w, h, &pos);
+	if (h)
+		device_unregister(d, h);
+	if (!sent)
 		return 0;
 	l->ring_w = pos;
 	send_went_by_ring(w, sent);

@@ -34,6 +34,8 @@ bool send_short_pays(struct sending *w);
 size_t send_short(struct sending *w);
 
 /* ---- blocks */
+/* Worth to be registered. */
+bool send_is_long(const struct sending *w);
 bool send_block_pays(struct sending *w);
 /* Bytes of a small piece before a block, which goes by itself; SIZE_MAX: none. */
 size_t send_lead(const struct sending *w);

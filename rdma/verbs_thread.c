@@ -159,14 +159,16 @@ static void turn(void)
 	uint64_t count;
 
 	sys_call(SYS_poll, fds, n, any_unanswered ? UNANSWERED_MS : patience_ms());
-	sys_call(SYS_read, thread.wake, &count, sizeof(count));
+	if (fds[0].revents)
+		sys_call(SYS_read, thread.wake, &count, sizeof(count));
 	for (int i = 2; i < n; i += 2) {
 		if (fds[i].revents)
 			device_completions(devices[i / 2 - 1]);
 		if (fds[i + 1].revents)
 			device_async(devices[i / 2 - 1]);
 	}
-	connection_events();
+	if (fds[1].revents)
+		connection_events();
 	meeting_steps();
 	thread_tend_links();
 }

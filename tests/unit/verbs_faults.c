@@ -27,7 +27,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { TOTAL = 1500000, CHAT = 200000, CREDIT = 500, SENDERS = 2, THREADS = 2 * (SENDERS + 1), ROOM = 400000, GUARD = 64, EMPTY = 0x5a, GONE = 0xa5, HUNG_S = 20 };
+enum { TOTAL = 1500000, CHAT = 200000, CREDIT = 500, SENDERS = 2, THREADS = 2 * (SENDERS + 1), ROOM = 400000, IN_PLACE = 65536, GUARD = 64, EMPTY = 0x5a, GONE = 0xa5, HUNG_S = 20 };
 
 enum fault { NO_FAULT, HOLE, LONG_HOLE, BROKEN, PORT, REMOVED, LOST_ACKS, STOPPED, AGAIN, FAULTS };
 static const char *const fault_names[] = { "nothing", "hole", "long hole", "broken", "port", "removed", "lost acks", "stopped", "again" };
@@ -207,8 +207,9 @@ static void wait_for(int fd, short events)
 static size_t some(const struct end *e, uint64_t *dice)
 {
 	static const unsigned most[] = { 40, 9000, 60000, ROOM };
+	unsigned m = most[roll(dice, e->chats ? 2 : 4)];
 
-	return 1 + roll(dice, most[roll(dice, e->chats ? 2 : 4)]);
+	return m == ROOM && !roll(dice, 3) ? IN_PLACE : 1 + roll(dice, m);
 }
 
 static void nap(void)
@@ -556,6 +557,10 @@ int main(int argc, char **argv)
 	}
 	if (last - first >= 100 && !atomic_load(&dlaccel_stats.slot[STAT_rdma_unrung].value)) {
 		fprintf(stderr, "nothing went without a doorbell\n");
+		return 1;
+	}
+	if (last - first >= 100 && !atomic_load(&dlaccel_stats.slot[STAT_rdma_in_place].value)) {
+		fprintf(stderr, "nothing was taken from where the program had it\n");
 		return 1;
 	}
 	if (last - first >= 100 && !tally.returned) {

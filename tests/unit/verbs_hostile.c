@@ -8,7 +8,9 @@
 #include "peer.h"
 
 #include "process.h"
+#include "settings.h"
 #include "verbs_io.h"
+#include "verbs_meeting.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -180,6 +182,21 @@ static void no_introduction(size_t n)
 	peer_end(&p);
 }
 
+/* Whoever listens again has been called by nobody yet, whose introduction might be late. */
+static void listens_again(void)
+{
+	struct peer p;
+
+	peer_start(&p, 0);
+	peer_meet(&p);
+	link_fail(link_in(verbs_of(p.stream)), FALLBACK_RDMA_FAILED);
+	while (load_acq(p.meeting->state) != MEET_RESTS)
+		peer_nap();
+	while (load_acq(p.meeting->state) == MEET_RESTS)
+		peer_nap();
+	peer_end(&p);
+}
+
 /* ---- a connection that is there: the library's thread has others to tend */
 
 static void make_victim(struct peer *p)
@@ -206,6 +223,46 @@ static void withdrawal_while_reading(void)
 	for (bool message; p.heard.type != CONTROL_DONE;)
 		if (!peer_listen(&p, &message))
 			peer_nap();
+	peer_end(&p);
+}
+
+static void *reads_a_block(void *arg)
+{
+	struct peer *p = arg;
+	static char room[PEER_RING];
+	struct iovec v = { room, sizeof(room) };
+
+	return (void *)(intptr_t)stream_recv(p->stream, p->lib_fd, &v, 1, (struct stream_opts){ .flags = MSG_WAITALL, .mark = signal_mark() });
+}
+
+/* A READ has ended and the peer been told so, who will not send the block again; the link fails before this end has seen it. */
+static void failure_behind_a_read(void)
+{
+	struct peer p;
+	pthread_t t;
+	void *got;
+
+	make_victim(&p);
+	settings.rdma_dead = PATIENT_US;
+	store_rel(sim_wire.blind, true);
+	struct { struct frame_head head; struct frame_block block; } f = {
+		.head = { .type = FRAME_BLOCK, .ring = (uint32_t)p.ring_w, .at = p.out_at },
+		.block = { .address = (uintptr_t)p.memory, .length = PEER_RING, .rkey = p.mr->rkey, .id = 1 },
+	};
+	if (send(p.fd, &f, sizeof(f), MSG_NOSIGNAL) != sizeof(f) || pthread_create(&t, NULL, reads_a_block, &p))
+		sim_wrong("no block can be offered");
+	for (bool message; p.heard.type != CONTROL_DONE;)
+		if (!peer_listen(&p, &message))
+			peer_nap();
+	link_fail(link_in(verbs_of(p.stream)), FALLBACK_RDMA_FAILED);
+	for (int i = 0; i < 100; i++) /* it may see the failure first */
+		peer_nap();
+	store_rel(sim_wire.blind, false);
+	shutdown(p.fd, SHUT_WR);
+	pthread_join(t, &got);
+	settings.rdma_dead = HASTY_US;
+	if ((intptr_t)got != PEER_RING)
+		sim_wrong("%zd bytes of a block that was read", (ssize_t)(intptr_t)got);
 	peer_end(&p);
 }
 
@@ -397,6 +454,8 @@ static void introductions(void)
 		for (size_t n = 0; n < PEER_SLOT; n++)
 			if (n != sizeof(struct intro))
 				no_introduction(n);
+		listens_again();
+		no_introduction(0); /* the thread lives */
 		exit(0);
 	}
 	if (waitpid(pid, &status, 0) != pid || status)
@@ -432,6 +491,7 @@ int main(int argc, char **argv)
 	peer_agree(&honest);
 	lies();
 	withdrawal_while_reading();
+	failure_behind_a_read();
 	flood_of_withdrawals();
 	for (uint64_t seed = first; seed < last; seed++) {
 		alarm(HUNG_S);

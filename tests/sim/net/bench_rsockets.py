@@ -3,10 +3,11 @@
     bench_rsockets.py [--dlaccel LIBRARY] [--rounds N] [--styles] [VARIABLE=VALUE...]
 
 Times inside an emulated guest say nothing of hardware; they are printed because they can be
-compared within a run. The counts are the figures to hold: system calls of each end between its two marks,
-by the kernel's own trace, and RDMA packets, per message. A write
-to a verbs device is a doorbell, and a read from its completion channel a wake-up. --styles says
-besides which styles of prog_stream run under each preload.
+compared within a run. The counts are the figures to hold, per message (of a ping-pong, per round trip): system calls of each end
+between its two marks, by the kernel's own trace; copies of each byte, by memcpy and by the kernel to and from a socket;
+completions that were polled; doorbells, which are posts of sends and of receives, and armed completion queues; RDMA packets.
+On soft-RoCE a post of sends and an arming are system calls (write, ioctl) as well.
+--counts leaves the times out. --styles says besides which styles of prog_stream run under each preload.
 """
 import argparse
 import collections
@@ -23,7 +24,7 @@ import vhost
 
 PORTS = itertools.count(7500)
 WORK = (('pingpong', 64, 400), ('oneway', 65536, 100), ('oneway', 1 << 20, 8))
-TRACED = (('pingpong', 64, 4000), ('oneway', 65536, 40), ('oneway', 1 << 20, 8))
+TRACED = (('pingpong', 64, 1000), ('oneway', 65536, 100), ('oneway', 1 << 20, 16))
 
 
 def once(a, b, lib, env, verb, size, count):
@@ -33,23 +34,37 @@ def once(a, b, lib, env, verb, size, count):
     server.expect('listening')
     client = a.run([prog, verb, b.addr, port, size, count, a.addr], 300, preload=lib, env=env)
     assert server.wait(60).rc == 0, server.err
-    return json.loads(client.out)
+    return client, server
 
 
 TRACING = '/sys/kernel/tracing'    # the kernel's own: a tracer that stops the program makes every poll fail
+CALL = re.compile(r'-(\d+) +\( *(\d+)\) .* sys_(enter|exit): NR (\d+) (?:\((.*)\)|= (-?\d+))$', re.M)
+CARRIES = {'sendto': 1, 'recvfrom': 1, 'sendmsg': None, 'recvmsg': None}    # argument that is nowhere: nothing is copied
+WORDS = ('calls', 'copies', 'completions', 'doorbells')
 
 
 def trace_calls(host):
     host.run(f"""mountpoint -q {TRACING} || mount -t tracefs tracefs {TRACING}; cd {TRACING}
-                 echo 8192 > buffer_size_kb; echo 1 > options/record-tgid; echo > trace
-                 echo 'comm == "prog_bench"' > events/raw_syscalls/sys_enter/filter
-                 echo 1 > events/raw_syscalls/sys_enter/enable; echo 1 > tracing_on""")
+                 echo 16384 > buffer_size_kb; echo 1 > options/record-tgid; echo > trace
+                 for e in enter exit; do
+                     echo 'comm == "prog_bench"' > events/raw_syscalls/sys_$e/filter
+                     echo 1 > events/raw_syscalls/sys_$e/enable
+                 done; echo 1 > tracing_on""")
 
 
-def traced_calls(host):
-    """[(process, number of the call)] in their order."""
+def traced_calls(host, names):
+    """{process: [(name of the call, bytes that the kernel copied)]} in their order, from the first getppid to the last."""
     out = host.run(f'echo 0 > {TRACING}/tracing_on; cat {TRACING}/trace').out
-    return [(int(m[1]), int(m[2])) for m in re.finditer(r'\( *(\d+)\) .* sys_enter: NR (\d+) ', out)]
+    calls, under_way = collections.defaultdict(list), {}
+    for thread, process, what, number, arguments, result in CALL.findall(out):
+        name = names[int(number)]
+        if what == 'enter':
+            under_way[thread] = [name, 0, arguments.split(', ')]
+            calls[int(process)].append(under_way[thread])
+        elif thread in under_way and name in CARRIES and int(result) > 0:
+            call, at = under_way[thread], CARRIES[name]
+            call[1] = int(result) if at is None or int(call[2][at], 16) else 0
+    return {process: between_marks(made) for process, made in calls.items()}
 
 
 def call_names():
@@ -59,25 +74,37 @@ def call_names():
     return {int(n): name for name, n in re.findall(r'#define __NR_(\w+) (\d+)$', listed, re.M)}
 
 
-def between_marks(calls, names):
-    """{name: count} of what one process called between its first getppid and its last."""
-    called = [names[n] for n in calls]
-    first, last = called.index('getppid'), len(called) - called[::-1].index('getppid') - 1
-    return collections.Counter(called[first + 1:last])
+def between_marks(calls):
+    names = [name for name, _, _ in calls]
+    first, last = names.index('getppid'), len(names) - names[::-1].index('getppid') - 1
+    return [(name, copied) for name, copied, _ in calls[first + 1:last]]
+
+
+def figures(calls, job, size, count):
+    """What one end did for a message, {word: figure}; and of what its system calls were."""
+    said = re.findall(r'^counted (.*)$', job.err, re.M)
+    done = json.loads(said[-1])
+    copied = done['copied'] + sum(n for _, n in calls)
+    doorbells = done['sends'] + done['receives'] + done['arms']
+    listed = collections.Counter(name for name, _ in calls)
+    words = dict(zip(WORDS, (len(calls) / count, copied / size / count, done['completions'] / count,
+                             doorbells / count)))
+    parts = {k: done[k] / count for k in ('sends', 'receives', 'arms')}
+    parts |= {k: n / count for k, n in sorted(listed.items()) if n * 20 >= count}
+    return words, parts
 
 
 def per_message(a, b, lib, env, verb, size, count):
-    """({call: count per message} of the client, of the server, RDMA packets per message)."""
+    """[(figures, parts)] of the client and of the server, RDMA packets per message."""
     before = a.counter('sent_pkts') + b.counter('sent_pkts')
     trace_calls(a)
-    once(a, b, lib, env, verb, size, count)
-    calls, names = traced_calls(a), call_names()
+    preload = ':'.join([hosts.program('libcount_verbs.so')] + ([lib] if lib else []))
+    jobs = once(a, b, preload, env, verb, size, count)
+    calls = traced_calls(a, call_names())
     packets = a.counter('sent_pkts') + b.counter('sent_pkts') - before
-    processes = sorted({tgid for tgid, nr in calls if names[nr] == 'getppid'})
-    server, client = (between_marks([nr for t, nr in calls if t == tgid], names) for tgid in processes)
-    client, server = ({k: n / count for k, n in sorted(end.items()) if n * 20 >= count}
-                      for end in (client, server))
-    return client, server, packets / count
+    server, client = sorted(calls)
+    ends = [figures(calls[process], job, size, count) for process, job in zip((client, server), jobs)]
+    return ends, packets / count
 
 
 def measure(a, b, kinds, env, rounds):
@@ -86,8 +113,8 @@ def measure(a, b, kinds, env, rounds):
     for _ in range(rounds):
         for verb, size, count in WORK:
             for kind, lib in kinds.items():
-                figures = once(a, b, lib, env, verb, size, count)
-                got.setdefault((kind, verb, size), []).append(figures)
+                client, _ = once(a, b, lib, env, verb, size, count)
+                got.setdefault((kind, verb, size), []).append(json.loads(client.out))
     return got
 
 
@@ -101,15 +128,16 @@ def show_speed(got):
 
 
 def show_counts(a, b, kinds, env):
-    print('\nper message:  system calls of client and server, RDMA packets of both')
+    print('\nper message: client + server = both')
+    print(f'{"kind":9} {"work":8} {"size":>7} ' + ''.join(f'{w:>22}' for w in WORDS) + '   packets')
     for verb, size, count in TRACED:
         for kind, lib in kinds.items():
-            client, server, packets = per_message(a, b, lib, env, verb, size, count)
-            print(f'{kind:10} {verb:9} {size:8}  client {sum(client.values()):6.2f}  '
-                  f'server {sum(server.values()):6.2f}  packets {packets:7.2f}')
-            for end, calls in (('client', client), ('server', server)):
-                listed = ', '.join(f'{k} {v:.2f}' for k, v in calls.items())
-                print(f'{"":14}{end}: {listed}')
+            ends, packets = per_message(a, b, lib, env, verb, size, count)
+            (client, _), (server, _) = ends
+            columns = ''.join(f'{client[w]:6.2f} +{server[w]:6.2f} ={client[w] + server[w]:6.2f}' for w in WORDS)
+            print(f'{kind:9} {verb:8} {size:7} {columns} {packets:9.2f}')
+            for end, (_, parts) in zip(('client', 'server'), ends):
+                print(f'{"":10}{end}: ' + ', '.join(f'{k} {v:.2f}' for k, v in parts.items()))
 
 
 def show_styles(a, b, kinds, env):
@@ -127,7 +155,8 @@ def body(args):
     if args.dlaccel:
         kinds['dlaccel'] = os.path.abspath(args.dlaccel)
     with hosts.near('bench') as (a, b):
-        show_speed(measure(a, b, kinds, env, args.rounds))
+        if not args.counts:
+            show_speed(measure(a, b, kinds, env, args.rounds))
         show_counts(a, b, kinds, env)
         if args.styles:
             show_styles(a, b, kinds, env)
@@ -136,6 +165,7 @@ def body(args):
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
 parser.add_argument('--dlaccel', metavar='LIBRARY')
 parser.add_argument('--rounds', type=int, default=3)
+parser.add_argument('--counts', action='store_true')
 parser.add_argument('--styles', action='store_true')
 parser.add_argument('variables', nargs='*')
 arguments = parser.parse_args()

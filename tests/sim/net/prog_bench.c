@@ -16,11 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { WARM_ROUNDS = 80, WARM_BYTES = 4096, WARM_PAUSE_US = 50000 };
+enum { WARM_ROUNDS = 200, WARM_BYTES = 4096, WARM_PAUSE_US = 50000 };
 
 struct order { /* the client's first bytes */
 	uint32_t pingpong, size, count;
@@ -72,7 +71,7 @@ static void set_nodelay(int fd)
 
 static void mark(void)
 {
-	syscall(SYS_getppid);
+	getppid();
 }
 
 static void warm(int fd, bool first)

@@ -15,10 +15,12 @@ enum { PACKET = 4096, WQES = 256, SLOTS = 2048, KEYS = 65536, CQES = 16384, INLI
 
 struct wqe {
 	struct ibv_send_wr wr;
-	struct ibv_sge sge;
+	struct ibv_sge sge[2];
+	size_t length;       /* of both */
 	char inlined[INLINE];
 	size_t done;
 	uint64_t lost_since; /* microseconds; 0: not lost */
+	bool answered;       /* a READ's packet in hand, whether the answer arrived or not */
 	bool executed;       /* the packet in hand has arrived, its acknowledgement has not */
 	bool refused;        /* for memory that is not the requester's */
 };
@@ -140,13 +142,13 @@ static bool dma(uint32_t key, uint64_t at, char *packet, size_t n, bool into)
 
 /* ---- completions */
 
-static void complete(struct ibv_cq *cq, struct ibv_wc wc)
+static void complete(struct ibv_cq *cq, struct ibv_wc wc, bool event)
 {
 	struct sim_cq *q = (struct sim_cq *)cq;
 
 	pthread_mutex_lock(&q->lock);
 	q->wc[q->tail++ % CQES] = wc;
-	bool told = q->armed && wc.opcode & IBV_WC_RECV;
+	bool told = q->armed && event;
 	q->armed &= !told;
 	pthread_mutex_unlock(&q->lock);
 	if (told)
@@ -158,6 +160,8 @@ static int poll_cq(struct ibv_cq *cq, int most, struct ibv_wc *wc)
 	struct sim_cq *q = (struct sim_cq *)cq;
 	int n = 0;
 
+	if (cq->context == &devices[0].context && atomic_load(&sim_wire.blind))
+		return 0;
 	pthread_mutex_lock(&q->lock);
 	while (n < most && q->head != q->tail)
 		wc[n++] = q->wc[q->head++ % CQES];
@@ -179,7 +183,7 @@ static void forget(struct sim_cq *q, uint32_t qpn)
 	pthread_mutex_unlock(&q->lock);
 }
 
-/* Of messages, as rdma/ asks for it. */
+/* Of solicited messages, as rdma/ asks for it. */
 static int req_notify_cq(struct ibv_cq *cq, int solicited)
 {
 	struct sim_cq *q = (struct sim_cq *)cq;
@@ -253,13 +257,20 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_
 	int r = atomic_load(&q->state) == IBV_QPS_RESET ? EINVAL : 0;
 
 	pthread_mutex_lock(&q->queue_lock);
-	if (q->tail - q->head == WQES)
-		r = ENOMEM;
-	if (!r) {
+	for (; wr && !r; wr = wr->next) {
+		*bad = wr;
+		if (q->tail - q->head == WQES) {
+			r = ENOMEM;
+			break;
+		}
 		struct wqe *w = &q->queue[q->tail % WQES];
-		*w = (struct wqe){ .wr = *wr, .sge = wr->num_sge ? *wr->sg_list : (struct ibv_sge){ 0 } };
+		*w = (struct wqe){ .wr = *wr };
+		for (int i = 0; i < wr->num_sge; i++) {
+			w->sge[i] = wr->sg_list[i];
+			w->length += w->sge[i].length;
+		}
 		if (wr->send_flags & IBV_SEND_INLINE)
-			memcpy(w->inlined, (void *)w->sge.addr, w->sge.length);
+			memcpy(w->inlined, (void *)w->sge->addr, w->sge->length);
 		q->tail++;
 	}
 	pthread_mutex_unlock(&q->queue_lock);
@@ -388,7 +399,7 @@ static bool respond(struct sim_qp *q, struct wqe *w, char *packet, size_t n)
 		if (ok) {
 			dma(srq->slot[slot].sge.lkey, srq->slot[slot].sge.addr, packet, n, true);
 			complete(peer->qp.recv_cq, (struct ibv_wc){ .wr_id = srq->slot[slot].id, .opcode = IBV_WC_RECV,
-				.byte_len = (uint32_t)n, .qp_num = peer->qp.qp_num });
+				.byte_len = (uint32_t)n, .qp_num = peer->qp.qp_num }, wr->send_flags & IBV_SEND_SOLICITED);
 		}
 	} else if (ok) {
 		linger(q->dev);
@@ -403,12 +414,22 @@ static bool respond(struct sim_qp *q, struct wqe *w, char *packet, size_t n)
 	return ok;
 }
 
+static bool gather(const struct wqe *w, char *packet, size_t n)
+{
+	size_t first = w->sge[0].length, k = w->done < first ? first - w->done : 0;
+
+	if (k > n)
+		k = n;
+	return dma(w->sge[0].lkey, w->sge[0].addr + w->done, packet, k, false) &&
+	       dma(w->sge[1].lkey, w->sge[1].addr + w->done + k - first, packet + k, n - k, false);
+}
+
 static bool take_local(const struct wqe *w, char *packet, size_t n)
 {
 	if (w->wr.send_flags & IBV_SEND_INLINE)
 		memcpy(packet, w->inlined + w->done, n);
 	else if (w->wr.opcode != IBV_WR_RDMA_READ)
-		return dma(w->sge.lkey, w->sge.addr + w->done, packet, n, false);
+		return gather(w, packet, n);
 	return true;
 }
 
@@ -425,11 +446,12 @@ static bool carry(struct sim_qp *q, struct wqe *w, size_t n)
 		return false;
 	atomic_fetch_add(&sim_wire.packets, 1);
 	w->executed = !read;
+	w->answered = read;
 	if (in_hole() || roll(q->dev, 256) < atomic_load(&sim_wire.ack_loss))
 		return false;
 	linger(q->dev);
-	w->executed = false;
-	return !read || dma(w->sge.lkey, w->sge.addr + w->done, packet, n, true);
+	w->executed = w->answered = false;
+	return !read || dma(w->sge->lkey, w->sge->addr + w->done, packet, n, true);
 }
 
 static void end_wqe(struct sim_qp *q, struct wqe *w, enum ibv_wc_status status)
@@ -440,7 +462,7 @@ static void end_wqe(struct sim_qp *q, struct wqe *w, enum ibv_wc_status status)
 	q->head++;
 	pthread_mutex_unlock(&q->queue_lock);
 	if (status || w->wr.send_flags & IBV_SEND_SIGNALED)
-		complete(q->qp.send_cq, wc);
+		complete(q->qp.send_cq, wc, false);
 }
 
 /* As soft-RoCE: the completion is there before the queue pair is in error. */
@@ -451,21 +473,37 @@ static void fail(struct sim_qp *q, struct wqe *w)
 	atomic_store(&q->state, IBV_QPS_ERR);
 }
 
+/* Only a fence keeps the next request from being executed while a READ's answer is on its way, or lost. */
+static void overtake(struct sim_qp *q, struct wqe *read)
+{
+	char packet[PACKET];
+
+	pthread_mutex_lock(&q->queue_lock);
+	struct wqe *next = q->tail - q->head > 1 ? &q->queue[(q->head + 1) % WQES] : NULL;
+	pthread_mutex_unlock(&q->queue_lock);
+	if (!next || next->executed || next->wr.send_flags & IBV_SEND_FENCE || next->length > PACKET || in_hole() ||
+	    read->done + PACKET < read->length)
+		return;
+	next->executed = is_up(q->peer) && take_local(next, packet, next->length) && respond(q, next, packet, next->length);
+}
+
 static void step(struct sim_qp *q, struct wqe *w)
 {
-	size_t left = w->sge.length - w->done, n = left < PACKET ? left : PACKET;
+	size_t left = w->length - w->done, n = left < PACKET ? left : PACKET;
 
 	if (atomic_load(&q->broken)) {
 		fail(q, w);
 	} else if (carry(q, w, n)) {
 		w->lost_since = 0;
 		w->done += n;
-		if (w->done == w->sge.length)
+		if (w->done == w->length)
 			end_wqe(q, w, IBV_WC_SUCCESS);
 	} else if (w->refused) {
 		fail(q, w);
 	} else if (!w->lost_since) {
 		w->lost_since = now_us();
+		if (w->answered)
+			overtake(q, w);
 	} else if (now_us() - w->lost_since > atomic_load(&sim_wire.retry_us)) {
 		fail(q, w);
 	}

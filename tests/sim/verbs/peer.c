@@ -278,7 +278,8 @@ static void post(struct peer *p, struct ibv_send_wr *wr)
 void peer_message(struct peer *p, const void *message, size_t n)
 {
 	struct ibv_sge sge = { (uintptr_t)message, (uint32_t)n, 0 };
-	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_INLINE };
+	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND,
+		.send_flags = IBV_SEND_INLINE | IBV_SEND_SOLICITED };
 
 	post(p, &wr);
 }
