@@ -27,7 +27,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { TOTAL = 1500000, CHAT = 200000, CREDIT = 500, SENDERS = 2, THREADS = 2 * (SENDERS + 1), ROOM = 400000, IN_PLACE = 65536, GUARD = 64, EMPTY = 0x5a, GONE = 0xa5, HUNG_S = 20 };
+enum { TOTAL = 1500000, CHAT = 200000, CREDIT = 500, SENDERS = 2, THREADS = 2 * (SENDERS + 1), ROOM = 400000, IN_PLACE = 65536, GUARD = 64, EMPTY = 0x5a, GONE = 0xa5, HUNG_S = 90 };
 
 enum fault { NO_FAULT, HOLE, LONG_HOLE, BROKEN, PORT, REMOVED, LOST_ACKS, STOPPED, AGAIN, FAULTS };
 static const char *const fault_names[] = { "nothing", "hole", "long hole", "broken", "port", "removed", "lost acks", "stopped", "again" };
