@@ -73,7 +73,7 @@ static ssize_t kernel_recv(struct receiving *w, size_t limit, int flags, size_t 
 /* Returns what the call is to be taken for. */
 static ssize_t kernel_answer(struct receiving *w, ssize_t k)
 {
-	if (k == -ECONNRESET && stream_reset_is_end(w->s, w->fd))
+	if (stream_reset_is_end(w->s, w->fd, k))
 		k = 0;
 	if (k > 0) {
 		if (!w->peek) {
@@ -389,7 +389,7 @@ static bool sleep_on_token(struct receiving *w, struct signal_mark mark, ssize_t
 	if (may_sleep)
 		shm_sleep_end(s);
 	w->fd = stream_fd(s, w->fd);
-	if (k == -ECONNRESET && stream_reset_is_end(s, w->fd))
+	if (stream_reset_is_end(s, w->fd, k))
 		k = 0;
 	if (k < 0) {
 		*ret = k;
@@ -397,7 +397,7 @@ static bool sleep_on_token(struct receiving *w, struct signal_mark mark, ssize_t
 			store_rlx(s->side->reset_told, true);
 		if (stream_ready(s) != READY_YES)
 			return true;
-		stream_keep_error(s, w->fd, k);
+		side_keep_error(s->side, k);
 		return false;
 	}
 	if (k == 0) {
@@ -496,7 +496,7 @@ static ssize_t receive_nothing(struct stream *s, int fd, int flags)
 	ssize_t k = real.recv(fd, &byte, 0, flags);
 	if (k < 0)
 		k = -errno;
-	return k == -ECONNRESET && stream_reset_is_end(s, fd) ? 0 : k;
+	return stream_reset_is_end(s, fd, k) ? 0 : k;
 }
 
 ssize_t shm_recv(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)

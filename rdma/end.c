@@ -42,17 +42,27 @@ bool stream_end_is_reset(struct stream *s, int fd, bool *ret_told)
 	return true;
 }
 
+/* Where the last byte of payload that was sent inline ends: in a segment nothing was sent in yet, at the end of the one before. */
+static uint64_t inline_end(struct stream *s)
+{
+	uint64_t tx = load_rlx(s->side->tx);
+	uint32_t i = load_rlx(s->side->segw) - 1;
+
+	if (load_rlx(s->side->mode) != MODE_RING) {
+		if (i == 0 || load_rlx(s->out->seg[i % WIRE_SEGMENTS].a) != tx)
+			return tx;
+		i--;
+	}
+	return load_acq(s->out->seg[i % WIRE_SEGMENTS].b);
+}
+
 /* What lies unread at the peer's, doorbells aside. */
 static bool all_is_taken(struct stream *s)
 {
-	struct side *me = s->side;
 	struct wire_dir *o = s->out;
-	uint64_t payload = load_rlx(me->tx);
 
-	if (load_rlx(me->mode) == MODE_RING)
-		payload = load_acq(o->seg[(load_rlx(me->segw) - 1) % WIRE_SEGMENTS].b);
-	return load_acq(o->rr) == load_rlx(me->rw) && load_acq(o->block.state) == BLOCK_IDLE &&
-	       (int64_t)(load_acq(o->rx) - payload) >= 0;
+	return load_acq(o->rr) == load_rlx(s->side->rw) && load_acq(o->block.state) == BLOCK_IDLE &&
+	       (int64_t)(load_acq(o->rx) - inline_end(s)) >= 0;
 }
 
 /* A reset throws away what the kernel of the dead process still had to send. */
@@ -76,29 +86,49 @@ static bool was_killed_idle(struct stream *s, int fd)
 	       stream_peer_dead(s);
 }
 
-bool stream_reset_is_end(struct stream *s, int fd)
+static void tell_end(struct side *me)
 {
 	uint32_t not = END_NOT;
 
-	if (!was_killed_idle(s, fd))
-		return false;
-	if (atomic_compare_exchange_strong(&s->side->ended, &not, END_TOLD))
+	if (atomic_compare_exchange_strong(&me->ended, &not, END_TOLD))
 		stat_inc(STAT_net_reset_ends);
+}
+
+bool stream_reset_is_end(struct stream *s, int fd, long k)
+{
+	if (k != -ECONNRESET || !was_killed_idle(s, fd))
+		return false;
+	tell_end(s->side);
 	return true;
 }
 
-/* Which error it is only a receive says.  One that a call of ours has met is the program's still. */
+/* Taken where a receive would not meet it: behind bytes, which may be doorbells. */
+static int take_error(int fd)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	sys_call(SYS_getsockopt, fd, SOL_SOCKET, SO_ERROR, &err, &len);
+	return err;
+}
+
+/* An error that a call of ours has met is the program's still. */
 uint32_t stream_over_events(struct stream *s, int fd, uint32_t events)
 {
-	char byte;
+	struct side *me = s->side;
 
-	if ((events & POLLERR) && was_killed_idle(s, fd))
-		stream_keep_error(s, fd, sys_call(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, 0, 0));
-	if (load_rlx(s->side->err))
+	if ((events & POLLERR) && was_killed_idle(s, fd)) {
+		int err = take_error(fd);
+		if (err == ECONNRESET)
+			tell_end(me);
+		else
+			side_keep_error(me, -err);
+	}
+	if (load_rlx(me->err))
 		return events | POLLERR;
-	if (load_rlx(s->side->ended) != END_TOLD)
+	if (load_rlx(me->ended) != END_TOLD)
 		return events;
-	return events & ~(uint32_t)(load_rlx(s->side->shut) ? POLLERR : POLLERR | POLLHUP);
+	return events & ~(uint32_t)(load_rlx(me->shut) ? POLLERR : POLLERR | POLLHUP);
 }
 
 /*

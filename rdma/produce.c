@@ -469,7 +469,7 @@ static ssize_t send_inline(struct sending *w, size_t *ret_asked)
 		count_inline(STAT_net_bytes_inline, (uint64_t)k);
 		w->done += (size_t)k;
 		cursor_advance(&w->c, (size_t)k);
-	} else if (k == -ECONNRESET && stream_reset_is_end(w->s, w->fd)) {
+	} else if (stream_reset_is_end(w->s, w->fd, k)) {
 		return send_nowhere(w, *ret_asked);
 	}
 	return k;
@@ -497,7 +497,7 @@ static ssize_t send_all(struct sending *w)
 		tell(w); /* MUTATE: tell_before_inline */
 		ssize_t k = send_inline(w, &asked);
 		if (k < 0 && w->done)
-			stream_keep_error(w->s, w->fd, k);
+			side_keep_error(w->s->side, k);
 		if (k < 0)
 			return w->done ? (ssize_t)w->done : k;
 		if ((size_t)k < asked)

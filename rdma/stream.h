@@ -295,10 +295,10 @@ static inline void stream_spin_preempted(struct stream *s)
 void stream_set_abortive(struct stream *s, bool yes);
 
 /*
- * The kernel said ECONNRESET, once; true: for nothing but a doorbell that a killed peer had not read, so that it is
- * the end to the program.
+ * A call of the kernel's returned k; true: ECONNRESET, which it says once, for nothing but a doorbell that a killed peer
+ * had not read, so that it is the end to the program.
  */
-bool stream_reset_is_end(struct stream *s, int fd);
+bool stream_reset_is_end(struct stream *s, int fd, long k);
 /* What a wait found on a connection that is over, made true for the program: poll's bits, which are epoll's too. */
 uint32_t stream_over_events(struct stream *s, int fd, uint32_t events);
 
@@ -342,7 +342,7 @@ static inline void side_keep_error(struct side *side, long k)
 
 static inline void stream_keep_error(struct stream *s, int fd, long k)
 {
-	if (k != -ECONNRESET || !stream_reset_is_end(s, fd))
+	if (!stream_reset_is_end(s, fd, k))
 		side_keep_error(s->side, k);
 }
 

@@ -49,7 +49,7 @@ static ssize_t plain_result(struct sock *s, int fd, ssize_t r)
 {
 	struct stream *st = load_acq(s->stream);
 
-	return r < 0 && errno == ECONNRESET && st && stream_reset_is_end(st, fd) ? 0 : r;
+	return r < 0 && st && stream_reset_is_end(st, fd, -errno) ? 0 : r;
 }
 
 static size_t bytes_of(const struct iovec *iov, int cnt)
