@@ -185,15 +185,21 @@ static int check_row(unsigned row)
 	return 1;
 }
 
+/* One that the driver will refuse, when the program has gone on already. */
+static void refused_launch(void)
+{
+	hold_one();
+	stub.fail_launch = 701;
+	second_launch();
+	__atomic_store_n(&stub.hold, 0, __ATOMIC_SEQ_CST);
+}
+
 static int check_error(unsigned row)
 {
 	static const uint64_t none[6];
 	CUresult first, second;
 
-	hold_one();
-	stub.fail_launch = 701;
-	second_launch();
-	__atomic_store_n(&stub.hold, 0, __ATOMIC_SEQ_CST);
+	refused_launch();
 	first = call(row, none);
 	stub.busy = 0;
 	second = call(row, none);
@@ -212,10 +218,7 @@ static int check_error_of_other_context(unsigned row, uint64_t waits_for)
 	CUresult first, second;
 
 	OK(cu.cuEventRecord(EVENT, STREAM));
-	hold_one();
-	stub.fail_launch = 701;
-	second_launch();
-	__atomic_store_n(&stub.hold, 0, __ATOMIC_SEQ_CST);
+	refused_launch();
 	while (counter("cuda.late_errors") == refused)
 		sched_yield();
 	OK(cu.cuCtxGetCurrent(&own));
@@ -257,10 +260,7 @@ static int check_error_at_end(unsigned row)
 	OK(cu.cuCtxGetCurrent(&own));
 	args[0] = (uintptr_t)own;
 	stub.count = 0;
-	hold_one();
-	stub.fail_launch = 701;
-	second_launch();
-	__atomic_store_n(&stub.hold, 0, __ATOMIC_SEQ_CST);
+	refused_launch();
 	first = call(row, args);
 	watched.from = 0;
 	int place = place_of((int)row);

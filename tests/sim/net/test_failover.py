@@ -6,7 +6,6 @@ for long enough returns to RDMA.
 One pair of programs makes a connection for each seed, in a style and with a fault that the seed chooses, which
 comes after so many packets of RDMA, by the device's own counter. A pair whose server was killed is replaced.
 """
-import argparse
 import collections
 import random
 import shlex
@@ -237,9 +236,4 @@ def body(args):
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--preload', required=True)
-    parser.add_argument('--tool', required=True)
-    parser.add_argument('--seeds', default='0:6')
-    arguments = parser.parse_args()
-    vhost.main(lambda: body(arguments))
+    vhost.main_preloaded(body, seeds='0:6')

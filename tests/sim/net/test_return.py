@@ -5,7 +5,6 @@ and either end may be killed while they meet again.
 
 One connection pauses with half of its bytes sent; what happens to its link happens then. Seeds choose who is killed, and when.
 """
-import argparse
 import random
 
 import hosts
@@ -85,9 +84,4 @@ def body(args):
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--preload', required=True)
-    parser.add_argument('--tool', required=True)
-    parser.add_argument('--seeds', default='0:2')
-    arguments = parser.parse_args()
-    vhost.main(lambda: body(arguments))
+    vhost.main_preloaded(body, seeds='0:2')

@@ -449,10 +449,13 @@ def main(run):
         sys.exit(1)
 
 
-def main_preloaded(body):
-    """The same for a body that is given the paths of the library and of the command as .preload and .tool."""
+def main_preloaded(body, seeds=None):
+    """The same for a body that is given the paths of the library and of the command as .preload and .tool, and FIRST:LAST as
+    .seeds where there is a default for them."""
     parser = argparse.ArgumentParser()
     parser.add_argument('--preload', required=True)
     parser.add_argument('--tool', required=True)
+    if seeds:
+        parser.add_argument('--seeds', default=seeds)
     arguments = parser.parse_args()
     main(lambda: body(arguments))
