@@ -14,6 +14,7 @@
 #define WORDS 64
 #define STEPS 40
 #define LAYERS 40
+#define STEPS_MOST 4000 /* a machine that holds us up long enough sees every chunk sent before it is full */
 #define LIMIT_S 100 /* reached only if something waits for good */
 
 static CUfunction mix, publish, await;
@@ -81,22 +82,30 @@ static void step(uint32_t round)
 	look_until(&told[1], round);
 }
 
+static int in_graphs(void)
+{
+	return counter("cuda.batched") > STEPS;
+}
+
 int main(void)
 {
-	uint32_t mem[WORDS], v = 1;
+	uint32_t mem[WORDS], v = 1, steps = STEPS;
 
 	alarm(LIMIT_S);
 	set_up();
-	for (uint32_t round = 1; round <= STEPS; round++)
+	for (uint32_t round = 1; round <= steps; round++) {
 		step(round);
+		if (round == steps && getenv("WANT_GRAPHS") && !in_graphs() && steps < STEPS_MOST)
+			steps++;
+	}
 	OK(cu.cuCtxSynchronize());
 	OK(cu.cuMemcpyDtoH_v2(mem, buffer[0], sizeof(mem)));
-	for (int i = 0; i < STEPS * LAYERS; i++)
+	for (uint32_t i = 0; i < steps * LAYERS; i++)
 		v = v * 3 + 1 + 1;
 	for (int i = 0; i < WORDS; i++)
 		CHECK_EQ(mem[i], v);
 	if (getenv("WANT_GRAPHS"))
-		CHECK(counter("cuda.batched") > STEPS);
+		CHECK(in_graphs());
 	counters_print("cuda.");
 	return 0;
 }
