@@ -224,17 +224,19 @@ def orphans(sessions):
     return True
 
 
-def where(pid):
-    """What the threads of a process are doing, for the message about a hang."""
+def where(session):
+    """What the threads of a session are doing, for the message about a hang: system calls with their arguments."""
     text = []
-    for tid in os.listdir(f"/proc/{pid}/task"):
+    for pid in session_members({session}):
         try:
-            with open(f"/proc/{pid}/task/{tid}/syscall") as f:
-                text.append(f.read().split()[0])
+            for task in sorted(os.listdir(f"/proc/{pid}/task")):
+                with open(f"/proc/{pid}/task/{task}/comm") as comm, open(f"/proc/{pid}/task/{task}/syscall") as call:
+                    text.append(f"{comm.read().strip()} {pid}/{task}: {call.read().strip()}")
         except OSError:
-            text.append("?")
-    return "system calls " + " ".join(text)
-
+            pass  # it has just ended
+    with open("/proc/net/tcp") as f:
+        text += [line.strip() for line in f]
+    return "\n  ".join(text)
 
 
 def diff(role, bare, other):
