@@ -641,6 +641,52 @@ static void say_hello_wrongly(struct attacker *a, int fd)
 		close(fds[i]);
 }
 
+/* A hello without fault, with memory that would kill who trusts it, or is none of ours. */
+static int untrusted_memory(struct attacker *a, int which)
+{
+	size_t bytes = WIRE_HEADER + ((size_t)2 << SHIFT);
+	int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW, fd, p[2];
+
+	switch (which) {
+	case 0:
+		return open("/dev/null", O_RDWR);
+	case 1:
+		return pipe(p) ? -1 : p[0];
+	case 2:
+		fd = make_memory(a, bytes, F_SEAL_GROW);
+		break;
+	case 3:
+	case 4:
+		fd = make_memory(a, which == 3 ? bytes - 4096 : bytes + 4096, seals);
+		break;
+	default:
+		fd = make_memory(a, bytes, seals);
+	}
+	fill_memory(a);
+	if (which == 5)
+		a->map->magic++;
+	if (which == 6)
+		a->map->ring_shift++;
+	if (which == 7)
+		a->map->version = WIRE_VERSION_MIN - 1;
+	return fd;
+}
+
+static void attack_by_memory(struct attacker *a, int which)
+{
+	struct wire_hello h = make_hello(a);
+	long end = now_ms() + ATTACK_MS;
+	int fd = call_victim(a), memfd = untrusted_memory(a, which);
+
+	if (fd < 0 || memfd < 0)
+		die("no call, or no memory");
+	send_hello(fd, &h, sizeof(h), &memfd, 1);
+	close(memfd);
+	close(fd);
+	while (now_ms() < end)
+		plain_traffic(a);
+}
+
 /* The victim calls us: silence, hanging up, or nonsense instead of an answer. */
 static void answer_wrongly(struct attacker *a, int listener)
 {
@@ -695,6 +741,8 @@ static int run_attack(char **argv)
 		attack_by_silence(&a);
 	else if (!strcmp(argv[4], "offer"))
 		attack_by_offer(&a);
+	else if (!strcmp(argv[4], "memory"))
+		attack_by_memory(&a, atoi(argv[3]) % 8);
 	else
 		attack_rendezvous(&a);
 	printf("attacker: done\n");

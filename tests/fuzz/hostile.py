@@ -23,7 +23,8 @@ class Round:
         self.program, self.lib, self.seed, self.stats = args.program, args.lib, seed, stats
         kinds = args.kinds.split(",")
         self.kind = kinds[seed % len(kinds)]
-        self.victim_role = ("server", "client")[seed // len(kinds) % 2]
+        # The memory is the accepting end's.
+        self.victim_role = "client" if self.kind == "memory" else ("server", "client")[seed // len(kinds) % 2]
         self.children = {}
 
     def start(self, name, *argv, preload=True):
