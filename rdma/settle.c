@@ -12,6 +12,12 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+/* A peer that closed it before what we had of it already says nothing true, and nothing that we could wait for. */
+static bool segment_done(struct stream *s, uint64_t b)
+{
+	return SEG_CLOSED(b) && (int64_t)(b - load_rlx(s->side->rx)) <= 0;
+}
+
 enum readiness stream_ready(struct stream *s)
 {
 	struct wire_dir *d = s->in;
@@ -27,7 +33,7 @@ enum readiness stream_ready(struct stream *s)
 		if (load_rlx(g->x) != rr)
 			return READY_YES;
 		uint64_t b = load_acq(g->b);
-		if (!SEG_CLOSED(b) || load_rlx(me->rx) != b || w - r > 1)
+		if (!segment_done(s, b) || w - r > 1)
 			return READY_KERNEL;
 	}
 	return rw != rr || offered(s) ? READY_YES : READY_NO;
@@ -143,7 +149,7 @@ bool stream_settle(struct stream *s, int fd)
 				return any;
 			any |= stream_swallow(s, fd, load_rlx(g->a)); /* MUTATE: drain_segment */
 			uint64_t b = load_acq(g->b);
-			if (!SEG_CLOSED(b) || load_rlx(me->rx) != b)
+			if (!segment_done(s, b))
 				return any;
 			next_segment(s);
 			continue;

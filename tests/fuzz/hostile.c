@@ -4,8 +4,9 @@
  *   hostile victim server|client PORT...  the process under attack (preloaded): one connection to an
  *                                         attacker, one to an honest peer
  *   hostile honest PORT                   the honest peer (preloaded): checks every byte
- *   hostile attack ROLE SEED KIND PORT    not preloaded; KIND scribble, hello or freeze (claims an
- *                                         offered block and does nothing more, alive)
+ *   hostile attack ROLE SEED KIND PORT    not preloaded; KIND scribble, hello, memory (a right hello with memory not to
+ *                                         be trusted), freeze (claims an offered block and does nothing more, alive),
+ *                                         offer (dies with its own in place), chunk (dies in the middle of its own)
  *
  * The victim may lose its connection to the attacker and nothing else: no crash, no hang, and the
  * honest connection goes on unharmed. hostile.py starts the processes and judges. */
@@ -17,6 +18,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -252,8 +254,16 @@ struct attacker {
 	size_t bytes;
 	struct rng rng;
 	pid_t victim;
-	uint64_t received; /* from TCP, doorbells included */
+	uint64_t received, sent; /* through TCP, doorbells included */
 };
+
+static bool put_some(struct attacker *a, const void *p, size_t n)
+{
+	ssize_t k = send(a->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	a->sent += k > 0 ? k : 0;
+	return k > 0;
+}
 
 static uint32_t pick(struct attacker *a, uint32_t n)
 {
@@ -332,7 +342,7 @@ static int call_victim(struct attacker *a)
 		if (!connect(fd, (void *)&un, len))
 			return fd;
 		close(fd);
-		send(a->fd, "abcdefghijklmnop", 16, MSG_DONTWAIT | MSG_NOSIGNAL);
+		put_some(a, "abcdefghijklmnop", 16);
 		recv(a->fd, junk, sizeof(junk), MSG_DONTWAIT);
 		usleep(500);
 	}
@@ -378,7 +388,7 @@ static int await_call(struct attacker *a, int listener)
 
 		if (fd >= 0)
 			return fd;
-		send(a->fd, "abcdefghijklmnop", 16, MSG_DONTWAIT | MSG_NOSIGNAL);
+		put_some(a, "abcdefghijklmnop", 16);
 		recv(a->fd, junk, sizeof(junk), MSG_DONTWAIT);
 		usleep(500);
 	}
@@ -479,7 +489,7 @@ static void scribble(struct attacker *a)
 	else if (what < 13)
 		offer_nonsense(a);
 	else if (what < 16)
-		send(a->fd, junk, 1 + pick(a, what == 13 ? sizeof(junk) : 3), MSG_DONTWAIT | MSG_NOSIGNAL);
+		put_some(a, junk, 1 + pick(a, what == 13 ? sizeof(junk) : 3));
 	else if (what < 18)
 		recv(a->fd, junk, sizeof(junk), MSG_DONTWAIT);
 	else
@@ -506,7 +516,7 @@ static void plain_traffic(struct attacker *a)
 {
 	char junk[5000] = { 0 };
 
-	send(a->fd, junk, 1 + pick(a, sizeof(junk) - 1), MSG_DONTWAIT | MSG_NOSIGNAL);
+	put_some(a, junk, 1 + pick(a, sizeof(junk) - 1));
 	recv(a->fd, junk, sizeof(junk), MSG_DONTWAIT);
 	usleep(300);
 }
@@ -525,7 +535,7 @@ static void look_legal(struct attacker *a)
 	for (int i = 0; i < 40; i++) {
 		char junk[3000] = { 0 };
 
-		send(a->fd, junk, sizeof(junk), MSG_DONTWAIT | MSG_NOSIGNAL);
+		put_some(a, junk, sizeof(junk));
 		recv(a->fd, junk, sizeof(junk), MSG_DONTWAIT);
 		usleep(300);
 	}
@@ -568,22 +578,76 @@ static void attack_by_silence(struct attacker *a)
 	printf("attacker: no block was offered\n");
 }
 
-/* Offers a block that is not there, and dies with the offer in place. */
-static void attack_by_offer(struct attacker *a)
+/* The victim has taken all inline bytes, and nothing but doorbells comes.  A liar says that the last so many were none. */
+static void turn_to_ring(struct attacker *a, uint64_t lie)
 {
-	struct wire_dir *d;
-	struct wire_block *b;
+	struct wire_dir *d = &a->map->dir[a->role];
+	struct wire_seg *g = &d->seg[(atomic_load(&d->segw) - 1) % WIRE_SEGMENTS];
+	uint64_t open = SEG_OPEN;
+	long end = now_ms() + 3000;
 
-	join_victim(a);
-	d = &a->map->dir[a->role];
-	b = &d->block;
-	atomic_store(&b->src, 16);
-	atomic_store(&b->len, 300000);
+	while (atomic_load(&d->rx) != a->sent && now_ms() < end)
+		usleep(500);
+	if (atomic_load(&d->rx) != a->sent)
+		printf("attacker: the victim has %lu of %lu bytes\n", atomic_load(&d->rx), a->sent);
+	atomic_store(&d->tx, a->sent);
+	while (!atomic_compare_exchange_strong(&g->b, &open, a->sent - lie))
+		open = SEG_OPEN;
+}
+
+static struct wire_block *offer(struct attacker *a, uint64_t src, uint64_t len)
+{
+	struct wire_dir *d = &a->map->dir[a->role];
+	struct wire_block *b = &d->block;
+
+	atomic_store(&b->src, src);
+	atomic_store(&b->len, len);
 	atomic_store(&b->x, atomic_load(&d->rw));
 	atomic_store(&b->src_pid, getpid());
 	atomic_store(&b->state, BLOCK_OFFERED);
-	send(a->fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (put_some(a, "", 1))
+		atomic_fetch_add(&d->tx, 1);
+	return b;
+}
+
+/* Offers a block that is not there, and dies with the offer in place. */
+static void attack_by_offer(struct attacker *a)
+{
+	join_victim(a);
+	turn_to_ring(a, pick(a, 2) * 3000);
+	offer(a, 16, 300000);
 	usleep(pick(a, 3) * 20000);
+}
+
+/* What became of the block: the victim copies it, has done so, has put its first bytes into the ring, or leaves it. */
+static uint32_t await_decision(struct wire_block *b, long end)
+{
+	uint32_t st;
+
+	do
+		st = atomic_load(&b->state);
+	while ((st == BLOCK_OFFERED || st == BLOCK_CLAIMED || st == BLOCK_PULLING) && now_ms() < end);
+	return st;
+}
+
+/* Takes one of the chunks of a block that the victim copies too, and dies with it. */
+static void attack_by_chunk(struct attacker *a)
+{
+	size_t len = 8 << 20;
+	char *block = calloc(1, len);
+	long end = now_ms() + 20000;
+
+	join_victim(a);
+	turn_to_ring(a, 0);
+	while (now_ms() < end) {
+		struct wire_block *b = offer(a, (uintptr_t)block, len);
+		uint32_t st = await_decision(b, end);
+		if (st == BLOCK_GO && atomic_fetch_add(&b->next, 1) < atomic_load(&b->chunks))
+			return;
+		if (st == BLOCK_PULLED)
+			atomic_fetch_add(&a->map->dir[a->role].rw, atomic_load(&b->n));
+	}
+	printf("attacker: no chunk was left\n");
 }
 
 static void attack_memory(struct attacker *a)
@@ -732,7 +796,7 @@ static int run_attack(char **argv)
 		a.fd = accept(listen_any(), NULL, NULL);
 	} else {
 		a.fd = connect_port(atoi(argv[5]));
-		send(a.fd, "X", 1, 0);
+		a.sent += send(a.fd, "X", 1, 0);
 	}
 	tuple_read(a.fd, a.role, &a.tuple);
 	if (!strcmp(argv[4], "scribble"))
@@ -741,6 +805,8 @@ static int run_attack(char **argv)
 		attack_by_silence(&a);
 	else if (!strcmp(argv[4], "offer"))
 		attack_by_offer(&a);
+	else if (!strcmp(argv[4], "chunk"))
+		attack_by_chunk(&a);
 	else if (!strcmp(argv[4], "memory"))
 		attack_by_memory(&a, atoi(argv[3]) % 8);
 	else
