@@ -386,7 +386,7 @@ static enum verdict check_rdma(struct doctor *d)
 	if (lock.rlim_cur < 64u << 20)
 		return answer(d, NOTE, "%s, but ulimit -l is only %s", names, say_size(lock.rlim_cur));
 	if (!settings.rdma)
-		return answer(d, NOTE, "%s, but RDMA is off: DLACCEL_RDMA=1 turns it on", names);
+		return answer(d, NOTE, "%s, but RDMA is off: DLACCEL_SECRET_FILE or DLACCEL_RDMA=1 turns it on", names);
 	return answer(d, OK, "%s", names);
 }
 

@@ -157,6 +157,7 @@ static void apply(const struct setting_row *row, const char *text)
 void settings_read(char *const *environ)
 {
 	const char *value;
+	bool said = false; /* whether RDMA is wanted */
 
 	if (getauxval(AT_SECURE)) {
 		settings.enabled = 0;
@@ -166,9 +167,13 @@ void settings_read(char *const *environ)
 		if (!text_after(*environ, PREFIX))
 			continue;
 		const struct setting_row *row = find_row(*environ, &value);
-		if (row)
-			apply(row, value);
+		if (!row)
+			continue;
+		apply(row, value);
+		said |= row->offset == offsetof(struct settings, rdma);
 	}
+	if (!said && *settings.secret_file) /* with a key each end knows whom it meets */
+		settings.rdma = 1;
 }
 
 void settings_make_absolute(const char **path)

@@ -37,6 +37,12 @@ class Config(ToolTest):
         self.assertRegex(done.stdout, r"^DLACCEL_CMA +off +.*\(default on\)\n$")
         self.assertEqual(self.tool("config", "--changed").stdout, "")
 
+    def test_a_key_turns_rdma_on(self):
+        for env, value in (({}, "off"), ({"DLACCEL_SECRET_FILE": "/tmp/key"}, "on"), ({"DLACCEL_SECRET_FILE": ""}, "off"),
+                           ({"DLACCEL_SECRET_FILE": "/tmp/key", "DLACCEL_RDMA": "0"}, "off"),
+                           ({"DLACCEL_RDMA": "off", "DLACCEL_SECRET_FILE": "/tmp/key"}, "off"), ({"DLACCEL_RDMA": "1"}, "on")):
+            self.assertEqual(self.rows("rdma", **env)[0]["value"], value, env)
+
     def test_narrowed(self):
         self.assertEqual([r["name"] for r in self.rows("cma", "DLACCEL_SPIN")], ["DLACCEL_CMA", "DLACCEL_SPIN"])
 
