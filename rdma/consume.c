@@ -341,13 +341,11 @@ static bool receive_direct(struct receiving *w, ssize_t *ret)
 static ssize_t end_or_reset(struct stream *s, int fd)
 {
 	bool told;
-	int err;
-	socklen_t len = sizeof(err);
 
 	if (!stream_end_is_reset(s, fd, &told))
 		return 0;
 	if (told) /* by this call */
-		sys_call(SYS_getsockopt, fd, SOL_SOCKET, SO_ERROR, &err, &len);
+		stream_take_error(fd);
 	store_rlx(s->side->reset_told, true);
 	return -ECONNRESET;
 }

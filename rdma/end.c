@@ -102,23 +102,13 @@ bool stream_reset_is_end(struct stream *s, int fd, long k)
 	return true;
 }
 
-/* Taken where a receive would not meet it: behind bytes, which may be doorbells. */
-static int take_error(int fd)
-{
-	int err = 0;
-	socklen_t len = sizeof(err);
-
-	sys_call(SYS_getsockopt, fd, SOL_SOCKET, SO_ERROR, &err, &len);
-	return err;
-}
-
 /* An error that a call of ours has met is the program's still. */
 uint32_t stream_over_events(struct stream *s, int fd, uint32_t events)
 {
 	struct side *me = s->side;
 
 	if ((events & POLLERR) && was_killed_idle(s, fd)) {
-		int err = take_error(fd);
+		int err = stream_take_error(fd); /* a receive would not meet it behind bytes, which may be doorbells */
 		if (err == ECONNRESET)
 			tell_end(me);
 		else

@@ -13,6 +13,7 @@
 #include "lock.h"
 #include "signals.h"
 #include "stats.h"
+#include "sys.h"
 #include "tuner.h"
 #include "wire.h"
 
@@ -350,6 +351,16 @@ static inline void stream_keep_error(struct stream *s, int fd, long k)
 static inline int side_kept_error(struct side *side)
 {
 	return load_rlx(side->err) ? -atomic_exchange(&side->err, 0) : 0;
+}
+
+/* What the kernel holds against the connection, wherever it stands; the kernel tells it once. */
+static inline int stream_take_error(int fd)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	sys_call(SYS_getsockopt, fd, SOL_SOCKET, SO_ERROR, &err, &len);
+	return err;
 }
 
 static inline int stream_fd(struct stream *s, int fd)

@@ -249,11 +249,9 @@ ssize_t data_recvmsg(struct sock *s, int fd, struct msghdr *msg, int flags)
 int data_recvmmsg(struct sock *s, int fd, struct mmsghdr *msgs, unsigned n, int flags, struct timespec *timeout)
 {
 	unsigned i;
-	int err = 0;
-	socklen_t len = sizeof(err);
+	int err = stream_take_error(fd);
 
-	/* unlike recv, a pending error comes before the data */
-	if (!sys_call(SYS_getsockopt, fd, SOL_SOCKET, SO_ERROR, &err, &len) && err) {
+	if (err) { /* unlike recv, it comes before the data */
 		sock_leave(s);
 		errno = err;
 		return -1;
