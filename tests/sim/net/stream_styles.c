@@ -350,11 +350,13 @@ static void modify(int fd, unsigned events)
 static void await(int fd, unsigned events, bool masked)
 {
 	sigset_t none;
-	struct epoll_event e;
+	struct epoll_event e = {0};
 
 	sigemptyset(&none);
 	do {
 		int n = masked ? epoll_pwait(ep, &e, 1, 30000, &none) : epoll_wait(ep, &e, 1, 30000);
+		if (n < 0 && errno == EINTR) /* signal(7): a process that was stopped and goes on */
+			continue;
 		if (n != 1 || e.data.fd != fd)
 			die("epoll_wait");
 	} while (!(e.events & (events | EPOLLHUP | EPOLLERR | EPOLLRDHUP)));
