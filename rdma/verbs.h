@@ -153,6 +153,8 @@ struct verbs_stream {
 	struct links *links;
 	uint64_t last_look;   /* at the kernel's state of the connection, by a sender that rings for nothing; side->p */
 	_Atomic unsigned unrung; /* hint: so many in a row came without a doorbell */
+	uint64_t aside_at;       /* what had been received when a send last stepped aside, and how often it has since; side->p */
+	unsigned asides;
 };
 
 static inline struct verbs_stream *verbs_of(struct stream *s)

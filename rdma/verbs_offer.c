@@ -6,12 +6,14 @@
 #include "sys.h"
 #include "verbs_sending.h"
 
+#include <fcntl.h>
 #include <poll.h>
 
 enum {
 	BLOCK_LEAST = 65536, BLOCK_MOST = 1 << 30,
 	CLAIM_US = 4000, CLAIM_ACKS = 64, /* a peer that reads has begun by then: so long, and so many acknowledgements */
 	TIE_US = 300, TIE_ACKS = 16,
+	ASIDE_MOST = 16, /* times in a row, without anything received */
 	BACKOFF_MOST = 8,
 	ANSWER_BYTES_PER_US = 5,
 };
@@ -27,6 +29,29 @@ static bool tie(struct sending *w)
 	return true;
 }
 
+/*
+ * A loop that sends and receives under one lock (gloo's) cannot read what the peer has for it while it is in here, and the peer may
+ * wait for just that.  It is told that there is no room, and that there is at its next wait: in between it reads.  For loops alone,
+ * whose every wait is level-triggered, since no edge follows; one that does not come to read has its bytes taken in another way.
+ */
+static bool steps_aside(struct sending *w)
+{
+	struct verbs_stream *vs = w->vs;
+	struct stream *s = &vs->base;
+	uint64_t at = load_rlx(w->v->rx_at);
+
+	if (vs->aside_at != at)
+		vs->asides = 0;
+	if (vs->asides >= ASIDE_MOST || w->must || !load_rlx(s->watched) || stream_is_edge(s) ||
+	    !(sys_call(SYS_fcntl, w->fd, F_GETFL) & O_NONBLOCK))
+		return false;
+	vs->aside_at = at;
+	vs->asides++;
+	stat_inc(STAT_net_asides);
+	w->aside = true;
+	return true;
+}
+
 bool send_is_long(const struct sending *w)
 {
 	return cursor_run(&w->c) >= BLOCK_LEAST;
@@ -36,11 +61,15 @@ bool send_block_pays(struct sending *w)
 {
 	struct stream *s = &w->vs->base;
 
-	if (!send_is_long(w) || w->c.left <= link_out(w->vs)->ring_bytes / 4 || !send_may_use_ring(w->vs) || signal_in_handler() || tie(w))
+	if (!send_is_long(w) || w->c.left <= link_out(w->vs)->ring_bytes / 4 || !send_may_use_ring(w->vs) || signal_in_handler())
 		return false;
-	if (!s->offer_skip)
+	if (s->offer_skip) {
+		s->offer_skip--;
+		return false;
+	}
+	if (!tie(w))
 		return true;
-	s->offer_skip--;
+	steps_aside(w);
 	return false;
 }
 
@@ -89,7 +118,7 @@ static bool wait_done(struct sending *w, uint32_t id, uint64_t expected, uint64_
 			break;
 		if (load_acq(l->state) == LINK_DOWN)
 			return false;
-		if (now - start > limit || (now - start > tie_limit && tie(w)))
+		if (now - start > limit || (now - start > tie_limit && (w->tied = tie(w))))
 			return true;
 		if (now - asked > us_to_ticks(settings.rdma_dead / 2)) {
 			if (seq && !link_wait(l, seq))
@@ -127,11 +156,15 @@ static ssize_t block_outcome(struct sending *w, uint32_t id, size_t n)
 {
 	struct link *l = link_out(w->vs);
 	uint64_t acks = load_rlx(l->ack_ticks), start = clock_ticks(), expected = link_expected(&l->blocks, n);
+
+	w->tied = false;
 	bool up = wait_done(w, id, expected, us_to_ticks(CLAIM_US) + CLAIM_ACKS * acks, us_to_ticks(TIE_US) + TIE_ACKS * acks);
 
 	link_learn(&l->blocks, n, clock_ticks() - start);
-	if (up && load_acq(l->done_id) != id && took_back(w, id, n) && load_rlx(l->done_bytes) < n)
-		withdrawn(&w->vs->base);
+	if (up && load_acq(l->done_id) != id && took_back(w, id, n) && load_rlx(l->done_bytes) < n) {
+		if (!w->tied || !steps_aside(w))
+			withdrawn(&w->vs->base);
+	}
 	if (load_acq(l->done_id) == id)
 		return load_rlx(l->done_bytes) <= n ? (ssize_t)load_rlx(l->done_bytes) : 0;
 	link_fail(l, FALLBACK_RDMA_SILENT);

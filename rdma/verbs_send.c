@@ -471,6 +471,8 @@ static int send_all(struct sending *w)
 			continue;
 		if (send_block_pays(w) && send_block(w))
 			continue;
+		if (w->aside)
+			return -EAGAIN;
 		w->limit = send_lead(w);
 		if (w->limit == SIZE_MAX && ring_pays(w) && send_ring(w))
 			continue;

@@ -15,6 +15,8 @@ struct sending {
 	size_t limit; /* of the next piece through TCP */
 	size_t must;  /* so much of the call cannot be left unsent */
 	bool waited;
+	bool tied;    /* the last offer was taken back since the peer offers as well */
+	bool aside;   /* the call ends here, as if there were no room */
 };
 
 /* A peer that is gone takes no more; where TCP is full a doorbell would not get through. */

@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +28,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { TOTAL = 1500000, CHAT = 200000, CREDIT = 500, SENDERS = 2, THREADS = 2 * (SENDERS + 1), ROOM = 400000, IN_PLACE = 65536, GUARD = 64, EMPTY = 0x5a, GONE = 0xa5, HUNG_S = 90 };
+enum { TOTAL = 1500000, CHAT = 200000, CREDIT = 500, SENDERS = 2, THREADS = 2 * (SENDERS + 1), ROOM = 400000, IN_PLACE = 65536, GUARD = 64, EMPTY = 0x5a, GONE = 0xa5, HUNG_S = 90, ASIDE_MOST = 16 };
 
 enum fault { NO_FAULT, HOLE, LONG_HOLE, BROKEN, PORT, REMOVED, LOST_ACKS, STOPPED, AGAIN, FAULTS };
 static const char *const fault_names[] = { "nothing", "hole", "long hole", "broken", "port", "removed", "lost acks", "stopped", "again" };
@@ -48,6 +49,9 @@ struct end {
 	_Atomic unsigned sending;
 	uint64_t recv_dice;
 	bool blocking, chats; /* chats: small messages, each side waits for the other's; its receiver polls */
+	bool loops;           /* sends and receives under one lock, as a loop does, and waits level-triggered */
+	bool stubborn;        /* and reads nothing before all is sent */
+	pthread_mutex_t turn;
 	uint8_t *had; /* what its receives gave */
 	_Atomic size_t got;
 };
@@ -137,6 +141,8 @@ static void make_end(int i, bool chats, uint64_t *dice)
 	e->chats = chats;
 	e->got = 0;
 	share_out(e, roll(dice, 2) || chats, seed * 4 + (unsigned)i);
+	e->loops = !e->blocking && seed / FAULTS % 2;
+	e->stubborn = e->loops && i && !chats && seed / FAULTS % 4 == 3;
 	e->sim = (struct sim_end){ .id = sim_id_create(i) };
 	struct device *d = device_of(e->sim.id);
 	if (!d || link_create(d, e->sim.id, (struct meeting *)no_meeting, ring_bytes, &l))
@@ -166,6 +172,7 @@ static void make_ends(uint64_t *dice)
 		if (verbs_stream_create(l, i, mark, &ends[i].s))
 			wrong("no stream");
 		store_rlx(ends[i].s->nonblock, !ends[i].blocking);
+		store_rlx(ends[i].s->watched, ends[i].loops);
 	}
 	for (int i = 0; i < 2; i++) {
 		stream_take_tx(ends[i].s, ends[i].fd, 0);
@@ -242,13 +249,28 @@ static struct stream_opts options(int flags)
 	return (struct stream_opts){ .flags = flags | MSG_NOSIGNAL, .mark = signal_mark() };
 }
 
+static void take_turn(struct end *e)
+{
+	if (e->loops)
+		pthread_mutex_lock(&e->turn);
+}
+
+static void end_turn(struct end *e)
+{
+	if (e->loops)
+		pthread_mutex_unlock(&e->turn);
+}
+
 /* A preamble and a block in one call, or one piece. */
 static ssize_t send_piece(struct sender *s, uint8_t *buf, size_t n, int flags)
 {
 	size_t head = n > 48 && !roll(&s->dice, 4) ? 48 : n;
 	struct iovec v[] = { { buf, head }, { buf + head, n - head } };
 
-	return stream_send(s->end->s, s->end->fd, v, 2, options(flags));
+	take_turn(s->end);
+	ssize_t r = stream_send(s->end->s, s->end->fd, v, 2, options(flags));
+	end_turn(s->end);
+	return r;
 }
 
 static void last_closes(struct end *e)
@@ -289,7 +311,7 @@ static void *sends(void *arg)
 	while (s->sent < s->total) {
 		while (e->chats && s->sent > e->got + CREDIT)
 			nap();
-		size_t n = some(e, &s->dice);
+		size_t n = e->stubborn ? ROOM : some(e, &s->dice);
 		if (!send_some(s, buf, n, roll(&s->dice, 8) ? 0 : MSG_DONTWAIT))
 			wait_for(e->fd, POLLOUT);
 	}
@@ -327,6 +349,8 @@ static void *receives(void *arg)
 	ssize_t r;
 
 	memset(buf, EMPTY, ROOM + GUARD);
+	while (e->stubborn && e->sending)
+		nap();
 	for (;;) {
 		size_t n = some(e, &e->recv_dice);
 		if (!roll(&e->recv_dice, 10))
@@ -336,7 +360,9 @@ static void *receives(void *arg)
 		for (unsigned i = e->chats ? roll(&e->recv_dice, 8) : 0; i; i--)
 			nap();
 		must_be_empty(e, buf, 0, n + GUARD);
+		take_turn(e);
 		r = receive(e, buf, n);
+		end_turn(e);
 		if (!r)
 			break;
 		if (r < 0 && r != -EAGAIN)
@@ -478,9 +504,14 @@ static bool has_returned(const struct end *e)
 	return verbs_of(e->s)->v->name && newest(e)->ring_w;
 }
 
+static uint64_t asides(void)
+{
+	return atomic_load(&dlaccel_stats.slot[STAT_net_asides].value);
+}
+
 static void run_seed(void)
 {
-	uint64_t dice = seed;
+	uint64_t dice = seed, asides_before = asides();
 	pthread_t t[THREADS];
 
 	fault = (enum fault)(seed % FAULTS);
@@ -508,6 +539,8 @@ static void run_seed(void)
 		pthread_join(t[i], NULL);
 	compare(&ends[0], &ends[1]);
 	compare(&ends[1], &ends[0]);
+	if (ends[1].stubborn && asides() - asides_before > ASIDE_MOST)
+		wrong("one that does not read was told to %llu times", (unsigned long long)(asides() - asides_before));
 	tally.runs[fault]++;
 	tally.failed[fault] += has_failed(&ends[0]) || has_failed(&ends[1]);
 	tally.returned += has_returned(&ends[0]) + has_returned(&ends[1]);
@@ -526,6 +559,7 @@ static void set_up(void)
 	settings.spin = 50;
 	sim_verbs_install();
 	for (int i = 0; i < 2; i++) {
+		pthread_mutex_init(&ends[i].turn, NULL);
 		for (int k = 0; k < SENDERS; k++)
 			ends[i].senders[k].said = malloc(TOTAL);
 		ends[i].had = malloc(TOTAL);
@@ -561,6 +595,10 @@ int main(int argc, char **argv)
 	}
 	if (last - first >= 100 && !atomic_load(&dlaccel_stats.slot[STAT_rdma_in_place].value)) {
 		fprintf(stderr, "nothing was taken from where the program had it\n");
+		return 1;
+	}
+	if (last - first >= 100 && !asides()) {
+		fprintf(stderr, "no send of a loop stepped aside\n");
 		return 1;
 	}
 	if (last - first >= 100 && !tally.returned) {
