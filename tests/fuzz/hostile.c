@@ -290,6 +290,10 @@ static struct wire_hello make_hello(struct attacker *a)
 	return h;
 }
 
+/* Of memory as it has to be. */
+static const size_t RIGHT_BYTES = WIRE_HEADER + ((size_t)2 << SHIFT);
+enum { RIGHT_SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW };
+
 static int make_memory(struct attacker *a, size_t bytes, int seals)
 {
 	int fd = memfd_create("dlaccel", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -352,13 +356,13 @@ static int call_victim(struct attacker *a)
 static void introduce(struct attacker *a)
 {
 	struct wire_hello h = make_hello(a);
-	int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW, fd = call_victim(a), memfd;
+	int fd = call_victim(a), memfd;
 
 	if (fd < 0) {
 		printf("attacker: nobody answers\n");
 		exit(4);
 	}
-	memfd = make_memory(a, WIRE_HEADER + ((size_t)2 << SHIFT), seals);
+	memfd = make_memory(a, RIGHT_BYTES, RIGHT_SEALS);
 	fill_memory(a);
 	send_hello(fd, &h, sizeof(h), &memfd, 1);
 	atomic_store(&a->map->joined[1], 1);
@@ -663,24 +667,27 @@ static void attack_memory(struct attacker *a)
 
 /* ---- wrong rendezvous messages */
 
+static int no_memory(bool pipes)
+{
+	int p[2];
+
+	return !pipes ? open("/dev/null", O_RDWR) : pipe(p) ? -1 : p[0];
+}
+
 static int wrong_fd(struct attacker *a)
 {
-	size_t bytes = WIRE_HEADER + ((size_t)2 << SHIFT);
-	int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW, p[2];
-
 	switch (pick(a, 6)) {
 	case 0:
-		return open("/dev/null", O_RDWR);
 	case 1:
-		return pipe(p) ? -1 : p[0];
+		return no_memory(pick(a, 2));
 	case 2:
-		return make_memory(a, bytes, 0);
+		return make_memory(a, RIGHT_BYTES, 0);
 	case 3:
-		return make_memory(a, bytes - 4096 * pick(a, 20), seals);
+		return make_memory(a, RIGHT_BYTES - 4096 * pick(a, 20), RIGHT_SEALS);
 	case 4:
-		return make_memory(a, pick(a, 5000), seals | F_SEAL_FUTURE_WRITE);
+		return make_memory(a, pick(a, 5000), RIGHT_SEALS | F_SEAL_FUTURE_WRITE);
 	}
-	return make_memory(a, bytes, seals);
+	return make_memory(a, RIGHT_BYTES, RIGHT_SEALS);
 }
 
 static void say_hello_wrongly(struct attacker *a, int fd)
@@ -708,24 +715,10 @@ static void say_hello_wrongly(struct attacker *a, int fd)
 /* A hello without fault, with memory that would kill who trusts it, or is none of ours. */
 static int untrusted_memory(struct attacker *a, int which)
 {
-	size_t bytes = WIRE_HEADER + ((size_t)2 << SHIFT);
-	int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW, fd, p[2];
-
-	switch (which) {
-	case 0:
-		return open("/dev/null", O_RDWR);
-	case 1:
-		return pipe(p) ? -1 : p[0];
-	case 2:
-		fd = make_memory(a, bytes, F_SEAL_GROW);
-		break;
-	case 3:
-	case 4:
-		fd = make_memory(a, which == 3 ? bytes - 4096 : bytes + 4096, seals);
-		break;
-	default:
-		fd = make_memory(a, bytes, seals);
-	}
+	if (which < 2)
+		return no_memory(which);
+	size_t bytes = which == 3 ? RIGHT_BYTES - 4096 : which == 4 ? RIGHT_BYTES + 4096 : RIGHT_BYTES;
+	int fd = make_memory(a, bytes, which == 2 ? F_SEAL_GROW : RIGHT_SEALS);
 	fill_memory(a);
 	if (which == 5)
 		a->map->magic++;
