@@ -15,6 +15,20 @@ ECHO = str(vhost.HERE / 'net_echo.py')
 PORTS = itertools.count(7700)
 TALK = ('2', '25', '60000')    # connections, rounds, most bytes of a round
 TRIES = 4                      # until RDMA is there: opening rdma-core takes seconds in emulation
+FILES = (100, 65536, 3000000)
+NGINX = '''
+user root; worker_processes 2; daemon off; pid {folder}/pid; error_log {folder}/error.log;
+events {{ worker_connections 64; }}
+http {{
+	access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+	uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+	server {{
+		listen {port};
+		location /send/ {{ alias {folder}/; sendfile on; tcp_nopush on; }}
+		location /copy/ {{ alias {folder}/; sendfile off; }}
+	}}
+}}
+'''
 
 
 class Runs:
@@ -72,12 +86,31 @@ class Runs:
         server.kill('TERM')
         return said, self.by_rdma() if preloaded else 0
 
+    def nginx(self, preloaded):
+        """Two workers, files by sendfile and by writev, all of a row over one connection."""
+        kw, port = self.environment(preloaded), str(next(PORTS))
+        folder = f'/tmp/nginx.{port}'
+        self.b.run(f"mkdir {folder}; cat >{folder}/conf <<'END'\n{NGINX.format(folder=folder, port=port)}\nEND\n" +
+                   ''.join(f'head -c {n} {shutil.which("redis-server")} >{folder}/{n};' for n in FILES))
+        server = self.b.spawn([shutil.which('nginx'), '-p', folder, '-c', f'{folder}/conf'], **kw)
+        self.b.guest.wait_tcp(port)
+        said = []
+        for host, address in ((self.a, self.b.addr), (self.b, '127.0.0.1')):
+            row = ' '.join(f'http://{address}:{port}/{way}/{n}' for way in ('send', 'copy') for n in 3 * FILES)
+            for _ in range(TRIES if preloaded else 1):
+                said.append(host.run(f'curl -sS {row} | sha256sum', **kw).out)
+                if not preloaded or address != self.b.addr or self.by_rdma():
+                    break
+        server.kill('QUIT')
+        said.append(self.b.run(f'grep -E "alert|emerg" {folder}/error.log', check=False).out)
+        return sorted(set(said)), self.by_rdma() if preloaded else 0
+
 
 def body(args):
     with hosts.near('programs') as (a, b):
         runs = Runs(a, b, args)
         for name, run in (('asyncio', lambda p: runs.echo('asyncio', p)), ('prefork', lambda p: runs.echo('prefork', p)),
-                          ('redis', runs.redis)):
+                          ('redis', runs.redis), ('nginx', runs.nginx)):
             (bare, _), (said, moved) = run(False), run(True)
             assert said == bare, (said, bare)
             assert moved, f'{name}: nothing went by RDMA\n' + a.run(f'cat {runs.folder}/log').out
