@@ -1,7 +1,9 @@
 """Server and client of the grpcio comparison, without protobuf: messages are plain bytes.
 
-    grpc_peer.py server PORT sync|asyncio
-    grpc_peer.py client PORT sync|asyncio
+    grpc_peer.py server PORT sync|asyncio [ADDRESS]
+    grpc_peer.py client PORT sync|asyncio [ADDRESS [MOST]]
+
+Messages are at most MOST bytes long.
 """
 import asyncio
 import concurrent.futures
@@ -61,23 +63,23 @@ class Async(Handlers):
             yield flip(request)
 
 
-def serve_sync(port):
+def serve_sync(at):
     done = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: done.set())
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(8), options=OPTIONS)
     server.add_generic_rpc_handlers((Sync(),))
-    server.add_insecure_port(f"127.0.0.1:{port}")
+    server.add_insecure_port(at)
     server.start()
     done.wait()
     server.stop(5).wait()
 
 
-async def serve_async(port):
+async def serve_async(at):
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
     server = grpc.aio.server(options=OPTIONS)
     server.add_generic_rpc_handlers((Async(),))
-    server.add_insecure_port(f"127.0.0.1:{port}")
+    server.add_insecure_port(at)
     await server.start()
     await done.wait()
     await server.stop(5)
@@ -91,10 +93,10 @@ def result(name, data):
     print(f"result {name} {len(data)}-{pair.digest(data)}", flush=True)
 
 
-def client_sync(port):
-    with grpc.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:
+def client_sync(at, sizes):
+    with grpc.insecure_channel(at, options=OPTIONS) as channel:
         unary = channel.unary_unary("/t/unary_unary")
-        for size in SIZES:
+        for size in sizes:
             for turn in range(3):
                 sent = pair.pattern(size, size + turn)
                 got = unary(sent, timeout=100)
@@ -111,10 +113,10 @@ def client_sync(port):
         result("both-stream", b"".join(got))
 
 
-async def client_async(port):
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:
+async def client_async(at, sizes):
+    async with grpc.aio.insecure_channel(at, options=OPTIONS) as channel:
         unary = channel.unary_unary("/t/unary_unary")
-        for size in SIZES:
+        for size in sizes:
             for turn in range(3):
                 sent = pair.pattern(size, size + turn)
                 got = await unary(sent, timeout=100)
@@ -134,11 +136,16 @@ async def client_async(port):
 
 
 def main():
-    role, port, style = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    role, port, style = sys.argv[1:4]
+    at = f"{(sys.argv[4:] or ['127.0.0.1'])[0]}:{port}"
+    most = int((sys.argv[5:] or SIZES[-1:])[0])
+    sizes = [size for size in SIZES if size <= most]
     if style == "asyncio":
-        asyncio.run((serve_async if role == "server" else client_async)(port))
+        asyncio.run(serve_async(at) if role == "server" else client_async(at, sizes))
+    elif role == "server":
+        serve_sync(at)
     else:
-        (serve_sync if role == "server" else client_sync)(port)
+        client_sync(at, sizes)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ A Host has an address, a network device and an rxe device; run() and spawn() are
 near() each host's programs see a boot id of their own, or they would know each other for neighbours.
 """
 import contextlib
+import os
+import subprocess
 
 import vhost
 
@@ -17,6 +19,15 @@ def program(name):
     if not path.exists():
         raise vhost.VhostError(f'{path} is not built')
     return str(path)
+
+
+def interpreter(module):
+    """Path of the Python that has it: VHOST_PYTHON, else the checkout's .venv."""
+    path = os.environ.get('VHOST_PYTHON') or str(vhost.CHECKOUT / '.venv/bin/python')
+    found = subprocess.run([path, '-c', f'import importlib.util as u; print(u.find_spec("{module}"))'],
+                           stdout=subprocess.PIPE, text=True).stdout if os.path.exists(path) else ''
+    assert 'ModuleSpec' in found, f'{path} has no {module}; tools/check makes the .venv with it'
+    return path
 
 
 class Host:
