@@ -15,7 +15,7 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { INLINE_IOV = 64, PIECE = 131072 };
+enum { INLINE_IOV = 64, PIECE = 131072, FINE_PIECE = 32768, LARGE = 262144 };
 
 /* One recv() of the program on its way. */
 struct receiving {
@@ -52,8 +52,9 @@ static bool take_ring(struct receiving *w, uint64_t n)
 	}
 	if (n > run)
 		n = run;
-	if (n > PIECE) /* the sender sees room as it comes */
-		n = PIECE;
+	size_t piece = run < LARGE ? PIECE : FINE_PIECE; /* the sender of much sees room as it comes */
+	if (n > piece)
+		n = piece;
 	ring_get(s, cursor_ptr(&w->c), load_rlx(s->side->rr), n);
 	count_rr(s, n);
 	stat_add(STAT_net_recv_ring, n);

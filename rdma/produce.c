@@ -18,7 +18,8 @@ enum {
 	INLINE_PIECE = 65536,   /* of an inline send: then the ring is looked at again */
 	INLINE_IOV = 64,
 	BACKLOG = 1 << 20,      /* more unread inline bytes than this: stay inline */
-	HOT_US = 10,            /* a receiver in its loop has taken a piece within this */
+	HOT_US = 10,            /* a receiver in its loop has taken a piece within this, */
+	SLOW_HOT_US = 50,       /* or within this, where memory is slow between the two cores */
 	DEFER_US = 5,           /* costs as much as a doorbell */
 	DEFER_FAILS_MOST = 7,
 	EDGE_PIECE = 131072,    /* a doorbell for every publish is too dear for less */
@@ -272,6 +273,8 @@ struct sending {
 	size_t done;
 	size_t untold; /* published and not yet notified */
 	bool may_offer, waited, withdrawn;
+	bool lags;   /* the receiver is too far behind for a block */
+	uint64_t rr; /* how far it was when the call began */
 	size_t by_ring, by_block;
 };
 
@@ -290,14 +293,18 @@ static void withdrawn_is_sent(struct sending *w)
 	w->withdrawn = false;
 }
 
+/* Too much lies before a block of that length, or in the cold area. */
+static bool is_behind(struct stream *s, size_t run)
+{
+	return !ring_back_to_hot(s) || stream_unread(s) + backlog(s) >= run / 4;
+}
+
 static bool block_next(struct sending *w)
 {
 	struct stream *s = w->s;
 	size_t run = cursor_run(&w->c);
 
-	if (!w->may_offer || !block_wanted(s, run) || !ring_back_to_hot(s))
-		return false;
-	if (stream_unread(s) + backlog(s) >= run / 4)
+	if (!w->may_offer || !block_wanted(s, run) || is_behind(s, run))
 		return false;
 	return stream_peer_polls(s) || stream_peer_will_poll(s) || run > load_rlx(s->side->limit) - stream_unread(s);
 }
@@ -338,19 +345,42 @@ static bool peer_progresses(struct sending *w)
 	return progress_within(w, us_to_ticks(settings.spin));
 }
 
+static bool may_sleep(const struct sending *w)
+{
+	return !(w->flags & MSG_DONTWAIT) && !load_rlx(w->s->nonblock);
+}
+
 /* The hot area is full: a receiver at work is waited for, for one that is not there is the cold area. */
 static bool makes_room(struct sending *w)
 {
-	uint64_t bound = us_to_ticks(HOT_US < settings.spin ? HOT_US : settings.spin);
+	bool at_work = may_sleep(w) && load_acq(w->s->out->rr) != w->rr;
+	uint64_t us = at_work ? SLOW_HOT_US : HOT_US, bound = us_to_ticks(us < settings.spin ? us : settings.spin);
 
 	if (!ring_is_cold(w->s) && !stream_shares_core(w->s) && progress_within(w, bound))
 		return true;
 	return ring_go_cold(w->s) || peer_progresses(w);
 }
 
-static bool may_sleep(const struct sending *w)
+/*
+ * A block comes when what lies before it has been read.  A sender that is faster than its receiver has the ring full for good, and
+ * would never find out that blocks are faster: one that may sleep waits for a receiver at work, as it would for room, and offers
+ * while that one is.
+ */
+static bool receiver_catches_up(struct sending *w)
 {
-	return !(w->flags & MSG_DONTWAIT) && !load_rlx(w->s->nonblock);
+	struct stream *s = w->s;
+	size_t run = cursor_run(&w->c);
+	bool waited = false;
+
+	if (!w->may_offer || w->lags || !may_sleep(w) || !block_wanted(s, run))
+		return false;
+	tell(w);
+	for (; is_behind(s, run); waited = true) {
+		w->lags = !peer_progresses(w);
+		if (w->lags)
+			return false;
+	}
+	return waited;
 }
 
 /*
@@ -485,7 +515,7 @@ static ssize_t send_all(struct sending *w)
 		if (!want && load_rlx(w->s->out->want_switch) && !is_bulk(w->s, &w->c))
 			store_rlx(w->s->out->want_switch, 0); /* receivers may sleep in the plain call again */
 		if (want && enter_ring(w->s, w->fd)) {
-			if (block_next(w)) {
+			if (block_next(w) || receiver_catches_up(w)) {
 				send_block(w);
 				continue;
 			}
@@ -544,7 +574,7 @@ static bool prefers_block(struct stream *s, size_t n)
 
 ssize_t shm_send(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)
 {
-	struct sending w = { .s = s, .fd = fd, .flags = o.flags, .c = cursor_init(iov, cnt) };
+	struct sending w = { .s = s, .fd = fd, .flags = o.flags, .c = cursor_init(iov, cnt), .rr = load_acq(s->out->rr) };
 	bool large = w.c.left >= MEASURED;
 
 	if (!w.c.left)
