@@ -28,12 +28,11 @@ enum readiness stream_ready(struct stream *s)
 
 	if (load_rlx(me->broken))
 		return READY_KERNEL;
-	if (r != w) {
+	for (uint32_t i = 0; r != w; r++, i++) { /* behind one that is done there may be ring bytes, and then the next */
 		struct wire_seg *g = in_seg(s, r);
 		if (load_rlx(g->x) != rr)
 			return READY_YES;
-		uint64_t b = load_acq(g->b);
-		if (!segment_done(s, b) || w - r > 1)
+		if (i == WIRE_SEGMENTS || !segment_done(s, load_acq(g->b)))
 			return READY_KERNEL;
 	}
 	return rw != rr || offered(s) ? READY_YES : READY_NO;

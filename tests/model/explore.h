@@ -65,7 +65,7 @@ struct scenario {
 	uint8_t tcp, ring;       /* bytes that fit */
 	bool inline_start;       /* the first message's direction is not closed yet */
 	bool edge, edge_triggered; /* the reader waits where nobody sees it */
-	bool kill, fin, lazy_ack, may_spin, may_defer, offers, closes, must_ring, wants_inline, arms, handover, waits;
+	bool kill, fin, lazy_ack, may_spin, may_defer, offers, closes, must_ring, wants_inline, arms, handover, waits, leaves;
 	struct { bool blocking; uint8_t room, calls; enum polling polls; } reader[2]; /* room 0: no such reader; calls 0: until the end */
 };
 

@@ -104,6 +104,10 @@ static const struct scenario scenarios[] = {
 		.name = "inline", .says = "the reader comes to want no ring",
 		.messages = { 1, 1, 1 }, .tcp = 3, .ring = 2, .wants_inline = true, .reader = { { true, 1 } },
 	},
+	{
+		.name = "leaves", .says = "the sender leaves the ring with nothing to send inline",
+		.messages = { 1, 1 }, .tcp = 2, .ring = 2, .may_spin = true, .leaves = true, .reader = { { true, 1 } },
+	},
 };
 
 static void begin(struct state *s)
@@ -168,6 +172,7 @@ static const struct {
 	{ "offer_of_the_dead", "offer-killed" }, /* a block of a dead sender offered for ever */
 	{ "told_of_doorbell", "waits" },     /* a doorbell told of as the inline bytes that will follow it */
 	{ "told_of_withdrawn", "waits-offer" }, /* a block told of that is withdrawn before it is claimed */
+	{ "looks_behind_one", "leaves" },    /* ring bytes behind a segment that is done, before another one, are not ready */
 	{ "doorbell_gives_up", "full" },    /* a doorbell that found no room is not sent later */
 };
 

@@ -39,14 +39,15 @@ static enum step ready(struct thread *t)
 	OP(v[1] = load(t, SEGW));
 	OP2(v[2] = load(t, SEGR));
 	OP2(v[3] = load(t, RR));
-	if (v[2] != v[1]) {
+	while (v[2] != v[1]) {
 		OP2(v[4] = load(t, SEG_X + v[2] % SEGMENTS));
 		if (v[4] != v[3])
 			RETURN(YES);
 		OP(v[4] = load(t, SEG_B + v[2] % SEGMENTS));
 		OP2(v[5] = load(t, RX));
-		if (v[4] >= READING || v[5] != v[4] || (uint8_t)(v[1] - v[2]) > 1)
+		if (v[4] >= READING || v[5] != v[4] || (mutated("looks_behind_one") && (uint8_t)(v[1] - v[2]) > 1))
 			RETURN(KERNEL);
+		v[2]++;
 	}
 	if (v[0] != v[3])
 		RETURN(YES);

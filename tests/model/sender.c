@@ -339,6 +339,8 @@ enum step run_sender(struct thread *t)
 	while (scenario->messages[t->message]) {
 		t->left = scenario->messages[t->message++];
 		CALL(send_all(t));
+		if (scenario->leaves && t->ring_mode && choose(2))
+			CALL(open_segment(t));
 	}
 	if (scenario->fin)
 		ATOMIC(now->fin = true);
