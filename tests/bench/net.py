@@ -6,7 +6,8 @@
     tests/bench/net.py --list               the rows and their floors
     tests/bench/net.py --short              a quick run that fails on wrong results, never on time
 
-A floor is a ratio, bare to preloaded, larger is better, unless the row says otherwise.
+A floor is a ratio, bare to preloaded, larger is better, unless the row says otherwise.  Beside one-way rows stands what the two
+cores do without any connection: "copy", every byte copied once, by both; "pass", once by each, through memory that both share.
 """
 import argparse
 import contextlib
@@ -69,6 +70,10 @@ class Bench:
     def netbench(self, env, mode, size, pin="pin", seconds=None):
         output = pair.run([self.program("netbench"), mode, size, seconds or self.seconds, pin], env)
         return {k: v for line in output.decode().splitlines() for k, v in json.loads(line).items()}
+
+    def limits(self, size):
+        """GB/s of this machine's two cores alone."""
+        return {name: self.netbench(os.environ, mode, size, seconds=self.seconds / 4)["gb_s"] for name, mode in (("copy", "limit"), ("pass", "pass"))}
 
 
 def script(name):
@@ -254,6 +259,9 @@ GROUPS = {
 }
 
 
+LIMITED = {"oneway_64k": 1 << 16, "oneway_1m": 1 << 20, "oneway_64m": 1 << 26}  # bytes of a message
+
+
 def once(bench, run, preload):
     with tempfile.TemporaryDirectory(prefix="bench-") as record:
         got = run(bench, pair.environment(preload, record, threshold=None))
@@ -282,18 +290,24 @@ def judge(row, bare, preloaded, ucx):
 
 def measure(bench, name, pairs):
     run, rows, ucx = GROUPS[name]
-    bare, preloaded, reference = [], [], []
+    bare, preloaded, reference, limits = [], [], [], []
     for i in range(pairs):
         order = (False, True) if i % 2 == 0 else (True, False)
         for preload in order:
             (preloaded if preload else bare).append(once(bench, run, preload))
         if ucx:
             reference.append(ucx(bench))
+        if name in LIMITED:
+            limits.append(bench.limits(LIMITED[name]))
         shown = {k: (bare[-1][k], preloaded[-1][k]) for k in bare[-1]}
         print(f"{name} pair {i + 1}/{pairs}: " + "; ".join(
             f"{k} {a:.5g} {b:.5g}" if isinstance(a, (int, float)) else f"{k} {'equal' if a == b else 'DIFFERENT'}"
-            for k, (a, b) in shown.items()) + (f"; ucx {reference[-1]:.5g}" if ucx else ""), flush=True)
-    return [conclude(bench, row, bare, preloaded, reference) for row in rows], bare, preloaded
+            for k, (a, b) in shown.items()) + (f"; ucx {reference[-1]:.5g}" if ucx else "") + "".join(f"; {k} {v:.5g}" for last in limits[-1:] for k, v in last.items()), flush=True)
+    results = [conclude(bench, row, bare, preloaded, reference) for row in rows]
+    if limits:
+        results[0]["limits"] = {k: [one[k] for one in limits] for k in limits[0]}
+        print("  the cores alone: " + ", ".join(f"{k} {spread(v)} GB/s" for k, v in results[0]["limits"].items()), flush=True)
+    return results, bare, preloaded
 
 
 def conclude(bench, row, bare, preloaded, reference):

@@ -6,6 +6,8 @@
  *   blocking, poll, epoll   ping-pong of SIZE bytes; waits by the call of that name
  *   rawepoll                the same, both ends wait in epoll_wait by system call, past any hook
  *   oneway                  messages of SIZE bytes, one answer at the end
+ *   limit                   no connection: both ends copy SIZE bytes from one's memory to the other's, a part each
+ *   pass                    no connection: one end copies them into pieces that both share, the other out of these
  *   idle                    SIZE connections that have carried a megabyte each and now lie still
  * Prints one line of JSON; every message carries its number at both ends, and a wrong one is an error.
  */
@@ -15,11 +17,13 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -32,6 +36,10 @@
 #define IDLE_SECONDS 2.0
 #define BATCH 16
 #define MAX_BATCHES (1 << 20)
+#define LIMIT_PART (256 << 10)
+#define LIMIT_LEAST 4096
+#define PIECE (32 << 10)
+#define PIECES 8
 
 enum wait { WAIT_BLOCK, WAIT_POLL, WAIT_EPOLL, WAIT_RAW };
 
@@ -339,6 +347,118 @@ static double idle(int listener, unsigned short port, size_t n)
 	return spent;
 }
 
+/* -- what the machine could do --------------------------------------------------------------------- */
+
+struct limit {
+	_Atomic uint64_t round; /* of the first end: rounds begun, or pieces filled */
+	_Alignas(64) _Atomic uint64_t done; /* of the second */
+	_Alignas(64) _Atomic size_t next;
+	size_t size;
+	char *from, *to, *pieces;
+};
+
+static void *shared_pages(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		die("memory");
+	memset(p, 0x5a, size);
+	return p;
+}
+
+/* Until it is at least that. */
+static uint64_t await(_Atomic uint64_t *word, uint64_t value)
+{
+	uint64_t seen;
+
+	for (int i = 1; (seen = atomic_load(word)) < value; i++)
+		if (i % 4096 == 0)
+			sched_yield();
+	return seen;
+}
+
+static void copy_parts(struct limit *l)
+{
+	size_t part = l->size / 2 < LIMIT_PART ? l->size / 2 : LIMIT_PART, at;
+
+	if (part < LIMIT_LEAST)
+		part = l->size;
+	while ((at = atomic_fetch_add(&l->next, part)) < l->size)
+		memcpy(l->to + at, l->from + at, l->size - at < part ? l->size - at : part);
+}
+
+static void copy_with_me(struct limit *l)
+{
+	for (uint64_t round = 1; await(&l->round, round) != LAST; round++) {
+		copy_parts(l);
+		atomic_store(&l->done, round);
+	}
+}
+
+static void copy_with_peer(struct limit *l, uint64_t round)
+{
+	atomic_store(&l->next, 0);
+	atomic_store(&l->round, round);
+	copy_parts(l);
+	await(&l->done, round);
+}
+
+static size_t length_of_piece(struct limit *l, size_t at)
+{
+	return l->size - at < PIECE ? l->size - at : PIECE;
+}
+
+static void take_pieces(struct limit *l)
+{
+	for (uint64_t n = 0;;)
+		for (size_t at = 0; at < l->size; at += PIECE, n++) {
+			if (await(&l->round, n + 1) == LAST)
+				return;
+			memcpy(l->to + at, l->pieces + n % PIECES * PIECE, length_of_piece(l, at));
+			atomic_store(&l->done, n + 1);
+		}
+}
+
+static void fill_pieces(struct limit *l)
+{
+	uint64_t n = atomic_load(&l->round);
+
+	for (size_t at = 0; at < l->size; at += PIECE, n++) {
+		if (n >= PIECES)
+			await(&l->done, n + 1 - PIECES);
+		memcpy(l->pieces + n % PIECES * PIECE, l->from + at, length_of_piece(l, at));
+		atomic_store(&l->round, n + 1);
+	}
+}
+
+static void limit(const char *mode, size_t size, double seconds, const char *pin)
+{
+	struct limit *l = shared_pages(sizeof(*l));
+	int passes = !strcmp(mode, "pass");
+	uint64_t n = 0;
+
+	*l = (struct limit){ .size = size, .from = shared_pages(size), .to = shared_pages(size), .pieces = shared_pages(PIECES * PIECE) };
+	pid_t pid = fork();
+	if (*pin == 'p')
+		pin_to(pid ? 0 : 1);
+	if (!pid) {
+		passes ? take_pieces(l) : copy_with_me(l);
+		_exit(0);
+	}
+	double start = now(), spent;
+	do {
+		n++;
+		passes ? fill_pieces(l) : copy_with_peer(l, n);
+		spent = now() - start;
+	} while (n < 4 || spent < seconds);
+	if (passes)
+		await(&l->done, atomic_load(&l->round));
+	atomic_store(&l->round, LAST);
+	end_of_peer(pid);
+	printf("{\"messages\": %llu, \"seconds\": %.6f, \"gb_s\": %.4f}\n", (unsigned long long)n, spent, (double)n * (double)size / spent / 1e9);
+}
+
 static int peer(char **arg)
 {
 	size_t size = strtoull(arg[1], NULL, 10);
@@ -357,10 +477,12 @@ static int peer(char **arg)
 
 static void run(const char *mode, const char *size_text, double seconds, const char *pin)
 {
+	size_t size = strtoull(size_text, NULL, 10);
+	if (!strcmp(mode, "limit") || !strcmp(mode, "pass"))
+		return limit(mode, size, seconds, pin);
 	unsigned short port;
 	int listener = listen_on(&port);
 	pid_t pid = start_peer(mode, size_text, port, pin);
-	size_t size = strtoull(size_text, NULL, 10);
 	int one_way = !strcmp(mode, "oneway");
 	double half_us = 0;
 
@@ -394,7 +516,7 @@ int main(int argc, char **argv)
 	if (argc == 6 && !strcmp(argv[1], "peer"))
 		return peer(argv + 2);
 	if (argc < 4) {
-		fprintf(stderr, "usage: netbench blocking|poll|epoll|rawepoll|oneway|idle SIZE SECONDS [pin]\n");
+		fprintf(stderr, "usage: netbench blocking|poll|epoll|rawepoll|oneway|limit|pass|idle SIZE SECONDS [pin]\n");
 		return 2;
 	}
 	run(argv[1], argv[2], atof(argv[3]), argc > 4 ? argv[4] : "-");
