@@ -126,6 +126,21 @@ EXPORT int dprintf(int fd, const char *fmt, ...)
 	return r;
 }
 
+EXPORT int __vdprintf_chk(int fd, int flag, const char *fmt, va_list ap)
+{
+	life_leaves(fd, FALLBACK_STDIO);
+	return real.__vdprintf_chk(fd, flag, fmt, ap);
+}
+
+EXPORT int __dprintf_chk(int fd, int flag, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	int r = __vdprintf_chk(fd, flag, fmt, ap);
+	va_end(ap);
+	return r;
+}
+
 EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *fa, int fd, int to)
 {
 	if (fd != to || fd <= 2)
