@@ -3,6 +3,7 @@
 #include "real.h"
 #include "stats.h"
 #include "sys.h"
+#include "wait.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -245,31 +246,65 @@ ssize_t data_recvmsg(struct sock *s, int fd, struct msghdr *msg, int flags)
 	return r;
 }
 
-/* As the kernel: what came before an error counts, the error is the next call's. */
-int data_recvmmsg(struct sock *s, int fd, struct mmsghdr *msgs, unsigned n, int flags, struct timespec *timeout)
+static ssize_t sum_of(const struct mmsghdr *msgs, int n)
 {
-	unsigned i;
-	int err = stream_take_error(fd);
+	ssize_t sum = n < 0 ? -1 : 0;
 
+	for (int i = 0; i < n; i++)
+		sum += msgs[i].msg_len;
+	return sum;
+}
+
+/* As the kernel: what came before an error counts, the error is the next call's; the time is looked at behind each message. */
+static int upgraded_recvmmsg(struct sock *s, int fd, struct mmsghdr *msgs, unsigned n, int flags, struct timespec *timeout)
+{
+	struct deadline d = deadline_in(timeout);
+	struct stream *st = load_acq(s->stream);
+	int err = stream_take_error(fd);
+	unsigned i = 0;
+	bool over = false;
+
+	if (!err)
+		err = -side_kept_error(st->side);
 	if (err) { /* unlike recv, it comes before the data */
-		sock_leave(s);
 		errno = err;
 		return -1;
 	}
-	for (i = 0; i < n; i++) {
+	while (i < n && !over) {
 		ssize_t r = recvmsg_held(s, fd, &msgs[i].msg_hdr, flags & ~MSG_WAITFORONE);
+		if (r < 0 && i)
+			side_keep_error(st->side, -errno);
 		if (r < 0)
 			break;
-		msgs[i].msg_len = (unsigned)r;
+		msgs[i++].msg_len = (unsigned)r;
 		if (flags & MSG_WAITFORONE)
 			flags |= MSG_DONTWAIT;
-		if (!r) {
-			i++;
-			break;
-		}
+		over = timeout && deadline_left(&d, timeout);
+	}
+	return i || !n ? (int)i : -1;
+}
+
+static bool is_no_time(const struct timespec *t)
+{
+	return t && (t->tv_sec < 0 || t->tv_nsec < 0 || t->tv_nsec >= 1000000000);
+}
+
+int data_recvmmsg(struct sock *s, int fd, struct mmsghdr *msgs, unsigned n, int flags, struct timespec *timeout)
+{
+	int r;
+
+	if (flags & MSG_OOB)
+		sock_make_plain(s, fd, FALLBACK_OOB);
+	if (flags & (MSG_OOB | MSG_ERRQUEUE) || is_no_time(timeout)) {
+		r = real.recvmmsg(fd, msgs, n, flags, timeout);
+	} else if (sock_plain_begin(s, fd, RX, 0)) {
+		r = real.recvmmsg(fd, msgs, n, flags, timeout);
+		sock_plain_end(s, RX, flags & MSG_PEEK ? 0 : sum_of(msgs, r));
+	} else {
+		r = upgraded_recvmmsg(s, fd, msgs, n, flags, timeout);
 	}
 	sock_leave(s);
-	return i || !n ? (int)i : -1;
+	return r;
 }
 
 ssize_t data_write(struct sock *s, int fd, const void *buf, size_t n)
@@ -370,6 +405,7 @@ int data_sendmmsg(struct sock *s, int fd, struct mmsghdr *msgs, unsigned n, int 
 {
 	unsigned i;
 
+	n = n < IOV_MAX ? n : IOV_MAX;
 	for (i = 0; i < n; i++) {
 		ssize_t r = sendmsg_held(s, fd, &msgs[i].msg_hdr, flags);
 		if (r < 0)

@@ -121,7 +121,12 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
 {
 	OURS(fd);
-	return s ? data_sendmmsg(s, fd, msgs, n, flags) : real.sendmmsg(fd, msgs, n, flags);
+	if (s)
+		return data_sendmmsg(s, fd, msgs, n, flags);
+	for (unsigned i = 0; i < n; i++)
+		if (msgs[i].msg_hdr.msg_controllen)
+			data_passes_fds(&msgs[i].msg_hdr);
+	return real.sendmmsg(fd, msgs, n, flags);
 }
 
 EXPORT ssize_t sendfile(int out, int in, off_t *off, size_t n)

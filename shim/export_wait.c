@@ -93,7 +93,7 @@ __attribute__((noinline)) static int select_ours(int n, fd_set *rd, fd_set *wr, 
 	if (timeout)
 		t = (struct timespec){ timeout->tv_sec + timeout->tv_usec / 1000000, timeout->tv_usec % 1000000 * 1000 };
 	int r = wait_select(n, rd, wr, ex, timeout ? &t : NULL, NULL);
-	if (timeout && r >= 0)
+	if (timeout)
 		*timeout = (struct timeval){ t.tv_sec, t.tv_nsec / 1000 };
 	return r;
 }

@@ -316,19 +316,11 @@ static void unseen(int n, const fd_set *rd)
 	}
 }
 
-int wait_select(int n, fd_set *rd, fd_set *wr, fd_set *ex, struct timespec *timeout, const sigset_t *mask)
+static int select_streams(int n, fd_set *rd, fd_set *wr, fd_set *ex, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct pollfd fds[SELECT_MOST];
-	struct deadline d = deadline_in(timeout);
+	int k = to_pollfds(n, rd, wr, ex, fds), r = wait_poll(fds, (nfds_t)k, timeout, mask);
 
-	if (n > SELECT_MOST)
-		unseen(n, rd);
-	if (n < 0 || n > SELECT_MOST || !any_stream(n, rd))
-		return real.pselect(n, rd, wr, ex, timeout, mask);
-	int k = to_pollfds(n, rd, wr, ex, fds);
-	int r = wait_poll(fds, (nfds_t)k, timeout, mask);
-	if (timeout)
-		deadline_left(&d, timeout);
 	if (r < 0)
 		return r;
 	for (int i = 0; i < k; i++)
@@ -337,4 +329,21 @@ int wait_select(int n, fd_set *rd, fd_set *wr, fd_set *ex, struct timespec *time
 			return -1;
 		}
 	return from_pollfds(fds, k, rd, wr, ex);
+}
+
+/* What is left of the time is told whatever the end, as the kernel does. */
+int wait_select(int n, fd_set *rd, fd_set *wr, fd_set *ex, struct timespec *timeout, const sigset_t *mask)
+{
+	struct deadline d = deadline_in(timeout);
+	int r;
+
+	if (n > SELECT_MOST)
+		unseen(n, rd);
+	if (n < 0 || n > SELECT_MOST || !any_stream(n, rd))
+		r = real.pselect(n, rd, wr, ex, timeout, mask);
+	else
+		r = select_streams(n, rd, wr, ex, timeout, mask);
+	if (timeout)
+		deadline_left(&d, timeout);
+	return r;
 }

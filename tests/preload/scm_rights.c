@@ -1,10 +1,10 @@
 /* A live socket passed to another process over a unix socket: the receiver goes on with it, with
- * the sender still holding it and without. Nothing is under way while it changes hands. */
+ * the sender still holding it and without. Nothing is under way while it changes hands. With "many" it is passed by sendmmsg. */
 #include "pair.h"
 
 #include <sys/wait.h>
 
-static void send_fd(int over, int fd)
+static void send_fd(int over, int fd, int many)
 {
 	char byte = 'f', space[CMSG_SPACE(sizeof(int))] = { 0 };
 	struct iovec iov = { &byte, 1 };
@@ -14,7 +14,8 @@ static void send_fd(int over, int fd)
 
 	*c = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
 	memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	check(sendmsg(over, &m, 0) == 1);
+	struct mmsghdr one = { .msg_hdr = m };
+	check((many ? sendmmsg(over, &one, 1, 0) : sendmsg(over, &m, 0)) == 1);
 }
 
 static int recv_fd(int over)
@@ -64,7 +65,7 @@ static void server(struct end *e)
 		int fd = accept(e->listener, NULL, NULL);
 
 		warm(e, fd);
-		send_fd(over[0], fd);
+		send_fd(over[0], fd, e->argc);
 		if (!kept)
 			close(fd);
 		check(send(over[0], &e->out, sizeof(e->out), 0) == sizeof(e->out));
