@@ -157,3 +157,38 @@ EXPORT sighandler_t signal(int sig, sighandler_t handler)
 {
 	return signals_signal(sig, handler);
 }
+
+EXPORT int __sigaction(int sig, const struct sigaction *act, struct sigaction *old)
+{
+	return signals_sigaction(sig, act, old);
+}
+
+EXPORT sighandler_t bsd_signal(int sig, sighandler_t handler)
+{
+	return signals_signal(sig, handler);
+}
+
+EXPORT sighandler_t ssignal(int sig, sighandler_t handler)
+{
+	return signals_signal(sig, handler);
+}
+
+EXPORT sighandler_t sysv_signal(int sig, sighandler_t handler)
+{
+	return signals_sysv_signal(sig, handler);
+}
+
+EXPORT sighandler_t __sysv_signal(int sig, sighandler_t handler)
+{
+	return signals_sysv_signal(sig, handler);
+}
+
+EXPORT int siginterrupt(int sig, int breaks)
+{
+	return signals_siginterrupt(sig, breaks);
+}
+
+EXPORT sighandler_t sigset(int sig, sighandler_t disposition)
+{
+	return signals_sigset(sig, disposition);
+}

@@ -3,6 +3,8 @@
 #include "real.h"
 #include "sys.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 __thread TLS_IE struct signal_thread signal_thread;
@@ -96,12 +98,60 @@ int signals_sigaction(int sig, const struct sigaction *act, struct sigaction *ol
 	return ret;
 }
 
-sighandler_t signals_signal(int sig, sighandler_t handler)
-{
-	struct sigaction act = { .sa_handler = handler, .sa_flags = SA_RESTART }, old;
+/* siginterrupt says so for every signal() to come. */
+static _Atomic bool interrupts[NSIG];
 
-	if (handler == SIG_ERR || sig <= 0 || sig >= NSIG)
-		return real.signal(sig, handler);
+static sighandler_t install(int sig, sighandler_t handler, int flags)
+{
+	struct sigaction act = { .sa_handler = handler, .sa_flags = flags }, old;
+
+	if (handler == SIG_ERR || sig <= 0 || sig >= NSIG) {
+		errno = EINVAL;
+		return SIG_ERR;
+	}
 	sigemptyset(&act.sa_mask);
 	return signals_sigaction(sig, &act, &old) ? SIG_ERR : old.sa_handler;
+}
+
+sighandler_t signals_signal(int sig, sighandler_t handler)
+{
+	bool breaks = sig > 0 && sig < NSIG && atomic_load(&interrupts[sig]);
+
+	return install(sig, handler, breaks ? 0 : SA_RESTART);
+}
+
+sighandler_t signals_sysv_signal(int sig, sighandler_t handler)
+{
+	return install(sig, handler, SA_RESETHAND | SA_NODEFER);
+}
+
+int signals_siginterrupt(int sig, int breaks)
+{
+	struct sigaction act;
+
+	if (signals_sigaction(sig, NULL, &act))
+		return -1;
+	atomic_store(&interrupts[sig], breaks != 0);
+	act.sa_flags = breaks ? act.sa_flags & ~SA_RESTART : act.sa_flags | SA_RESTART;
+	return signals_sigaction(sig, &act, NULL);
+}
+
+/* SIG_HOLD blocks the signal; any other disposition unblocks it. Returns what it was, SIG_HOLD where it was blocked. */
+sighandler_t signals_sigset(int sig, sighandler_t disposition)
+{
+	struct sigaction act;
+	sigset_t one, before;
+	sighandler_t was;
+
+	if (disposition == SIG_HOLD)
+		was = signals_sigaction(sig, NULL, &act) ? SIG_ERR : act.sa_handler;
+	else
+		was = install(sig, disposition, 0);
+	if (was == SIG_ERR)
+		return SIG_ERR;
+	sigemptyset(&one);
+	sigaddset(&one, sig);
+	if (pthread_sigmask(disposition == SIG_HOLD ? SIG_BLOCK : SIG_UNBLOCK, &one, &before))
+		return SIG_ERR;
+	return sigismember(&before, sig) ? SIG_HOLD : was;
 }

@@ -1,7 +1,7 @@
 /*
  * Signals while we work for the program.
  *
- * Handlers are wrapped when the program installs them (hooks of sigaction and signal), for two
+ * Handlers are wrapped when the program installs them (hooks of sigaction, signal and their like), for two
  * reasons.  A handler that ran while we spun on shared memory must show as EINTR, which a real
  * blocking call would have returned: handled signals are counted per thread, and a call compares
  * the count with that at its entry.  And a handler must not run while its thread is inside a
@@ -26,6 +26,9 @@ extern __thread TLS_IE struct signal_thread signal_thread;
 
 int signals_sigaction(int sig, const struct sigaction *act, struct sigaction *old);
 sighandler_t signals_signal(int sig, sighandler_t handler);
+sighandler_t signals_sysv_signal(int sig, sighandler_t handler);
+int signals_siginterrupt(int sig, int breaks);
+sighandler_t signals_sigset(int sig, sighandler_t disposition);
 void signals_run_deferred(void);
 
 /*

@@ -1,6 +1,7 @@
 /* One signal only, soon after the call began: it may come while a library spins. If its EINTR is
  * lost there, the call sleeps on. A second signal ends it then, and is counted; bare, that happens
- * only where the first one came before the call was entered, which is rare. */
+ * only where the first one came before the call was entered, which is rare. The argument says by which
+ * call of old the handler is installed; without one it is sigaction. */
 #include "pair.h"
 
 #include <pthread.h>
@@ -9,11 +10,36 @@
 #include <sys/time.h>
 
 #define ROUNDS 200
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
 static atomic_int round_now, rescued;
 
+static const char *by = "sigaction";
+
+static void install(void);
+
+/* What System V's signal() has installed is good for one delivery. */
 static void on_alarm(int sig)
 {
+	if (!strcmp(by, "sysv_signal"))
+		install();
+}
+
+static void install(void)
+{
+	struct sigaction sa = { .sa_handler = on_alarm };
+
+	if (!strcmp(by, "sigset")) {
+		check(sigset(SIGALRM, on_alarm) != SIG_ERR);
+	} else if (!strcmp(by, "sysv_signal")) {
+		check(sysv_signal(SIGALRM, on_alarm) != SIG_ERR);
+	} else if (!strcmp(by, "siginterrupt")) {
+		check(!siginterrupt(SIGALRM, 1) && signal(SIGALRM, on_alarm) != SIG_ERR);
+	} else if (!strcmp(by, "siginterrupt_later")) {
+		check(signal(SIGALRM, on_alarm) != SIG_ERR && !siginterrupt(SIGALRM, 1));
+	} else {
+		check(!sigaction(SIGALRM, &sa, NULL));
+	}
 }
 
 /* Helps a call that is still waiting long after its signal. */
@@ -56,12 +82,13 @@ static void block_alarm(int how)
 
 static void client(struct end *e)
 {
-	struct sigaction sa = { .sa_handler = on_alarm };
 	pthread_t self = pthread_self(), t;
 	int ok = 0;
 	char c;
 
-	sigaction(SIGALRM, &sa, NULL);
+	if (e->argc)
+		by = e->argv[0];
+	install();
 	/* The process's signals go to the main thread. */
 	block_alarm(SIG_BLOCK);
 	pthread_create(&t, NULL, watchdog, &self);
