@@ -19,3 +19,11 @@ int __vdprintf_chk(int fd, int flag, const char *fmt, va_list ap);
 int __sigaction(int sig, const struct sigaction *act, struct sigaction *old);
 sighandler_t bsd_signal(int sig, sighandler_t handler);
 int __dprintf_chk(int fd, int flag, const char *fmt, ...);
+
+/*
+ * The variadic ones take their arguments where a plain call would: declared without the ellipsis, they
+ * need not save every register for a foreign descriptor.
+ */
+EXPORT int export_fcntl(int fd, int cmd, void *arg) __asm__("fcntl");
+EXPORT int export_fcntl64(int fd, int cmd, void *arg) __asm__("fcntl64");
+EXPORT int export_ioctl(int fd, unsigned long req, void *arg) __asm__("ioctl");

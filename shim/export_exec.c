@@ -8,6 +8,7 @@
 #include "uring.h"
 #include "wait.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 
@@ -22,6 +23,30 @@ EXPORT void _exit(int status)
 EXPORT void _Exit(int status)
 {
 	_exit(status);
+}
+
+/* By number these tell what is left of their time, whatever the end; their mask comes with its size. */
+static long ppoll_by_number(const long *a)
+{
+	struct timespec *timeout = (struct timespec *)a[2];
+	struct deadline d = deadline_in(timeout);
+	int r = ppoll((struct pollfd *)a[0], (nfds_t)a[1], timeout, (const sigset_t *)a[3]);
+
+	if (timeout && (r >= 0 || errno == EINTR))
+		deadline_left(&d, timeout);
+	return r;
+}
+
+static long pselect_by_number(const long *a)
+{
+	struct timespec *timeout = (struct timespec *)a[4];
+	struct deadline d = deadline_in(timeout);
+	const sigset_t *const *mask = (const sigset_t *const *)a[5];
+	int r = pselect((int)a[0], (fd_set *)a[1], (fd_set *)a[2], (fd_set *)a[3], timeout, mask ? *mask : NULL);
+
+	if (timeout && (r >= 0 || errno == EINTR))
+		deadline_left(&d, timeout);
+	return r;
 }
 
 EXPORT long syscall(long n, ...)
@@ -66,6 +91,48 @@ EXPORT long syscall(long n, ...)
 		return recvmsg((int)a[0], (struct msghdr *)a[1], (int)a[2]);
 	case SYS_sendmsg:
 		return sendmsg((int)a[0], (const struct msghdr *)a[1], (int)a[2]);
+	case SYS_recvmmsg:
+		return recvmmsg((int)a[0], (struct mmsghdr *)a[1], (unsigned)a[2], (int)a[3], (struct timespec *)a[4]);
+	case SYS_sendmmsg:
+		return sendmmsg((int)a[0], (struct mmsghdr *)a[1], (unsigned)a[2], (int)a[3]);
+	case SYS_sendfile:
+		return sendfile64((int)a[0], (int)a[1], (off64_t *)a[2], (size_t)a[3]);
+	case SYS_splice:
+		return splice((int)a[0], (off64_t *)a[1], (int)a[2], (off64_t *)a[3], (size_t)a[4], (unsigned)a[5]);
+	case SYS_ppoll:
+		return ppoll_by_number(a);
+	case SYS_pselect6:
+		return pselect_by_number(a);
+#ifdef SYS_select
+	case SYS_select:
+		return select((int)a[0], (fd_set *)a[1], (fd_set *)a[2], (fd_set *)a[3], (struct timeval *)a[4]);
+#endif
+	case SYS_shutdown:
+		return shutdown((int)a[0], (int)a[1]);
+	case SYS_setsockopt:
+		return setsockopt((int)a[0], (int)a[1], (int)a[2], (const void *)a[3], (socklen_t)a[4]);
+	case SYS_getsockopt:
+		return getsockopt((int)a[0], (int)a[1], (int)a[2], (void *)a[3], (socklen_t *)a[4]);
+	case SYS_fcntl:
+		return export_fcntl((int)a[0], (int)a[1], (void *)a[2]);
+	case SYS_ioctl:
+		return export_ioctl((int)a[0], (unsigned long)a[1], (void *)a[2]);
+	case SYS_dup:
+		return dup((int)a[0]);
+#ifdef SYS_dup2
+	case SYS_dup2:
+		return dup2((int)a[0], (int)a[1]);
+#endif
+	case SYS_dup3:
+		return dup3((int)a[0], (int)a[1], (int)a[2]);
+	case SYS_close_range:
+		if (!real.close_range)
+			break;
+		return close_range((unsigned)a[0], (unsigned)a[1], (int)a[2]);
+	case SYS_connect:
+		return connect((int)a[0], (const struct sockaddr *)a[1], (socklen_t)a[2]);
+	case SYS_accept:
+		return accept((int)a[0], (struct sockaddr *)a[1], (socklen_t *)a[2]);
 	case SYS_accept4:
 		return accept4((int)a[0], (struct sockaddr *)a[1], (socklen_t *)a[2], (int)a[3]);
 	case SYS_io_uring_setup:

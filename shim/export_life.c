@@ -77,14 +77,6 @@ EXPORT int dup3(int fd, int to, int flags)
 	return life_dup3(fd, to, flags);
 }
 
-/*
- * The variadic ones take their arguments where a plain call would: declared without the ellipsis, they
- * need not save every register for a foreign descriptor.
- */
-EXPORT int export_fcntl(int fd, int cmd, void *arg) __asm__("fcntl");
-EXPORT int export_fcntl64(int fd, int cmd, void *arg) __asm__("fcntl64");
-EXPORT int export_ioctl(int fd, unsigned long req, void *arg) __asm__("ioctl");
-
 int export_fcntl(int fd, int cmd, void *arg)
 {
 	return fd_get(fd) ? life_fcntl(fd, cmd, arg) : real.fcntl(fd, cmd, arg);

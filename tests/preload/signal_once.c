@@ -54,7 +54,7 @@ static void *watchdog(void *main_thread)
 		if (now != last) {
 			last = now;
 			since = now_ms();
-		} else if (now_ms() - since > 250) {
+		} else if (now_ms() - since > 100) {
 			atomic_fetch_add(&rescued, 1);
 			pthread_kill(*(pthread_t *)main_thread, SIGALRM);
 			since = now_ms();
