@@ -95,6 +95,40 @@ static bool known_tcp_option(int name)
 	}
 }
 
+/* What is not among these may ask for something that the stream does not do: time stamps, filters, an offset for MSG_PEEK. */
+static bool known_socket_option(int name)
+{
+	switch (name) {
+	case SO_DEBUG:
+	case SO_REUSEADDR:
+	case SO_REUSEPORT:
+	case SO_DONTROUTE:
+	case SO_BROADCAST:
+	case SO_SNDBUF:
+	case SO_SNDBUFFORCE:
+	case SO_RCVBUF:
+	case SO_RCVBUFFORCE:
+	case SO_KEEPALIVE:
+	case SO_OOBINLINE:
+	case SO_PRIORITY:
+	case SO_LINGER:
+	case SO_RCVLOWAT:
+	case SO_RCVTIMEO:
+	case SO_SNDTIMEO:
+	case SO_BINDTODEVICE:
+	case SO_MARK:
+	case SO_BUSY_POLL:
+	case SO_MAX_PACING_RATE:
+	case SO_INCOMING_CPU:
+#ifdef SO_ZEROCOPY
+	case SO_ZEROCOPY: /* MSG_ZEROCOPY is looked at where it comes */
+#endif
+		return true;
+	default:
+		return false;
+	}
+}
+
 static int int_value(const void *val, socklen_t len)
 {
 	return val && len >= sizeof(int) ? *(const int *)val : 0;
@@ -105,7 +139,7 @@ static void before_setsockopt(struct sock *s, int fd, int level, int name, int v
 {
 	if (level == SOL_SOCKET && name == SO_OOBINLINE && v)
 		make_plain(s, fd, FALLBACK_OOB);
-	else if (level == IPPROTO_TCP && !known_tcp_option(name))
+	else if ((level == IPPROTO_TCP && !known_tcp_option(name)) || (level == SOL_SOCKET && !known_socket_option(name)))
 		make_plain(s, fd, FALLBACK_ULP);
 }
 

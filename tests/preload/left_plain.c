@@ -68,10 +68,26 @@ static void make_plain(const struct end *e, int fd)
 		check(!fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_ASYNC));
 	if (is(e, "ulp"))
 		say("an option nobody knows: %s", result(setsockopt(fd, IPPROTO_TCP, 9999, &one, sizeof(one))));
+	if (is(e, "stamped"))
+		check(!setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof(one)));
 	if (is(e, "exec"))
 		check(!fcntl(fd, F_SETFD, FD_CLOEXEC) && !fcntl(fd, F_SETFD, 0));
 	if (is(e, "dup_low"))
 		check(dup2(fd, STDIN_FILENO) == STDIN_FILENO);
+}
+
+/* The kernel says when these bytes came. */
+static void take_stamped(struct end *e, int fd)
+{
+	char bytes[10], space[256];
+	struct iovec iov = { bytes, sizeof(bytes) };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof(space) };
+
+	await_unread(fd, sizeof(bytes));
+	check(recvmsg(fd, &m, 0) == sizeof(bytes));
+	took(e, bytes, sizeof(bytes));
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	say("told when: %d", c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMPNS);
 }
 
 static int accepted(struct end *e)
@@ -105,6 +121,8 @@ static void server(struct end *e)
 	warm(e, fd);
 	make_plain(e, fd);
 	warm(e, fd);
+	if (is(e, "stamped"))
+		take_stamped(e, fd);
 	say("served");
 	close(fd);
 	close(other);
@@ -128,6 +146,8 @@ static void client(struct end *e)
 	await('g');
 	warm(e, fd);
 	warm(e, fd);
+	if (is(e, "stamped"))
+		put(e, fd, 10);
 	say("then: %s", result(recv(fd, &c, 1, 0)));
 	close(fd);
 	close(other);
