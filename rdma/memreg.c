@@ -94,14 +94,6 @@ static void unlist(struct memreg *m, struct memreg_hold *h)
 
 /* ---- one registration ---- */
 
-static struct memreg_hold *take_hold(struct memreg *m)
-{
-	for (int i = 0; i < ROOM; i++)
-		if (!m->pool[i].taken)
-			return &m->pool[i];
-	return NULL;
-}
-
 static void release(struct memreg *m, struct memreg_hold *h)
 {
 	if (h->listed)
@@ -136,6 +128,29 @@ static bool evict_one(struct memreg *m)
 	return true;
 }
 
+static struct memreg_hold *free_hold(struct memreg *m)
+{
+	for (int i = 0; i < ROOM; i++)
+		if (!m->pool[i].taken)
+			return &m->pool[i];
+	return NULL;
+}
+
+static struct memreg_hold *take_hold(struct memreg *m)
+{
+	struct memreg_hold *h = free_hold(m);
+
+	return h || !evict_one(m) ? h : free_hold(m);
+}
+
+/* All caches have their slots from one table. */
+static int take_slot(struct memreg *m, uintptr_t start, uintptr_t end)
+{
+	int slot = memwatch_arm(start, end);
+
+	return slot == -ENOSPC && evict_one(m) ? memwatch_arm(start, end) : slot;
+}
+
 static int full(struct memreg *m, size_t len)
 {
 	if (!m->said_full)
@@ -166,7 +181,7 @@ static int make(struct memreg *m, struct memreg_hold *h)
 {
 	int r;
 
-	h->slot = m->ops->follows_mappings ? FOLLOWED : memwatch_arm(h->start, h->end);
+	h->slot = m->ops->follows_mappings ? FOLLOWED : take_slot(m, h->start, h->end);
 	r = register_it(m, h);
 	if (r) {
 		if (h->slot >= 0)

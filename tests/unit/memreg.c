@@ -60,6 +60,14 @@ static struct memreg *cache(const struct memreg_ops *ops, size_t limit)
 	return m;
 }
 
+static struct memreg_counts counts_of(struct memreg *m)
+{
+	struct memreg_counts c;
+
+	memreg_count(m, &c);
+	return c;
+}
+
 static uint64_t next_stamp = 1;
 
 static void stamp(void *p)
@@ -390,6 +398,54 @@ Test(memreg, limit_gives_back_the_oldest_idle_one, .timeout = 60)
 	cr_assert_eq(live, 0);
 }
 
+static char *fill(struct memreg *m, int buffers)
+{
+	char *p = mmap(NULL, (size_t)buffers * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	cr_assert_neq(p, MAP_FAILED);
+	for (int i = 0; i < buffers; i++)
+		seen(m, p + i * 4096, 4096);
+	return p;
+}
+
+/* As many as a cache keeps, and the watch has slots: the buffers after them are kept too. */
+Test(memreg, full_table_gives_back_the_oldest_idle_one, .timeout = 60)
+{
+	struct memreg *m = cache(&watched, SIZE_MAX);
+	char *first = map_at(NULL), *p;
+	struct memreg_hold *held;
+
+	need_watch();
+	cr_assert_eq(memreg_get(m, first, 4096, &held), 0);
+	p = fill(m, MEMWATCH_ROOM + 9);
+	cr_assert_eq(counts_of(m).entries, MEMWATCH_ROOM);
+	cr_assert_eq(counts_of(m).evicted, 10);
+	cr_assert_eq(counts_of(m).once, 0);
+	for (int i = 10; i < MEMWATCH_ROOM + 9; i++)
+		seen(m, p + i * 4096, 4096);
+	seen(m, first, 4096);
+	cr_assert_eq(registered, MEMWATCH_ROOM + 10, "another one than the oldest idle one was given back");
+	memreg_put(m, held);
+	memreg_destroy(m);
+	cr_assert_eq(live, 0);
+}
+
+/* Two devices: what one has of the watch's slots, the other has not. */
+Test(memreg, slots_that_another_cache_has, .timeout = 60)
+{
+	struct memreg *one = cache(&watched, SIZE_MAX), *other = cache(&watched, SIZE_MAX);
+
+	need_watch();
+	fill(one, MEMWATCH_ROOM - 4);
+	fill(other, 10);
+	cr_assert_eq(counts_of(other).entries, 4);
+	cr_assert_eq(counts_of(other).once, 0);
+	cr_assert_eq(counts_of(one).evicted, 0);
+	memreg_destroy(one);
+	memreg_destroy(other);
+	cr_assert_eq(live, 0);
+}
+
 Test(memreg, device_without_room, .timeout = 60)
 {
 	struct memreg *m = cache(&watched, SIZE_MAX);
@@ -452,14 +508,6 @@ Test(memreg, shared_memory_is_not_kept, .timeout = 60)
 	cr_assert_eq(c.entries, 0);
 	cr_assert_eq(live, 0);
 	memreg_destroy(m);
-}
-
-static struct memreg_counts counts_of(struct memreg *m)
-{
-	struct memreg_counts c;
-
-	memreg_count(m, &c);
-	return c;
 }
 
 /* The event comes before the pages go: whoever registers in between must not be believed later,
