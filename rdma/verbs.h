@@ -298,7 +298,7 @@ void link_pause_for_done(struct pause *p, struct link *l, uint32_t seen_id);
 void link_poll(struct link *l);
 
 /* ---- devices (thread only, but for device_poll and device_drain) */
-struct device *device_of(struct rdma_cm_id *id);
+int device_of(struct rdma_cm_id *id, struct device **ret_device);
 struct device *device_next(struct device *d); /* NULL: the first */
 void device_close(struct ibv_context *context);
 /* From here on we are told when it is removed; then, when nothing of ours is on it any more, the kernel is. */

@@ -37,6 +37,7 @@ struct device {
 	char (*slots)[SLOT];
 	struct memreg *memreg;
 	bool gone;
+	int refused; /* -errno with which it could not be opened */
 	uint64_t usable_ns[PORTS];
 	_Atomic int users; /* of registrations */
 	_Atomic int cq_lock;
@@ -103,6 +104,16 @@ static int open_queues(struct device *d)
 	return fill_srq(d);
 }
 
+static void say_refused(const char *name, int r)
+{
+	size_t limit = memreg_limit(SIZE_MAX);
+
+	if (r == -ENOMEM && limit < SIZE_MAX)
+		log_info("RDMA device %s is not used: its queues need more than the %zu bytes that may be locked (ulimit -l)", name, limit);
+	else
+		log_info("RDMA device %s is not used: %s", name, strerror(-r));
+}
+
 static struct device *device_open(struct rdma_cm_id *id)
 {
 	struct device *d = calloc(1, sizeof(*d));
@@ -117,8 +128,9 @@ static struct device *device_open(struct rdma_cm_id *id)
 	if (!r)
 		r = memreg_create(verbs_registrar_for(d->context), d->pd, memreg_limit(SIZE_MAX), &d->memreg);
 	d->gone = r != 0;
+	d->refused = r;
 	if (r) {
-		log_info("RDMA device %s is not used: %s", name, strerror(-r));
+		say_refused(name, r);
 		return d;
 	}
 	ibv_req_notify_cq(d->cq, 1);
@@ -128,17 +140,20 @@ static struct device *device_open(struct rdma_cm_id *id)
 	return d;
 }
 
-struct device *device_of(struct rdma_cm_id *id)
+int device_of(struct rdma_cm_id *id, struct device **ret_device)
 {
 	struct device *d = devices;
 
 	if (!id->verbs)
-		return NULL;
+		return -ENODEV;
 	while (d && d->context != id->verbs)
 		d = d->next;
 	if (!d)
 		d = device_open(id);
-	return d && !d->gone ? d : NULL;
+	if (!d || d->refused)
+		return d ? d->refused : -ENODEV;
+	*ret_device = d;
+	return 0;
 }
 
 struct device *device_next(struct device *d)

@@ -262,10 +262,12 @@ static int open_link(struct meeting *m, struct device *d, uint64_t ring_bytes)
 
 static int make_link(struct meeting *m, uint8_t shift_most)
 {
-	struct device *d = device_of(m->id);
+	struct device *d;
 	uint64_t most = UINT64_C(1) << shift_most, wish = link_ring_wish();
-	int r = !d ? -ENODEV : !wish ? -EDQUOT : open_link(m, d, wish < most ? wish : most);
+	int r = device_of(m->id, &d);
 
+	if (!r)
+		r = !wish ? -EDQUOT : open_link(m, d, wish < most ? wish : most);
 	if (!r) {
 		m->device = d;
 		m->port = m->id->port_num;

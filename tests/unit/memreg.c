@@ -15,8 +15,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "log.h"
 #include "memreg.h"
 #include "memwatch.h"
+#include "settings.h"
 
 enum { PAGES = 16, SIZE = PAGES * 4096 };
 
@@ -446,19 +448,35 @@ Test(memreg, slots_that_another_cache_has, .timeout = 60)
 	cr_assert_eq(live, 0);
 }
 
+static int log_to_memory(void)
+{
+	int fd = memfd_create("log", 0);
+
+	settings.log = LOG_WARN;
+	cr_assert_eq(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+	return fd;
+}
+
+/* Refused twice, said once. */
 Test(memreg, device_without_room, .timeout = 60)
 {
 	struct memreg *m = cache(&watched, SIZE_MAX);
 	char *p[3];
 	struct memreg_hold *held, *never;
+	char said[512] = "";
+	int log;
 
 	need_watch();
 	pin_limit = SIZE;
 	for (int i = 0; i < 3; i++)
 		p[i] = map_at(NULL);
 	seen(m, p[0], SIZE);
+	log = log_to_memory();
 	cr_assert_eq(memreg_get(m, p[1], SIZE, &held), 0); /* after the first was given back */
-	cr_assert_eq(memreg_get(m, p[2], SIZE, &never), -ENOMEM);
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(memreg_get(m, p[2], SIZE, &never), -ENOMEM);
+	cr_assert_eq(pread(log, said, sizeof(said) - 1, 0), (ssize_t)strcspn(said, "\n") + 1, "not one line: %s", said);
+	cr_assert(strstr(said, "cannot register 65536 bytes beside 65536; raise the limit of locked memory (ulimit -l)"), "%s", said);
 	memreg_put(m, held);
 	memreg_destroy(m);
 	cr_assert_eq(live, 0);

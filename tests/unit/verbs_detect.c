@@ -48,10 +48,11 @@ static bool is_up(int i)
 static void make_links(void)
 {
 	static char no_meeting[4096];
+	struct device *d;
 
 	for (int i = 0; i < 2; i++) {
 		ends[i].id = sim_id_create(i);
-		if (link_create(device_of(ends[i].id), ends[i].id, (struct meeting *)no_meeting, 1 << RING_SHIFT_LEAST, &ends[i].link))
+		if (device_of(ends[i].id, &d) || link_create(d, ends[i].id, (struct meeting *)no_meeting, 1 << RING_SHIFT_LEAST, &ends[i].link))
 			sim_wrong("no link");
 	}
 	sim_connect(ends[0].id, ends[1].id);

@@ -144,8 +144,8 @@ static void make_end(int i, bool chats, uint64_t *dice)
 	e->loops = !e->blocking && seed / FAULTS % 2;
 	e->stubborn = e->loops && i && !chats && seed / FAULTS % 4 == 3;
 	e->sim = (struct sim_end){ .id = sim_id_create(i) };
-	struct device *d = device_of(e->sim.id);
-	if (!d || link_create(d, e->sim.id, (struct meeting *)no_meeting, ring_bytes, &l))
+	struct device *d;
+	if (device_of(e->sim.id, &d) || link_create(d, e->sim.id, (struct meeting *)no_meeting, ring_bytes, &l))
 		wrong("no link");
 	e->sim.links = l->links;
 	fcntl(e->fd, F_SETFL, e->blocking ? 0 : O_NONBLOCK);

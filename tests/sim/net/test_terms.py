@@ -70,7 +70,7 @@ def body(args):
             host.add_rdma()
         terms().expect('both devices are back', True)
         terms(client=('DLACCEL_RDMA', '0')).expect('switched off at one end', False)
-        terms(memlock=64).expect('64 KiB of lockable memory', False, 'rdma.fallback.no_device')
+        terms(memlock=64).expect('64 KiB of lockable memory', False, 'rdma.fallback.memlock')
 
 
 if __name__ == '__main__':

@@ -25,6 +25,7 @@ static void give_up(struct sim_end *e)
 static bool is_ready(struct sim_end *e, int role)
 {
 	struct link *old = newest(e);
+	struct device *d;
 
 	if (e->next)
 		return true;
@@ -37,7 +38,7 @@ static bool is_ready(struct sim_end *e, int role)
 		return false;
 	sim_id_destroy(e->id);
 	e->id = sim_id_create(role);
-	if (link_open(e->next, device_of(e->id), e->id))
+	if (device_of(e->id, &d) || link_open(e->next, d, e->id))
 		abort();
 	return true;
 }

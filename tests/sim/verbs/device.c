@@ -65,7 +65,7 @@ struct device_sim {
 	uint64_t dice;
 };
 
-struct sim_wire sim_wire = { .hole_from = UINT64_MAX };
+struct sim_wire sim_wire = { .hole_from = UINT64_MAX, .lockable = UINT64_MAX };
 static struct device_sim devices[2];
 static struct sim_qp *_Atomic buried; /* their peers may still look at them */
 
@@ -102,8 +102,27 @@ __attribute__((no_sanitize("thread"))) static void copy(char *to, const char *fr
 
 /* ---- registered memory */
 
+static bool is_first(const struct ibv_context *context)
+{
+	return context == &devices[0].context;
+}
+
+static bool lock_pages(const struct ibv_context *context, size_t len)
+{
+	if (!is_first(context))
+		return true;
+	bool fits = atomic_fetch_add(&sim_wire.locked, len) + len <= atomic_load(&sim_wire.lockable);
+	if (!fits)
+		atomic_fetch_sub(&sim_wire.locked, len);
+	return fits;
+}
+
 static struct ibv_mr *reg_mr(struct ibv_pd *pd, void *addr, size_t len, int access)
 {
+	if (!lock_pages(pd->context, len)) {
+		errno = ENOMEM;
+		return NULL;
+	}
 	struct ibv_mr *mr = calloc(1, sizeof(*mr));
 
 	pthread_rwlock_wrlock(&keys_lock);
@@ -122,6 +141,8 @@ static int dereg_mr(struct ibv_mr *mr)
 	pthread_rwlock_wrlock(&keys_lock);
 	keys[mr->lkey % KEYS].at = NULL;
 	pthread_rwlock_unlock(&keys_lock);
+	if (is_first(mr->context))
+		atomic_fetch_sub(&sim_wire.locked, mr->length);
 	free(mr);
 	return 0;
 }
@@ -160,7 +181,7 @@ static int poll_cq(struct ibv_cq *cq, int most, struct ibv_wc *wc)
 	struct sim_cq *q = (struct sim_cq *)cq;
 	int n = 0;
 
-	if (cq->context == &devices[0].context && atomic_load(&sim_wire.blind))
+	if (is_first(cq->context) && atomic_load(&sim_wire.blind))
 		return 0;
 	pthread_mutex_lock(&q->lock);
 	while (n < most && q->head != q->tail)

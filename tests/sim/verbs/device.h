@@ -23,6 +23,8 @@ struct sim_wire {
 	_Atomic uint64_t retry_us;    /* a request that nobody answers fails after so long */
 	_Atomic unsigned ack_loss;    /* of 256 packets, executed but not known to be */
 	_Atomic unsigned slow;        /* of 256 packets, on their way for a while */
+	_Atomic uint64_t lockable;    /* bytes that device 0 registers at most */
+	_Atomic uint64_t locked;      /* and has registered */
 	_Atomic bool blind;           /* device 0 shows no completion, of what it goes on doing */
 	_Atomic uint64_t bad_keys;    /* requests for memory that is not registered */
 	_Atomic uint64_t not_found;   /* ids that looked for a device that has been removed */
