@@ -223,13 +223,17 @@ static void sweep(struct memreg *m)
 		}
 }
 
-void memreg_sweep(struct memreg *m)
+/* Whoever has the lock may be registering for long, and sweeps by itself. */
+bool memreg_sweep(struct memreg *m)
 {
-	if (!m->ours)
-		return;
-	pthread_mutex_lock(&m->lock);
+	if (!m->ours || m->ops->follows_mappings)
+		return false;
+	if (pthread_mutex_trylock(&m->lock))
+		return true;
 	sweep(m);
+	bool left = m->n;
 	pthread_mutex_unlock(&m->lock);
+	return left;
 }
 
 /* ---- get and put ---- */

@@ -49,6 +49,7 @@ size_t memreg_limit(size_t wish);
 int memreg_get(struct memreg *m, const void *addr, size_t len, struct memreg_hold **ret_hold);
 void memreg_put(struct memreg *m, struct memreg_hold *hold);
 
-/* Gives back what is known to be stale; get does so too, this is for a program that sends no more. */
-void memreg_sweep(struct memreg *m);
+/* Gives back what is known to be stale; get does so too, this is for a program that sends no more.  Waits for no other
+ * thread of the cache's.  True: there is something left that may become stale. */
+bool memreg_sweep(struct memreg *m);
 void memreg_count(struct memreg *m, struct memreg_counts *ret_counts);

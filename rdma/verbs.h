@@ -317,6 +317,8 @@ void device_each_link(struct device *d, void (*call)(struct link *l));
 /* A registration of the program's memory, for as long as the device stays; NULL: none to be had. */
 struct memreg_hold *device_register(struct device *d, const void *p, size_t n);
 void device_unregister(struct device *d, struct memreg_hold *h);
+/* Thread only: memory that the program has given back is unlocked.  True: there is some that it may give back yet. */
+bool device_sweep(struct device *d);
 
 /* ---- thread */
 int thread_start(void);

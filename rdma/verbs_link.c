@@ -221,6 +221,11 @@ void device_unregister(struct device *d, struct memreg_hold *h)
 	atomic_fetch_sub(&d->users, 1);
 }
 
+bool device_sweep(struct device *d)
+{
+	return memreg_sweep(d->memreg);
+}
+
 void device_each_link(struct device *d, void (*call)(struct link *l))
 {
 	for (int i = 0; i < HASH; i++)

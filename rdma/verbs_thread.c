@@ -130,6 +130,15 @@ void thread_tend_links(void)
 
 /* ---- */
 
+static bool any_kept;
+
+static void sweep(void)
+{
+	any_kept = false;
+	for (struct device *d = device_next(NULL); d; d = device_next(d))
+		any_kept |= device_sweep(d);
+}
+
 static int watch(struct pollfd *fds, struct device **ret_devices)
 {
 	int n = 0;
@@ -146,7 +155,7 @@ static int watch(struct pollfd *fds, struct device **ret_devices)
 
 static int patience_ms(void)
 {
-	int beat = any_link ? (int)(settings.rdma_idle / 2000) + 1 : -1, due = meeting_patience_ms();
+	int beat = any_link || any_kept ? (int)(settings.rdma_idle / 2000) + 1 : -1, due = meeting_patience_ms();
 
 	return beat < 0 || (due >= 0 && due < beat) ? due : beat;
 }
@@ -171,6 +180,7 @@ static void turn(void)
 		connection_events();
 	meeting_steps();
 	thread_tend_links();
+	sweep();
 }
 
 static void *run(void *unused)

@@ -1,7 +1,7 @@
 /*
- * Memory for RDMA that is not to be had, over simulated devices: less than a device's queues need may be locked, or less than a
- * connection's rings, or DLACCEL_NET_MEMORY is spent.  In either role the connection stays plain TCP, for that reason and
- * no other, and the log says so.
+ * Memory for RDMA, over simulated devices.  Where it is not to be had (less than a device's queues need may be locked, or less
+ * than a connection's rings, or DLACCEL_NET_MEMORY is spent) the connection stays plain TCP in either role, for that reason
+ * and no other, and the log says so.  What the program gives back is unlocked though it makes no call any more.
  */
 #include "peer.h"
 
@@ -13,12 +13,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { HUNG_S = 120, PATIENT_US = 30000000, LOCKABLE = 64 << 10, QUEUES = 128 << 10 };
+enum { HUNG_S = 120, PATIENT_US = 30000000, HASTY_US = 20000, BUFFER = 1 << 20, LOCKABLE = 64 << 10, QUEUES = 128 << 10 };
 
 static void expect_plain(int role)
 {
@@ -87,6 +88,29 @@ static void net_memory_is_spent(void)
 	expect_reason(FALLBACK_MEMORY_CAP, "DLACCEL_NET_MEMORY reached: stays plain TCP");
 }
 
+/* With no connection left, and long after the progress thread has found that there is none. */
+static void freed_memory_is_unlocked(void)
+{
+	struct rdma_cm_id *id = sim_id_create(0);
+	void *p = mmap(NULL, BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct device *d;
+
+	settings.rdma_idle = HASTY_US;
+	if (device_of(id, &d))
+		sim_wrong("no device");
+	device_unregister(d, device_register(d, p, BUFFER));
+	if (thread_start())
+		sim_wrong("no thread");
+	thread_wake();
+	for (int i = 0; i < 500; i++)
+		peer_nap();
+	if (sim_wire.locked != QUEUES + BUFFER)
+		sim_wrong("a registration is not kept");
+	munmap(p, BUFFER);
+	PEER_WAIT(sim_wire.locked == QUEUES);
+	sim_id_destroy(id);
+}
+
 /* Each in a process of its own: a device that cannot be opened is not tried again. */
 static void in_child(void (*run)(void))
 {
@@ -115,5 +139,6 @@ int main(void)
 	in_child(queues_cannot_be_locked);
 	in_child(rings_cannot_be_locked);
 	in_child(net_memory_is_spent);
+	in_child(freed_memory_is_unlocked);
 	return 0;
 }
