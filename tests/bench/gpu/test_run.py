@@ -4,13 +4,13 @@
 A workload that gives other results preloaded, or fails there, must be called different; one that fails bare, is
 not installed, or does not repeat itself must not. And the table has every row, measured or not.
 """
-import argparse
 import importlib.machinery
 import importlib.util
 import json
 import os
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.dont_write_bytecode = True
@@ -124,17 +124,70 @@ def c_programs(run, machine, tmp):
         r = run.error_cases(machine, tmp)
         same("cases", (r["ran"], r["cases"], r["same"]), (True, 2, missed == "0"))
         same("a report of cases", run.wrong({"programs": [r], "launches": []}), missed == "1")
-    args = argparse.Namespace(library=machine.library, program=script(tmp, "launch", LAUNCH), driver=None, launches=1,
-                              rounds=1, warm=1, pairs=1, timeout=60)
+    args = run.Launches(library=machine.library, program=script(tmp, "launch", LAUNCH), driver=None, launches=1,
+                        rounds=1, warm=1, pairs=1, machine=machine)
     report = {"launches": []}
     r = run.launch_shape(machine, args, "chain", report)
     same("launches that die preloaded", (r["ran"], r["same"], report["launches"]), (True, False, []))
-    in_time = machine.end
     machine.end = 0
     r = run.one("chain", lambda: run.launch_shape(machine, args, "chain", report))
-    machine.end = in_time
     same("launches without time", (r["ran"], r["why"]), (False, "no time was left"))
     assert all(v["why"] for v in run.verdicts([], [])), "a table of nothing has a reason in every row"
+
+
+HANGS = """#!/bin/sh
+if [ ! "$LD_PRELOAD$SILENT" ]; then
+	[ "$1" ] && echo '{"memory": "1"}' || echo fine 0
+	exit 0
+fi
+sleep 600 &
+echo $! > "$0.pid"
+wait
+"""
+
+
+def at_the_end(run, *left):
+    """A machine that has as much time at each look, and then none."""
+    class Ending(run.Machine):
+        def left(self):
+            if not seconds:
+                raise run.OutOfTime
+            return seconds.pop(0)
+
+    seconds = list(left)
+    return Ending("/nowhere", None, 9)
+
+
+def wait_for_death(path):
+    """Of a process, if it came so far: gone, or nobody has asked for its status."""
+    pid = open(path).read().strip() if os.path.exists(path) else ""
+    stat = f"/proc/{pid or 'none'}/stat"
+    while os.path.exists(stat) and open(stat).read().rsplit(") ", 1)[1][0] not in "ZX":
+        time.sleep(0.01)
+
+
+def deadline(run, tmp):
+    """What the end of the time cuts short is not different: nothing is known of it. Nor is a device that keeps silent."""
+    programs = {name: script(tmp, name, HANGS) for name in ("errors", "fuzz", "launch", "workloads")}
+    with open(os.path.join(tmp, "workloads.py"), "w") as f:
+        f.write(f"import os\nos.environ.get('LD_PRELOAD') and os.execl({programs['workloads']!r}, 'x')\n" + FAKE)
+    args = run.Launches(library="/nowhere", program=programs["launch"], driver=None, launches=1, rounds=1, warm=1, pairs=1)
+    for name, function in {"workloads": lambda m: run.framework(m, "equal"),
+                           "fuzz": lambda m: run.c_program(m, tmp, "fuzz", []),
+                           "errors": lambda m: run.error_cases(m, tmp),
+                           "launch": lambda m: run.launch_shape(m, args, "chain", {"launches": []})}.items():
+        args.machine = at_the_end(run, 60, 1)
+        r = run.one(name, lambda: function(args.machine))
+        same(f"{name} at the end of the time", (r["ran"], r["why"]), (False, "no time was left"))
+        if name != "launch":
+            wait_for_death(programs[name] + ".pid")
+    r = run.one("fuzz", lambda: run.c_program(at_the_end(run, 60, 1, 60), tmp, "fuzz", []))
+    same("what hangs though there is time", (r["ran"], r["same"]), (True, False))
+    args.machine, os.environ["SILENT"] = at_the_end(run, 1), "1"
+    try:
+        sys.exit(f"a silent device: {run.new_report(args)}")
+    except SystemExit as e:
+        same("a silent device", e.code, run.NO_DEVICE)
 
 
 def main():
@@ -146,6 +199,7 @@ def main():
         rows = outcomes(run, run.Machine(os.path.abspath(sys.argv[1]), None, 9))
         table(run, rows, tmp)
         c_programs(run, run.Machine(os.path.abspath(sys.argv[1]), None, 9), tmp)
+        deadline(run, tmp)
     for name in ("run", "workloads.py"):
         with open(os.path.join(HERE, name)) as f:
             compile(f.read(), name, "exec")
