@@ -2,7 +2,8 @@
 """Unmodified programs of the frameworks: workloads.py NAME. Prints "result HEX" and "time SECONDS".
 
 The time is the median of a step's wall time after warm-up. Exit status 77: that framework, or a GPU
-for it, is not there. The scripts are what a user would write; nothing in them knows of dlaccel.
+for it, is not there. The scripts are what a user would write; nothing in them knows of dlaccel. With
+BENCH_DEVICE=cpu those that can run without a GPU do (Triton's with TRITON_INTERPRET=1), to see that they run at all.
 """
 import hashlib
 import os
@@ -12,6 +13,8 @@ import sys
 import time
 
 STEPS, WARM = int(os.environ.get("BENCH_STEPS", "100")), int(os.environ.get("BENCH_WARM", "30"))
+DEVICE = os.environ.get("BENCH_DEVICE", "gpu")
+PLACE = {"gpu": "cuda", "cpu": "cpu"}[DEVICE]  # as PyTorch says it
 
 
 def skip(why):
@@ -42,7 +45,7 @@ def torch_or_skip():
         import torch
     except ImportError as e:
         skip(e)
-    if not torch.cuda.is_available():
+    if DEVICE == "gpu" and not torch.cuda.is_available():
         skip("torch sees no GPU")
     torch.manual_seed(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -53,9 +56,9 @@ def torch_or_skip():
 
 
 def train(torch, model, batch, target, loss, compiled=False):
-    model = model.cuda()
+    model = model.to(PLACE)
     run = torch.compile(model) if compiled else model
-    batch, target = batch.cuda(), target.cuda()
+    batch, target = batch.to(PLACE), target.to(PLACE)
     opt = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
     def step():
@@ -63,7 +66,7 @@ def train(torch, model, batch, target, loss, compiled=False):
         loss(run(batch), target).backward()
         opt.step()
 
-    seconds = timed(step, torch.cuda.synchronize)
+    seconds = timed(step, getattr(torch, PLACE).synchronize)
     data = b"".join(p.detach().cpu().numpy().tobytes() for p in model.parameters())
     report(data, seconds)
 
@@ -127,14 +130,17 @@ def torch_resnet50():
 
 
 def jax():
+    """Set to repeat itself: no algorithm chosen by timing, no sum in the order of arrival."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_autotune_level=0 --xla_gpu_deterministic_ops=true"
     try:
         import jax
         import jax.numpy as jnp
         import numpy
     except ImportError as e:
         skip(e)
-    if jax.default_backend() != "gpu":
-        skip("jax sees no GPU")
+    if jax.default_backend() != DEVICE:
+        skip(f"jax sees no {DEVICE}")
     keys = jax.random.split(jax.random.PRNGKey(1), 8)
     weights = [jax.random.normal(k, (256, 256)) * 0.05 for k in keys]
     x = jax.random.normal(keys[0], (16, 256))
@@ -186,18 +192,19 @@ def triton():
         x = tl.load(p + i, mask=i < n)
         tl.store(p + i, x * 1.0001 + 0.25, mask=i < n)
 
-    x = torch.zeros(4096, device="cuda")
+    x = torch.zeros(4096, device=PLACE)
 
     def step():
         for _ in range(100):
             scale[(4,)](x, 4096, BLOCK=1024)
 
-    seconds = timed(step, torch.cuda.synchronize)
+    seconds = timed(step, getattr(torch, PLACE).synchronize)
     report(x.cpu().numpy().tobytes(), seconds)
 
 
 def tinygrad():
-    os.environ.setdefault("DEV", "CUDA")
+    """By its own PTX: with NVRTC 13 on the path its other renderer, which goes first, crashes."""
+    os.environ.setdefault("DEV", "CUDA:PTX")
     try:
         from tinygrad import Tensor, Device, nn
         from tinygrad.helpers import TRAINING
