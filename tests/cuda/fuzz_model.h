@@ -43,6 +43,7 @@ static struct {
 } p;
 
 static CUfunction mix, spin;
+static bool only_valid; /* no calls that must fail: a real driver may take one, or end with it */
 
 static uint32_t rnd(uint32_t n)
 {

@@ -2,6 +2,7 @@
 """`run` on the simulated device, with a compiler that finds no uthash.h of the system's: test_build.py DRIVER_FOLDER BUILD
 
 Without the header it says so and ends; with the folder of a copy, or with a library built elsewhere, it runs through.
+What it spares a real device are all the calls that the simulated one calls misuse.
 """
 import os
 import shutil
@@ -35,6 +36,14 @@ def run(driver, out, *more):
     return subprocess.run(command, stderr=subprocess.PIPE)
 
 
+def spared(driver, out):
+    """The random programs without a word of the strict device; without the argument it has one, or this shows nothing."""
+    for args, quiet in (["1", "100", "valid"], True), (["1", "100"], False):
+        p = subprocess.run([os.path.join(out, "fuzz"), *args], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                           env={**os.environ, "LD_LIBRARY_PATH": driver, "SIMCUDA_STRICT": "1"})
+        assert quiet == (b"simcuda" not in p.stderr), p.stderr.decode()
+
+
 def main():
     driver, out = sys.argv[1:]
     with tempfile.TemporaryDirectory() as tmp:
@@ -48,6 +57,7 @@ def main():
         assert not p.returncode, p.stderr.decode()
         p = run(driver, out, "--include", empty, "--library", os.path.join(out, "libdlaccel.so"), "--only", "launch: chain")
         assert not p.returncode, p.stderr.decode()
+    spared(driver, out)
 
 
 main()

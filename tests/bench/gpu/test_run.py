@@ -4,6 +4,7 @@
 A workload that gives other results preloaded, or fails there, must be called different; one that fails bare, is
 not installed, or does not repeat itself must not. And the table has every row, measured or not.
 """
+import argparse
 import importlib.machinery
 import importlib.util
 import json
@@ -131,7 +132,7 @@ def c_programs(run, machine, tmp):
     script(tmp, "errors", ERRORS)
     for missed in "01":
         os.environ["MISSED"] = missed
-        r = run.error_cases(machine, tmp)
+        r = run.error_cases(machine, tmp, [])
         same("cases", (r["ran"], r["cases"], r["same"]), (True, 2, missed == "0"))
         same("a report of cases", run.wrong({"programs": [r], "launches": []}), missed == "1")
     args = run.Launches(library=machine.library, program=script(tmp, "launch", LAUNCH), driver=None, launches=1,
@@ -143,6 +144,15 @@ def c_programs(run, machine, tmp):
     r = run.one("chain", lambda: run.launch_shape(machine, args, "chain", report))
     same("launches without time", (r["ran"], r["why"]), (False, "no time was left"))
     assert all(v["why"] for v in run.verdicts([], [])), "a table of nothing has a reason in every row"
+
+
+def arguments(run, machine, tmp):
+    """A real device is spared what CUDA leaves undefined."""
+    for name in ("fuzz", "errors"):
+        script(tmp, name, "#!/bin/sh\necho with $* >&2\nexit 1\n")
+    for simulated, want in (True, ["with 1 400", "with"]), (False, ["with 1 400 valid", "with defined"]):
+        rows = dict(run.programs(machine, argparse.Namespace(program=os.path.join(tmp, "x")), {"simulated": simulated}, False))
+        same(f"arguments, simulated {simulated}", [rows[f"C: {n}"]()["why"] for n in ("fuzz", "errors")], want)
 
 
 HANGS = """#!/bin/sh
@@ -184,7 +194,7 @@ def deadline(run, tmp):
     args = run.Launches(library="/nowhere", program=programs["launch"], driver=None, launches=1, rounds=1, warm=1, pairs=1)
     for name, function in {"workloads": lambda m: run.framework(m, "equal"),
                            "fuzz": lambda m: run.c_program(m, tmp, "fuzz", []),
-                           "errors": lambda m: run.error_cases(m, tmp),
+                           "errors": lambda m: run.error_cases(m, tmp, []),
                            "launch": lambda m: run.launch_shape(m, args, "chain", {"launches": []})}.items():
         args.machine = at_the_end(run, 60, 1)
         r = run.one(name, lambda: function(args.machine))
@@ -210,6 +220,7 @@ def main():
         table(run, rows, tmp)
         different(run, rows)
         c_programs(run, run.Machine(os.path.abspath(sys.argv[1]), None, 9), tmp)
+        arguments(run, run.Machine(os.path.abspath(sys.argv[1]), None, 9), tmp)
         deadline(run, tmp)
     for name in ("run", "workloads.py"):
         with open(os.path.join(HERE, name)) as f:
