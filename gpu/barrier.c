@@ -104,6 +104,12 @@ static uint64_t waited_for(unsigned row, const uint64_t *args)
 	return 0;
 }
 
+/* From CUDA 13 on a program may wait for a context that is not the current one. */
+static CUcontext context_waited_for(unsigned row, const uint64_t *args)
+{
+	return row == ROW_cuCtxSynchronize_v2 ? (CUcontext)(uintptr_t)args[0] : NULL;
+}
+
 struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args)
 {
 	unsigned char barrier = gpu_barrier_class[row];
@@ -119,7 +125,7 @@ struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args)
 		return ended_with(late, row, args);
 	before_handles(row, args);
 	if (barrier == BARRIER_SYNC) {
-		late = queue_take_error(waited_for(row, args));
+		late = queue_take_error(context_waited_for(row, args), waited_for(row, args));
 		if (late)
 			return (struct gpu_verdict){ NULL, late };
 		queue_note_sync();

@@ -119,7 +119,7 @@ CUresult hook_cuEventQuery(CUevent e)
 {
 	if (gpu_barrier_class[ROW_cuEventQuery] == BARRIER_QUEUE && record_waits(e))
 		return CUDA_ERROR_NOT_READY;
-	CUresult late = queue_take_error((uintptr_t)e);
+	CUresult late = queue_take_error(NULL, (uintptr_t)e);
 	return late ? late : REAL(cuEventQuery)(e);
 }
 

@@ -273,15 +273,15 @@ static bool knows(struct gpu_queue *q, uint64_t handle)
 	return known;
 }
 
-CUresult queue_take_error(uint64_t waits_for)
+CUresult queue_take_error(CUcontext ctx, uint64_t waits_for)
 {
 	unsigned n = atomic_load_explicit(&gpu_queue_count, memory_order_acquire);
 	bool named = waits_for > (uintptr_t)CU_STREAM_PER_THREAD;
-	CUcontext ctx = NULL;
 
 	for (unsigned i = 0; i < n; i++) {
 		struct gpu_queue *q = &gpu_queues[i];
-		if (!atomic_load_explicit(&q->error, memory_order_relaxed) || REAL(cuCtxGetCurrent)(&ctx))
+		if (!atomic_load_explicit(&q->error, memory_order_relaxed) ||
+			(!ctx && REAL(cuCtxGetCurrent)(&ctx)))
 			continue;
 		if (q->ctx == ctx || (named && knows(q, waits_for)))
 			return atomic_exchange(&q->error, 0);

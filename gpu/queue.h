@@ -78,10 +78,10 @@ CUresult queue_commit(struct gpu_queue *q, struct op *op, size_t bytes);
 void queue_drain(struct gpu_queue *q);
 void gpu_drain_all(void);
 /*
- * The error of a deferred operation that nobody was told of yet: of the current context, and of that
- * of the stream or event that the program waits for, if it names one (else 0).
+ * The error of a deferred operation that nobody was told of yet: of this context (NULL: the current one), and of
+ * that of the stream or event that the program waits for, if it names one (else 0).
  */
-CUresult queue_take_error(uint64_t waits_for);
+CUresult queue_take_error(CUcontext ctx, uint64_t waits_for);
 /* The program waits for the GPU now: what follows finds it idle. */
 void queue_note_sync(void);
 

@@ -3,7 +3,7 @@
  * and then the entry is called. Unless its row says that it need not see the past, the driver must
  * hear of the second launch before it hears of the entry; of an entry that waits in the queue itself
  * likewise. Errors of deferred launches come out of every row that says SYNC, of a wait for their
- * stream or event whatever context is current, and of every row that ends their context; and launches
+ * stream, event or context whatever context is current, and of every row that ends their context; and launches
  * wait again after every row that ends a capture.
  * Argument: the name of one entry, or none for all.
  */
@@ -209,18 +209,45 @@ static int check_error(unsigned row)
 	return 1;
 }
 
+static void wait_for_refusal(void)
+{
+	uint64_t refused = counter("cuda.late_errors");
+
+	refused_launch();
+	while (counter("cuda.late_errors") == refused)
+		sched_yield();
+}
+
+/* A wait for one context leaves the errors of another to it, the current one included. */
+static int check_error_of_named_context(unsigned row)
+{
+	static struct { char c[64]; } other;
+	uint64_t args[6] = { (uintptr_t)&other };
+	CUcontext own;
+	CUresult first, second;
+
+	OK(cu.cuCtxGetCurrent(&own));
+	wait_for_refusal();
+	stub.busy = 0;
+	first = call(row, args);
+	args[0] = (uintptr_t)own;
+	second = call(row, args);
+	if (first == 0 && second == 701)
+		return 0;
+	fprintf(stderr, "%s: %d of another context and then %d, not 0 and 701\n", cuda_rows[row].name, first, second);
+	return 1;
+}
+
 /* The runtime lets a program wait for a stream of one device while another is current. */
 static int check_error_of_other_context(unsigned row, uint64_t waits_for)
 {
 	static struct { char c[64]; } other;
-	uint64_t args[6] = { waits_for }, refused = counter("cuda.late_errors");
+	uint64_t args[6] = { waits_for };
 	CUcontext own;
 	CUresult first, second;
 
 	OK(cu.cuEventRecord(EVENT, STREAM));
-	refused_launch();
-	while (counter("cuda.late_errors") == refused)
-		sched_yield();
+	wait_for_refusal();
 	OK(cu.cuCtxGetCurrent(&own));
 	OK(cu.cuCtxSetCurrent((CUcontext)&other));
 	stub.busy = 0;
@@ -237,7 +264,12 @@ static int check_error_of_other_context(unsigned row, uint64_t waits_for)
 
 static int check_errors_of_other_context(unsigned row)
 {
+	CUcontext own;
+
 	switch (row) {
+	case ROW_cuCtxSynchronize_v2:
+		OK(cu.cuCtxGetCurrent(&own));
+		return check_error_of_named_context(row) + check_error_of_other_context(row, (uintptr_t)own);
 	case ROW_cuStreamSynchronize:
 	case ROW_cuStreamSynchronize_ptsz:
 	case ROW_cuStreamQuery:
