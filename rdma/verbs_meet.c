@@ -241,6 +241,7 @@ static void start_calling(struct meeting *m)
 static void start(struct meeting *m)
 {
 	come_to(m, MEET_BUSY);
+	stat_inc(STAT_rdma_meetings);
 	if (!m->again && verbs_secret(m->key, &m->key_bytes))
 		come_to(m, MEET_NEVER);
 	else if (getrandom(m->nonce[m->role], 16, 0) != 16)
@@ -397,6 +398,13 @@ static void disconnected(struct meeting *m, enum stat_id why)
 		link_fail(m->link, why);
 }
 
+static void rejected(struct meeting *m, int why)
+{
+	if (why == REJECTED_NO_LISTENER)
+		stat_inc(STAT_rdma_nobody);
+	come_to(m, why == REJECTED_NO_LISTENER ? MEET_NOBODY : MEET_NEVER);
+}
+
 static bool is_on(const struct rdma_cm_id *id, const struct ibv_context *device)
 {
 	return id && id->verbs == device;
@@ -446,7 +454,7 @@ void meeting_event(const struct rdma_cm_event *e, struct rdma_cm_id *id)
 		never(m, FALLBACK_RDMA_NO_DEVICE);
 		break;
 	case RDMA_CM_EVENT_REJECTED:
-		come_to(m, e->status == REJECTED_NO_LISTENER ? MEET_NOBODY : MEET_NEVER);
+		rejected(m, e->status);
 		break;
 	case RDMA_CM_EVENT_UNREACHABLE:
 	case RDMA_CM_EVENT_CONNECT_ERROR:
