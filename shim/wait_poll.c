@@ -158,9 +158,9 @@ static bool kernel_poll(void *arg)
 	return sys_call(SYS_poll, p->fds, p->n, 0) > 0;
 }
 
-static int kernel_wait(struct polling *p, const struct timespec *left)
+static int kernel_wait(struct polling *p, const struct timespec *left, const sigset_t *mask)
 {
-	return real.ppoll(p->fds, p->n, left, p->mask);
+	return real.ppoll(p->fds, p->n, left, mask);
 }
 
 /* Spun on one descriptor that asks for input only: there is no more to know. */
@@ -189,18 +189,20 @@ static int wait_streams(struct polling *p, const struct timespec *timeout, struc
 				return -1;
 			}
 		}
-		bool ready = over || p->sets || watch_any_ready(p->watch, p->watches), sleeps = !ready;
+		bool ready = p->sets || watch_any_ready(p->watch, p->watches), sleeps = !ready && !over;
 		int r;
 		if (sleeps) {
 			p->asleep = true;
 			watch_sleep_begin(p->watch, p->watches);
 			ready = watch_any_ready(p->watch, p->watches); /* MUTATE: poll_recheck */
 		}
-		if (!ready && !p->mask && signal_mark().all != mark.all) {
+		if (!ready && !over && !p->mask && signal_mark().all != mark.all) {
 			errno = EINTR;
 			r = -1;
+		} else if (ready) { /* a wait that finds something leaves a pending signal alone, whatever its mask admits */
+			r = kernel_wait(p, &none, NULL);
 		} else {
-			r = kernel_wait(p, ready ? &none : d.forever ? NULL : &left);
+			r = kernel_wait(p, over ? &none : d.forever ? NULL : &left, p->mask);
 		}
 		if (sleeps) {
 			p->asleep = false;
@@ -238,7 +240,7 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 	collect(&p);
 	allow_eliding(&p);
 	pthread_cleanup_push(cancelled, &p);
-	r = p.watches || p.sets ? wait_streams(&p, timeout, mark) : kernel_wait(&p, timeout);
+	r = p.watches || p.sets ? wait_streams(&p, timeout, mark) : kernel_wait(&p, timeout, mask);
 	if (r > 0 && !p.watches && !p.sets)
 		r = merge(&p);
 	pthread_cleanup_pop(0);

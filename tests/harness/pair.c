@@ -219,15 +219,16 @@ void await_unread(int fd, int n)
 
 static int sleeps(pid_t tid)
 {
-	char path[64], buf[128] = { 0 };
+	char path[64], buf[128] = { 0 }, *state;
 	int fd;
 	ssize_t n;
 
-	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", tid);
+	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	n = read(fd, buf, sizeof(buf) - 1);
 	close(fd);
-	return n > 0 && buf[0] >= '0' && buf[0] <= '9';
+	state = n > 0 ? strrchr(buf, ')') : NULL;
+	return state && state[2] == 'S';
 }
 
 void await_sleep(pid_t tid)

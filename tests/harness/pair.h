@@ -79,7 +79,7 @@ void warm(struct end *e, int fd);
 short await_events(int fd, short events);
 /* Waits until FIONREAD shows n. */
 void await_unread(int fd, int n);
-/* Waits until a thread of this process sleeps in the kernel. */
+/* Waits until a thread, of this process or another, sleeps in the kernel. */
 void await_sleep(pid_t tid);
 
 int count_fds(void);
