@@ -1,12 +1,15 @@
 /* Paths of the protocol that other traffic takes by chance, or never: here each is taken for certain.
  *   table    more changes between small and large messages than the table of segments holds
  *   token    nothing unread but what fills TCP itself: no room for a doorbell
- *   ties     both ends send a large block at the same moment */
+ *   ties     both ends send a large block at the same moment
+ *   cold     more than the hot area holds, and a receiver that comes later
+ *   moves    both ends run on one core, and may run on others */
 #include "pair.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <time.h>
 
 /* So large that it is offered however often the last ones were withdrawn. */
@@ -143,6 +146,58 @@ static void ties(struct end *e)
 	}
 }
 
+static void cold(struct end *e)
+{
+	for (int i = 0; i < 20; i++) {
+		if (e->role == CLIENT) {
+			put(e, e->fd, 1 << 20);
+			tell('c');
+			await('d');
+		} else {
+			await('c');
+			take(e, e->fd, 1 << 20);
+			tell('d');
+		}
+	}
+}
+
+/* One core of those that we may run on, then all of them again: nobody else moves a thread from where it is that soon. */
+static void go_to_first_core(void)
+{
+	cpu_set_t all, one;
+	int cpu = 0;
+
+	check(!sched_getaffinity(0, sizeof(all), &all));
+	if (CPU_COUNT(&all) == 1) {
+		fprintf(stderr, "only one core here\n");
+		exit(77);
+	}
+	while (!CPU_ISSET(cpu, &all))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	check(!sched_setaffinity(0, sizeof(one), &one) && !sched_setaffinity(0, sizeof(all), &all));
+}
+
+static void moves(struct end *e)
+{
+	for (int i = 0; i < 50; i++) {
+		go_to_first_core();
+		for (int k = 0; k < 20; k++) {
+			if (e->role == CLIENT)
+				put(e, e->fd, 64);
+			take(e, e->fd, 64);
+			if (e->role == SERVER)
+				put(e, e->fd, 64);
+		}
+	}
+}
+
+static const struct path {
+	const char *name;
+	void (*take)(struct end *);
+} paths[] = { { "table", table }, { "ties", ties }, { "cold", cold }, { "moves", moves } };
+
 static void both(struct end *e)
 {
 	check(e->argc == 1);
@@ -151,7 +206,9 @@ static void both(struct end *e)
 	} else {
 		e->fd = e->role == CLIENT ? connect_port(e->family, e->port) : accept(e->listener, NULL, NULL);
 		warm(e, e->fd);
-		(!strcmp(e->argv[0], "table") ? table : ties)(e);
+		for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++)
+			if (!strcmp(e->argv[0], paths[i].name))
+				paths[i].take(e);
 	}
 	say("done");
 }
