@@ -10,6 +10,13 @@
 
 #include "rendezvous.h"
 
+static volatile sig_atomic_t told; /* of input, by SIGIO */
+
+static void on_io(int sig)
+{
+	told = 1;
+}
+
 static int is(const struct end *e, const char *reason)
 {
 	return !strcmp(e->argv[0], reason);
@@ -65,7 +72,7 @@ static void make_plain(const struct end *e, int fd)
 	int one = 1;
 
 	if (is(e, "async"))
-		check(!fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_ASYNC));
+		check(!fcntl(fd, F_SETOWN, getpid()) && !fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_ASYNC));
 	if (is(e, "ulp"))
 		say("an option nobody knows: %s", result(setsockopt(fd, IPPROTO_TCP, 9999, &one, sizeof(one))));
 	if (is(e, "stamped"))
@@ -88,6 +95,19 @@ static void take_stamped(struct end *e, int fd)
 	took(e, bytes, sizeof(bytes));
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 	say("told when: %d", c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMPNS);
+}
+
+/* What comes from now on is told of by SIGIO: while nothing else comes, one byte. */
+static void await_io(const struct end *e, int fd)
+{
+	if (!is(e, "async"))
+		return;
+	await_unread(fd, 0);
+	told = 0;
+	tell('b');
+	while (!told)
+		usleep(1000);
+	say("told by SIGIO");
 }
 
 static int accepted(struct end *e)
@@ -115,11 +135,12 @@ static void server(struct end *e)
 	int other = earlier(e, accepted), fd = accepted(e);
 	pid_t pid = is(e, "forked") ? holder() : 0;
 
-	signal(SIGIO, SIG_IGN);
+	signal(SIGIO, on_io);
 	keep_plain(e, fd);
 	tell('g');
 	warm(e, fd);
 	make_plain(e, fd);
+	await_io(e, fd);
 	warm(e, fd);
 	if (is(e, "stamped"))
 		take_stamped(e, fd);
@@ -145,6 +166,8 @@ static void client(struct end *e)
 
 	await('g');
 	warm(e, fd);
+	if (is(e, "async"))
+		await('b');
 	warm(e, fd);
 	if (is(e, "stamped"))
 		put(e, fd, 10);
