@@ -614,15 +614,6 @@ static struct wire_block *offer(struct attacker *a, uint64_t src, uint64_t len)
 	return b;
 }
 
-/* Offers a block that is not there, and dies with the offer in place. */
-static void attack_by_offer(struct attacker *a)
-{
-	join_victim(a);
-	turn_to_ring(a, pick(a, 2) * 3000);
-	offer(a, 16, 300000);
-	usleep(pick(a, 3) * 20000);
-}
-
 /* What became of the block: the victim copies it, has done so, has put its first bytes into the ring, or leaves it. */
 static uint32_t await_decision(struct wire_block *b, long end)
 {
@@ -632,6 +623,18 @@ static uint32_t await_decision(struct wire_block *b, long end)
 		st = atomic_load(&b->state);
 	while ((st == BLOCK_OFFERED || st == BLOCK_CLAIMED || st == BLOCK_PULLING) && now_ms() < end);
 	return st;
+}
+
+/* Offers a block that is not there, and dies with the offer in place, or after the victim has looked at it. */
+static void attack_by_offer(struct attacker *a)
+{
+	struct wire_block *b;
+
+	join_victim(a);
+	turn_to_ring(a, pick(a, 2) * 3000);
+	b = offer(a, 16, 300000);
+	if (pick(a, 3) && await_decision(b, now_ms() + 20000) == BLOCK_OFFERED)
+		printf("attacker: nobody looked at the offer\n");
 }
 
 /* Takes one of the chunks of a block that the victim copies too, and dies with it. */
