@@ -1,6 +1,6 @@
 /*
  * The transport between hosts.  Files follow the data: `verbs_meet` (finding each other), `verbs_return` (and again),
- * `verbs_thread` (the progress thread), `verbs_link` (devices, queue pairs, completions), `verbs_send` and `verbs_offer`,
+ * `verbs_thread` (the progress thread), `verbs_link` (devices, queue pairs), `verbs_completions`, `verbs_send` and `verbs_offer`,
  * `verbs_recv`, `verbs_stream` (the transport's table).
  *
  * Threading: the thread owns connections being made and unmade; streams post and poll from any thread
