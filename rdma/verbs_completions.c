@@ -77,12 +77,20 @@ void link_told(struct link *l, const void *p, uint32_t n)
 	}
 }
 
+/* A WRITE with immediate uses up a slot, too, in which nothing has been put. */
+static bool is_message(const struct ibv_wc *wc)
+{
+	return wc->opcode == IBV_WC_RECV && !(wc->wc_flags & IBV_WC_WITH_IMM);
+}
+
 static void note_received(struct device *d, struct link *l, const struct ibv_wc *wc)
 {
 	uint64_t i = wc->wr_id & ~RECEIVE;
 
-	if (l && wc->status == IBV_WC_SUCCESS)
+	if (l && wc->status == IBV_WC_SUCCESS && is_message(wc))
 		link_told(l, d->slots[i], wc->byte_len);
+	else if (l && wc->status == IBV_WC_SUCCESS)
+		store_rel(l->broken, true);
 	device_give_slot(d, i);
 }
 

@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { HUNG_S = 120, STEPS = 150, ROOM = 200000, PATIENT_US = 30000000, HASTY_US = 20000 };
+enum { HUNG_S = 120, STEPS = 150, ROOM = 200000, SRQ_SLOTS = 1024, PATIENT_US = 30000000, HASTY_US = 20000 };
 
 static struct peer honest;
 static uint64_t dice;
@@ -284,6 +284,35 @@ static void flood_of_withdrawals(void)
 	peer_end(&p);
 }
 
+static void expect_the_end(struct peer *p, const char *what)
+{
+	char byte;
+	struct iovec v = { &byte, 1 };
+	ssize_t r;
+
+	PEER_WAIT((r = stream_recv(p->stream, p->lib_fd, &v, 1, (struct stream_opts){ .flags = MSG_DONTWAIT, .mark = signal_mark() })) != -EAGAIN);
+	if (r != -ECONNRESET || !load_rlx(p->stream->side->broken))
+		sim_wrong("%s: %zd", what, r);
+}
+
+/* As long as a message, and its slot holds one that somebody sent before. */
+static void write_told_of_as_a_message(void)
+{
+	struct peer p;
+	struct control c = { .type = CONTROL_STATE };
+
+	make_victim(&p);
+	struct link *l = link_in(verbs_of(p.stream));
+	for (c.at = 1; c.at <= SRQ_SLOTS; c.at++) {
+		peer_message(&p, &c, sizeof(c));
+		PEER_WAIT(load_acq(l->peer_at) == c.at);
+	}
+	peer_write_with_imm(&p, p.memory, sizeof(c));
+	expect_the_end(&p, "a write with immediate");
+	peer_converse(&honest);
+	peer_end(&p);
+}
+
 /* ---- garbage */
 
 static uint64_t some_number(uint64_t *d, uint64_t near)
@@ -493,6 +522,7 @@ int main(int argc, char **argv)
 	withdrawal_while_reading();
 	failure_behind_a_read();
 	flood_of_withdrawals();
+	write_told_of_as_a_message();
 	for (uint64_t seed = first; seed < last; seed++) {
 		alarm(HUNG_S);
 		garbage(seed);

@@ -23,6 +23,7 @@ struct wqe {
 	bool answered;       /* a READ's packet in hand, whether the answer arrived or not */
 	bool executed;       /* the packet in hand has arrived, its acknowledgement has not */
 	bool refused;        /* for memory that is not the requester's */
+	uint64_t again_at;   /* microseconds; told to come again, since there was no receive */
 };
 
 struct sim_qp {
@@ -31,6 +32,7 @@ struct sim_qp {
 	struct device_sim *dev;
 	_Atomic int state;
 	_Atomic bool broken;
+	_Atomic uint64_t not_ready_us; /* whoever finds no receive is to come again after so long */
 	pthread_mutex_t own, responder; /* held for a packet in hand: own before the peer's responder */
 	pthread_mutex_t queue_lock;
 	struct wqe queue[WQES];
@@ -50,10 +52,15 @@ struct sim_channel {
 	struct ibv_cq *cq;
 };
 
+struct receive {
+	uint64_t id;
+	struct ibv_sge sge;
+};
+
 struct sim_srq {
 	struct ibv_srq srq;
 	pthread_mutex_t lock;
-	struct { uint64_t id; struct ibv_sge sge; } slot[SLOTS];
+	struct receive slot[SLOTS];
 	unsigned head, tail;
 };
 
@@ -298,6 +305,9 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_
 	return r;
 }
 
+/* Encoded so; the connection manager sets the first. */
+static const uint64_t not_ready_us[] = { 655360, 10, 20, 30, 40, 60, 80, 120, 160, 240, 320, 480, 640, 960, 1280 };
+
 static int create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_qp_init_attr *attr)
 {
 	static _Atomic uint32_t numbers = 1;
@@ -308,6 +318,7 @@ static int create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_qp_ini
 	q->qp = (struct ibv_qp){ .context = id->verbs, .pd = pd, .send_cq = attr->send_cq, .recv_cq = attr->recv_cq,
 		.srq = attr->srq, .qp_num = atomic_fetch_add(&numbers, 1) };
 	q->state = IBV_QPS_INIT;
+	q->not_ready_us = not_ready_us[0];
 	pthread_mutex_init(&q->own, NULL);
 	pthread_mutex_init(&q->responder, NULL);
 	pthread_mutex_init(&q->queue_lock, NULL);
@@ -336,7 +347,9 @@ static int modify_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask)
 {
 	struct sim_qp *q = (struct sim_qp *)qp;
 
-	if (attr->qp_state == IBV_QPS_RESET)
+	if (mask & IBV_QP_MIN_RNR_TIMER)
+		atomic_store(&q->not_ready_us, not_ready_us[attr->min_rnr_timer]);
+	else if (attr->qp_state == IBV_QPS_RESET)
 		reset(q);
 	else
 		atomic_store(&q->state, attr->qp_state);
@@ -401,6 +414,37 @@ static bool in_hole(void)
 	return length == UINT64_MAX || now_us() - atomic_load(&since) < length;
 }
 
+static bool use_receive(struct ibv_srq *srq, struct receive *ret)
+{
+	struct sim_srq *q = (struct sim_srq *)srq;
+
+	pthread_mutex_lock(&q->lock);
+	bool any = q->head != q->tail;
+	if (any)
+		*ret = q->slot[q->head++ % SLOTS];
+	pthread_mutex_unlock(&q->lock);
+	return any;
+}
+
+/* A message, or a WRITE that is told of.  False: there is no receive for it. */
+static bool deliver(struct sim_qp *to, struct wqe *w, char *packet, size_t n)
+{
+	bool with_imm = w->wr.opcode == IBV_WR_RDMA_WRITE_WITH_IMM;
+	struct receive r;
+
+	if (!use_receive(to->qp.srq, &r)) {
+		w->again_at = now_us() + to->not_ready_us;
+		atomic_store(&sim_wire.not_ready_us, to->not_ready_us);
+		return false;
+	}
+	if (!with_imm)
+		dma(r.sge.lkey, r.sge.addr, packet, n, true);
+	complete(to->qp.recv_cq, (struct ibv_wc){ .wr_id = r.id, .opcode = with_imm ? IBV_WC_RECV_RDMA_WITH_IMM : IBV_WC_RECV,
+		.wc_flags = with_imm ? IBV_WC_WITH_IMM : 0, .byte_len = (uint32_t)w->length, .qp_num = to->qp.qp_num },
+		w->wr.send_flags & IBV_SEND_SOLICITED);
+	return true;
+}
+
 /* The packet in hand, at the responder.  False: no answer. */
 static bool respond(struct sim_qp *q, struct wqe *w, char *packet, size_t n)
 {
@@ -411,17 +455,7 @@ static bool respond(struct sim_qp *q, struct wqe *w, char *packet, size_t n)
 	pthread_mutex_lock(&peer->responder);
 	ok = is_up(peer);
 	if (ok && wr->opcode == IBV_WR_SEND) {
-		struct sim_srq *srq = (struct sim_srq *)peer->qp.srq;
-		pthread_mutex_lock(&srq->lock);
-		ok = srq->head != srq->tail;
-		unsigned slot = srq->head % SLOTS;
-		srq->head += ok;
-		pthread_mutex_unlock(&srq->lock);
-		if (ok) {
-			dma(srq->slot[slot].sge.lkey, srq->slot[slot].sge.addr, packet, n, true);
-			complete(peer->qp.recv_cq, (struct ibv_wc){ .wr_id = srq->slot[slot].id, .opcode = IBV_WC_RECV,
-				.byte_len = (uint32_t)n, .qp_num = peer->qp.qp_num }, wr->send_flags & IBV_SEND_SOLICITED);
-		}
+		ok = deliver(peer, w, packet, n);
 	} else if (ok) {
 		linger(q->dev);
 		ok = dma(wr->wr.rdma.rkey, wr->wr.rdma.remote_addr + w->done, packet, n, !read);
@@ -429,6 +463,8 @@ static bool respond(struct sim_qp *q, struct wqe *w, char *packet, size_t n)
 			atomic_fetch_add(&sim_wire.bad_keys, 1);
 			atomic_store(&peer->state, IBV_QPS_ERR);
 			w->refused = true;
+		} else if (wr->opcode == IBV_WR_RDMA_WRITE_WITH_IMM && w->done + n == w->length) {
+			ok = deliver(peer, w, packet, n);
 		}
 	}
 	pthread_mutex_unlock(&peer->responder);
@@ -521,6 +557,8 @@ static void step(struct sim_qp *q, struct wqe *w)
 			end_wqe(q, w, IBV_WC_SUCCESS);
 	} else if (w->refused) {
 		fail(q, w);
+	} else if (now_us() < w->again_at) { /* as often as it takes: no try is used up */
+		w->lost_since = 0;
 	} else if (!w->lost_since) {
 		w->lost_since = now_us();
 		if (w->answered)
@@ -538,10 +576,10 @@ static bool turn(struct sim_qp *q)
 	struct wqe *w = q->head != q->tail ? &q->queue[q->head % WQES] : NULL;
 	pthread_mutex_unlock(&q->queue_lock);
 	int state = atomic_load(&q->state);
-	bool lost = w && w->lost_since;
+	bool lost = w && (w->lost_since || now_us() < w->again_at);
 	if (w && state == IBV_QPS_ERR)
 		end_wqe(q, w, IBV_WC_WR_FLUSH_ERR);
-	else if (w && state == IBV_QPS_RTS)
+	else if (w && state == IBV_QPS_RTS && now_us() >= w->again_at)
 		step(q, w);
 	pthread_mutex_unlock(&q->own);
 	return w && !lost;

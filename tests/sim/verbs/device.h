@@ -5,7 +5,8 @@
  *  - memory is read and written at any moment between a request's posting and its completion;
  *  - a queue pair that is moved to error finishes the packet in hand, as requester and as responder: only its
  *    flushed completion, a reset or its destruction says that it touches nothing any more;
- *  - what was on the wire when a request failed may still arrive.
+ *  - what was on the wire when a request failed may still arrive;
+ *  - a message that finds no receive is told to come again, for as long as that takes, and all behind it waits.
  *
  * Threading: any.  The wire's faults are set for all; one conversation at a time.
  */
@@ -27,6 +28,7 @@ struct sim_wire {
 	_Atomic uint64_t locked;      /* and has registered */
 	_Atomic bool blind;           /* device 0 shows no completion, of what it goes on doing */
 	_Atomic uint64_t bad_keys;    /* requests for memory that is not registered */
+	_Atomic uint64_t not_ready_us; /* whoever found no receive was last told to come again after so long; 0: nobody */
 	_Atomic uint64_t not_found;   /* ids that looked for a device that has been removed */
 };
 extern struct sim_wire sim_wire;

@@ -267,19 +267,40 @@ int peer_outcome(struct peer *p)
 
 /* ---- what it sends and gets by RDMA */
 
-static void post(struct peer *p, struct ibv_send_wr *wr)
+/* False: its queue is full. */
+static bool post(struct peer *p, struct ibv_send_wr *wr)
 {
 	struct ibv_send_wr *bad;
 
 	wr->wr_id = ++p->posted;
-	ibv_post_send(p->id->qp, wr, &bad);
+	return !ibv_post_send(p->id->qp, wr, &bad);
+}
+
+static bool send_message(struct peer *p, const void *message, size_t n, unsigned flags)
+{
+	struct ibv_sge sge = { (uintptr_t)message, (uint32_t)n, 0 };
+	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_INLINE | flags };
+
+	return post(p, &wr);
 }
 
 void peer_message(struct peer *p, const void *message, size_t n)
 {
-	struct ibv_sge sge = { (uintptr_t)message, (uint32_t)n, 0 };
-	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND,
-		.send_flags = IBV_SEND_INLINE | IBV_SEND_SOLICITED };
+	send_message(p, message, n, IBV_SEND_SOLICITED);
+}
+
+bool peer_message_quietly(struct peer *p, const void *message, size_t n)
+{
+	return send_message(p, message, n, 0);
+}
+
+void peer_write_with_imm(struct peer *p, const void *from, size_t n)
+{
+	struct ibv_sge sge = { (uintptr_t)from, (uint32_t)n, p->mr->lkey };
+	struct ibv_send_wr wr = {
+		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE_WITH_IMM, .send_flags = IBV_SEND_SOLICITED,
+		.wr.rdma = { p->theirs.ring_address, p->theirs.ring_rkey },
+	};
 
 	post(p, &wr);
 }

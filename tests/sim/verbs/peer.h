@@ -67,6 +67,10 @@ bool peer_listen(struct peer *p, bool *ret_message);
 void peer_await(struct peer *p, bool message);
 /* A message.  Not waited for. */
 void peer_message(struct peer *p, const void *message, size_t n);
+/* One that raises no event.  False: the queue of sends is full. */
+bool peer_message_quietly(struct peer *p, const void *message, size_t n);
+/* Bytes of its memory into the library's ring, and a receive of the library's is used up. */
+void peer_write_with_imm(struct peer *p, const void *from, size_t n);
 /* Bytes of its memory into the library's. */
 void peer_write(struct peer *p, const void *from, uint64_t to, size_t n);
 /* The meeting up to the introduction that an honest one would send now; and that. */
