@@ -51,6 +51,8 @@ struct link {
 	struct ibv_qp *qp;
 	uint32_t qpn, name;           /* name: what both ends call it, NAME_BITS wide */
 	struct link *next;            /* device's list, under cq_lock */
+	uint64_t heard_turn;          /* under cq_lock: messages taken in one turn, and in which */
+	unsigned heard;
 	void *memory;                 /* struct ibv_mr of both rings */
 	void *_Atomic bounce_memory;  /* and of the bounce buffer, once it is used; made under side.c */
 	uint32_t lkey, rkey;
@@ -244,6 +246,8 @@ enum { BOUNCE_BYTES = 65536 };
 void link_arrived(struct link *l, uint64_t ring);
 /* A message of the peer: the first may be a struct intro, all others are struct control. */
 void link_told(struct link *l, const void *p, uint32_t n);
+/* Its queue pair is connected. */
+void link_connected(struct link *l);
 /* Nothing is begun over it from here on; what the devices have in hand they may still finish. */
 void link_fail(struct link *l, enum stat_id why);
 /* Of a link that is down: from here on no device touches the program's memory over it. */

@@ -8,6 +8,7 @@
 #include <linux/futex.h>
 #include <string.h>
 
+enum { BATCH = 32, HEARD_MOST = 128 };
 static const uint64_t RECEIVE = UINT64_C(1) << 63; /* in wr_id: a slot, not a sequence number */
 
 int device_give_slot(struct device *d, uint64_t i)
@@ -83,10 +84,21 @@ static bool is_message(const struct ibv_wc *wc)
 	return wc->opcode == IBV_WC_RECV && !(wc->wc_flags & IBV_WC_WITH_IMM);
 }
 
+/* An honest peer says some twenty things at most before it has to hear of us. */
+static void note_heard(const struct device *d, struct link *l)
+{
+	l->heard = l->heard_turn == d->turn ? l->heard + 1 : 1;
+	l->heard_turn = d->turn;
+	if (l->heard > HEARD_MOST)
+		link_fail(l, FALLBACK_RDMA_FLOOD);
+}
+
 static void note_received(struct device *d, struct link *l, const struct ibv_wc *wc)
 {
 	uint64_t i = wc->wr_id & ~RECEIVE;
 
+	if (l)
+		note_heard(d, l);
 	if (l && wc->status == IBV_WC_SUCCESS && is_message(wc))
 		link_told(l, d->slots[i], wc->byte_len);
 	else if (l && wc->status == IBV_WC_SUCCESS)
@@ -127,16 +139,18 @@ static bool note(struct device *d, const struct ibv_wc *wc)
 	return l && load_rlx(l->news);
 }
 
-/* True: there are news for the thread. */
+/* What lies there at this moment.  True: there are news for the thread. */
 static bool note_all(struct device *d)
 {
-	struct ibv_wc wc[32];
+	struct ibv_wc wc[BATCH];
 	bool news = false;
-	int n;
+	int n = d->cq ? BATCH : 0;
 
-	while (d->cq && (n = ibv_poll_cq(d->cq, 32, wc)) > 0)
+	for (d->turn++; n == BATCH;) {
+		n = ibv_poll_cq(d->cq, BATCH, wc);
 		for (int i = 0; i < n; i++)
 			news |= note(d, &wc[i]);
+	}
 	return news;
 }
 

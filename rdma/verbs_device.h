@@ -19,6 +19,7 @@ struct device {
 	uint64_t usable_ns[PORTS];
 	_Atomic int users; /* of registrations */
 	_Atomic int cq_lock;
+	uint64_t turn;     /* in which completions are taken; under cq_lock */
 	struct link *links[HASH]; /* by queue pair number; under cq_lock */
 };
 

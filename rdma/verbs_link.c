@@ -46,6 +46,15 @@ static int fill_srq(struct device *d)
 	return r;
 }
 
+/* Before the slots are used up by messages that wake nobody, we are told so. */
+static void ask_for_receives(struct device *d)
+{
+	struct ibv_srq_attr attr = { .srq_limit = SRQ_DEPTH / 2 };
+
+	if (verbs.ibv_modify_srq(d->srq, &attr, IBV_SRQ_LIMIT))
+		log_debug("RDMA device does not say when it has few receives left");
+}
+
 /* Descriptors of the library's leave the low numbers to the program. */
 static void hide(int *fd)
 {
@@ -73,7 +82,9 @@ static int open_queues(struct device *d)
 	d->slots_mr = verbs.ibv_reg_mr(d->pd, d->slots, bytes, IBV_ACCESS_LOCAL_WRITE);
 	if (!d->cq || !d->srq || !d->slots_mr)
 		return -errno;
-	return fill_srq(d);
+	int r = fill_srq(d);
+	ask_for_receives(d);
+	return r;
 }
 
 static void say_refused(const char *name, int r)
@@ -214,7 +225,30 @@ uint64_t device_usable_ns(const struct device *d, uint8_t port)
 
 static void port_failed(struct link *l)
 {
-	link_fail(l, FALLBACK_RDMA_PORT);
+	if (load_acq(l->state) == LINK_UP)
+		link_fail(l, FALLBACK_RDMA_PORT);
+}
+
+static void heed(struct device *d, enum ibv_event_type type, uint64_t *usable)
+{
+	switch (type) {
+	case IBV_EVENT_PORT_ERR:
+		*usable = UINT64_MAX;
+		device_each_link(d, port_failed);
+		break;
+	case IBV_EVENT_PORT_ACTIVE:
+		*usable = clock_monotonic_ns() + SETTLE_NS;
+		break;
+	case IBV_EVENT_SRQ_LIMIT_REACHED:
+		ask_for_receives(d); /* first: those that are used up from here on are heard of again */
+		device_drain(d);
+		break;
+	case IBV_EVENT_DEVICE_FATAL:
+		device_each_link(d, port_failed);
+		break;
+	default:
+		break;
+	}
 }
 
 void device_async(struct device *d)
@@ -227,12 +261,7 @@ void device_async(struct device *d)
 	uint64_t *usable = &d->usable_ns[(unsigned)e.element.port_num % PORTS];
 	verbs.ibv_ack_async_event(&e);
 	log_info("RDMA device %s: %s", verbs.ibv_get_device_name(d->context->device), verbs.ibv_event_type_str(type));
-	if (type == IBV_EVENT_PORT_ERR)
-		*usable = UINT64_MAX;
-	if (type == IBV_EVENT_PORT_ACTIVE)
-		*usable = clock_monotonic_ns() + SETTLE_NS;
-	if (type == IBV_EVENT_PORT_ERR || type == IBV_EVENT_DEVICE_FATAL)
-		device_each_link(d, port_failed);
+	heed(d, type, usable);
 }
 
 /* ---- links */
@@ -306,6 +335,14 @@ int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, uint
 	return r;
 }
 
+/* One whose message has found no slot comes again so soon (0.64 ms); the connection manager's 655 ms would be taken for a failure. */
+void link_connected(struct link *l)
+{
+	struct ibv_qp_attr attr = { .min_rnr_timer = 12 };
+
+	verbs.ibv_modify_qp(l->qp, &attr, IBV_QP_MIN_RNR_TIMER);
+}
+
 void link_let_go(struct link *l)
 {
 	if (!l->device)
@@ -368,7 +405,7 @@ void link_fail(struct link *l, enum stat_id why)
 
 	verbs_lock(&l->sq_lock);
 	bool was_up = load_rlx(l->state) == LINK_UP;
-	if (was_up && l->qp) {
+	if (load_rlx(l->state) != LINK_DOWN && l->qp) { /* one that is being made may have a peer that floods it */
 		verbs.ibv_modify_qp(l->qp, &attr, IBV_QP_STATE);
 		ask_for_the_end(l);
 	}

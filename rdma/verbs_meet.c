@@ -334,6 +334,8 @@ static void answer(struct meeting *m, struct rdma_cm_id *id, const struct verbs_
 	m->answered_ns = clock_monotonic_ns();
 	if (verbs.rdma_accept(id, &p))
 		come_to(m, MEET_NEVER);
+	else
+		link_connected(m->link);
 }
 
 /* What has been made for the peer goes before the program hears of it; a stream that meets again keeps its memory. */
@@ -360,6 +362,7 @@ static void established(struct meeting *m, const struct intro *i)
 		give_up(m, (enum stat_id)why);
 		return;
 	}
+	link_connected(m->link);
 	link_agree(m->link, UINT64_C(1) << i->ring_shift);
 	m->version = i->version;
 	introduce(m, &mine);

@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { HUNG_S = 120, STEPS = 150, ROOM = 200000, SRQ_SLOTS = 1024, PATIENT_US = 30000000, HASTY_US = 20000 };
+enum { HUNG_S = 120, STEPS = 150, ROOM = 200000, SRQ_SLOTS = 1024, PATIENT_US = 30000000, IDLE_US = 120000000, HASTY_US = 20000 };
 
 static struct peer honest;
 static uint64_t dice;
@@ -284,6 +284,48 @@ static void flood_of_withdrawals(void)
 	peer_end(&p);
 }
 
+static bool is_down(const struct link *l)
+{
+	return load_acq(l->state) != LINK_UP;
+}
+
+/* Messages that wake nobody use up what all peers' messages need. */
+static void flood_of_messages(void)
+{
+	struct peer p;
+	struct control c = { .type = CONTROL_STATE };
+	uint64_t before = count_of(FALLBACK_RDMA_FLOOD);
+
+	make_victim(&p);
+	PEER_WAIT((peer_message_quietly(&p, &c, sizeof(c)), is_down(link_in(verbs_of(p.stream)))));
+	peer_say_state(&honest);
+	if (count_of(FALLBACK_RDMA_FLOOD) != before + 1)
+		sim_wrong("a flood is taken for something else");
+	expect_a_new_one();
+	peer_end(&p);
+}
+
+/* An honest one whose message finds no place meanwhile comes again in time. */
+static void flood_and_an_honest_one(void)
+{
+	struct peer p;
+	struct control c = { .type = CONTROL_STATE };
+
+	make_victim(&p);
+	store_rel(sim_wire.blind, true);
+	sim_wire.not_ready_us = 0;
+	PEER_WAIT((peer_message_quietly(&p, &c, sizeof(c)), sim_wire.not_ready_us));
+	sim_wire.not_ready_us = 0;
+	peer_message(&honest, &c, sizeof(c));
+	PEER_WAIT(sim_wire.not_ready_us);
+	if (sim_wire.not_ready_us > HASTY_US)
+		sim_wrong("whoever finds no place comes again after %llu us", (unsigned long long)sim_wire.not_ready_us);
+	store_rel(sim_wire.blind, false);
+	link_poll(link_in(verbs_of(p.stream)));
+	peer_converse(&honest);
+	peer_end(&p);
+}
+
 static void expect_the_end(struct peer *p, const char *what)
 {
 	char byte;
@@ -513,7 +555,7 @@ int main(int argc, char **argv)
 	if (argc > 1 && sscanf(argv[1], "%lu:%lu", &first, &last) != 2)
 		return 2;
 	introductions();
-	peer_set_up(HASTY_US, PATIENT_US);
+	peer_set_up(HASTY_US, IDLE_US); /* no heartbeat helps */
 	alarm(HUNG_S);
 	peer_start(&honest, 0);
 	peer_meet(&honest);
@@ -522,6 +564,8 @@ int main(int argc, char **argv)
 	withdrawal_while_reading();
 	failure_behind_a_read();
 	flood_of_withdrawals();
+	flood_of_messages();
+	flood_and_an_honest_one();
 	write_told_of_as_a_message();
 	for (uint64_t seed = first; seed < last; seed++) {
 		alarm(HUNG_S);

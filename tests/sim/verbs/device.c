@@ -62,6 +62,7 @@ struct sim_srq {
 	pthread_mutex_t lock;
 	struct receive slot[SLOTS];
 	unsigned head, tail;
+	unsigned limit; /* fewer than that: said once */
 };
 
 struct device_sim {
@@ -277,6 +278,17 @@ static struct ibv_srq *create_srq(struct ibv_pd *pd, struct ibv_srq_init_attr *a
 	return &q->srq;
 }
 
+static int modify_srq(struct ibv_srq *srq, struct ibv_srq_attr *attr, int mask)
+{
+	struct sim_srq *q = (struct sim_srq *)srq;
+
+	pthread_mutex_lock(&q->lock);
+	if (mask & IBV_SRQ_LIMIT)
+		q->limit = attr->srq_limit;
+	pthread_mutex_unlock(&q->lock);
+	return 0;
+}
+
 /* ---- queue pairs */
 
 static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
@@ -422,7 +434,12 @@ static bool use_receive(struct ibv_srq *srq, struct receive *ret)
 	bool any = q->head != q->tail;
 	if (any)
 		*ret = q->slot[q->head++ % SLOTS];
+	bool few = any && q->tail - q->head < q->limit;
+	if (few)
+		q->limit = 0;
 	pthread_mutex_unlock(&q->lock);
+	if (few)
+		sim_event(srq->context, (struct ibv_async_event){ .event_type = IBV_EVENT_SRQ_LIMIT_REACHED, .element.srq = srq });
 	return any;
 }
 
@@ -672,11 +689,13 @@ void sim_verbs_install(void)
 	verbs.ibv_get_cq_event = get_cq_event;
 	verbs.ibv_ack_cq_events = ack_cq_events;
 	verbs.ibv_create_srq = create_srq;
+	verbs.ibv_modify_srq = modify_srq;
 	verbs.ibv_destroy_srq = destroy_srq;
 	verbs.ibv_modify_qp = modify_qp;
 	verbs.ibv_wc_status_str = status_text;
 	verbs.rdma_create_qp = create_qp;
 	verbs.rdma_destroy_qp = destroy_qp;
+	sim_events_install();
 }
 
 struct ibv_context *sim_context(int device)
@@ -715,7 +734,7 @@ void sim_break(struct rdma_cm_id *id)
 
 static void open_descriptors(struct device_sim *d)
 {
-	d->context.async_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	sim_open_events(&d->context);
 	d->context.cmd_fd = eventfd(0, EFD_CLOEXEC);
 }
 

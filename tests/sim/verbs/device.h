@@ -38,6 +38,13 @@ void __attribute__((noreturn, format(printf, 1, 2))) sim_wrong(const char *fmt, 
 /* Fills the table of verbs_api: devices, and with cm.c their connection manager. */
 void sim_verbs_install(void);
 void sim_cm_install(void);
+/* ---- events.c */
+void sim_events_install(void);
+/* Their descriptor, a new one, with nothing in it. */
+void sim_open_events(struct ibv_context *c);
+/* As the device says it. */
+void sim_event(struct ibv_context *c, struct ibv_async_event e);
+
 /* Device 0 or 1. */
 struct ibv_context *sim_context(int device);
 /* It is removed: its ids are told, and nothing is found on it; and there again, a new one, once all have let go of it. */
