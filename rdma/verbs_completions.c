@@ -119,7 +119,7 @@ static void note_sent(struct link *l, const struct ibv_wc *wc)
 	raise_to(&l->completed, wc->wr_id);
 }
 
-static struct link *find(struct device *d, uint32_t qpn)
+struct link *device_find_link(struct device *d, uint32_t qpn)
 {
 	struct link *l = d->links[qpn % HASH];
 
@@ -130,7 +130,7 @@ static struct link *find(struct device *d, uint32_t qpn)
 
 static bool note(struct device *d, const struct ibv_wc *wc)
 {
-	struct link *l = find(d, wc->qp_num);
+	struct link *l = device_find_link(d, wc->qp_num);
 
 	if (wc->wr_id & RECEIVE)
 		note_received(d, l, wc);

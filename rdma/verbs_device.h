@@ -14,7 +14,7 @@ struct device {
 	struct ibv_mr *slots_mr;
 	char (*slots)[SLOT];
 	struct memreg *memreg;
-	bool gone;
+	bool gone, failed; /* failed: gone but for what has been made */
 	int refused; /* -errno with which it could not be opened */
 	uint64_t usable_ns[PORTS];
 	_Atomic int users; /* of registrations */
@@ -23,6 +23,7 @@ struct device {
 	struct link *links[HASH]; /* by queue pair number; under cq_lock */
 };
 
+struct link *device_find_link(struct device *d, uint32_t qpn);
 /* A slot is there for the next message of any peer's. */
 int device_give_slot(struct device *d, uint64_t i);
 /* Whoever waits for the answer about a block. */

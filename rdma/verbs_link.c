@@ -133,8 +133,8 @@ int device_of(struct rdma_cm_id *id, struct device **ret_device)
 		d = d->next;
 	if (!d)
 		d = device_open(id);
-	if (!d || d->refused)
-		return d ? d->refused : -ENODEV;
+	if (!d || d->gone || d->failed)
+		return d && d->refused ? d->refused : -ENODEV;
 	*ret_device = d;
 	return 0;
 }
@@ -220,7 +220,7 @@ void device_each_link(struct device *d, void (*call)(struct link *l))
 
 uint64_t device_usable_ns(const struct device *d, uint8_t port)
 {
-	return d->gone ? 0 : d->usable_ns[port % PORTS];
+	return d->gone ? 0 : d->failed ? UINT64_MAX : d->usable_ns[port % PORTS];
 }
 
 static void port_failed(struct link *l)
@@ -229,7 +229,33 @@ static void port_failed(struct link *l)
 		link_fail(l, FALLBACK_RDMA_PORT);
 }
 
-static void heed(struct device *d, enum ibv_event_type type, uint64_t *usable)
+static void device_failed(struct link *l)
+{
+	link_fail(l, FALLBACK_RDMA_FAILED);
+}
+
+static void queue_pair_failed(struct device *d, uint32_t qpn)
+{
+	struct link *l = device_find_link(d, qpn);
+
+	if (l)
+		link_fail(l, FALLBACK_RDMA_FAILED);
+}
+
+/* Of a queue pair: what it is when the event has been acknowledged, nobody says. */
+static uint32_t number_of(const struct ibv_async_event *e)
+{
+	switch (e->event_type) {
+	case IBV_EVENT_QP_FATAL:
+	case IBV_EVENT_QP_REQ_ERR:
+	case IBV_EVENT_QP_ACCESS_ERR:
+		return e->element.qp->qp_num;
+	default:
+		return 0;
+	}
+}
+
+static void heed(struct device *d, enum ibv_event_type type, uint32_t qpn, uint64_t *usable)
 {
 	switch (type) {
 	case IBV_EVENT_PORT_ERR:
@@ -239,12 +265,20 @@ static void heed(struct device *d, enum ibv_event_type type, uint64_t *usable)
 	case IBV_EVENT_PORT_ACTIVE:
 		*usable = clock_monotonic_ns() + SETTLE_NS;
 		break;
+	case IBV_EVENT_QP_FATAL:
+	case IBV_EVENT_QP_REQ_ERR:
+	case IBV_EVENT_QP_ACCESS_ERR:
+		queue_pair_failed(d, qpn);
+		break;
 	case IBV_EVENT_SRQ_LIMIT_REACHED:
 		ask_for_receives(d); /* first: those that are used up from here on are heard of again */
 		device_drain(d);
 		break;
 	case IBV_EVENT_DEVICE_FATAL:
-		device_each_link(d, port_failed);
+	case IBV_EVENT_CQ_ERR:
+	case IBV_EVENT_SRQ_ERR:
+		d->failed = true;
+		device_each_link(d, device_failed);
 		break;
 	default:
 		break;
@@ -258,10 +292,11 @@ void device_async(struct device *d)
 	if (verbs.ibv_get_async_event(d->context, &e))
 		return;
 	enum ibv_event_type type = e.event_type;
+	uint32_t qpn = number_of(&e);
 	uint64_t *usable = &d->usable_ns[(unsigned)e.element.port_num % PORTS];
 	verbs.ibv_ack_async_event(&e);
 	log_info("RDMA device %s: %s", verbs.ibv_get_device_name(d->context->device), verbs.ibv_event_type_str(type));
-	heed(d, type, usable);
+	heed(d, type, qpn, usable);
 }
 
 /* ---- links */

@@ -479,6 +479,7 @@ static bool respond(struct sim_qp *q, struct wqe *w, char *packet, size_t n)
 		if (!ok) {
 			atomic_fetch_add(&sim_wire.bad_keys, 1);
 			atomic_store(&peer->state, IBV_QPS_ERR);
+			sim_event(peer->qp.context, (struct ibv_async_event){ .event_type = IBV_EVENT_QP_ACCESS_ERR, .element.qp = &peer->qp });
 			w->refused = true;
 		} else if (wr->opcode == IBV_WR_RDMA_WRITE_WITH_IMM && w->done + n == w->length) {
 			ok = deliver(peer, w, packet, n);
