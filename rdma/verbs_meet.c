@@ -261,11 +261,31 @@ static int open_link(struct meeting *m, struct device *d, uint64_t ring_bytes)
 	return link_open(m->link, d, m->id);
 }
 
+/* Both name themselves so.  iWARP would have a READ's sink open to the peer's writes, and nobody has tried it. */
+static bool is_infiniband(const struct rdma_cm_id *id)
+{
+	return !id->verbs || id->verbs->device->transport_type == IBV_TRANSPORT_IB;
+}
+
+static enum stat_id reason_of(int r)
+{
+	switch (r) {
+	case -EPROTONOSUPPORT:
+		return FALLBACK_RDMA_TRANSPORT;
+	case -EDQUOT:
+		return FALLBACK_MEMORY_CAP;
+	case -ENOMEM:
+		return FALLBACK_RDMA_MEMLOCK;
+	default:
+		return FALLBACK_RDMA_NO_DEVICE;
+	}
+}
+
 static int make_link(struct meeting *m, uint8_t shift_most)
 {
 	struct device *d;
 	uint64_t most = UINT64_C(1) << shift_most, wish = link_ring_wish();
-	int r = device_of(m->id, &d);
+	int r = is_infiniband(m->id) ? device_of(m->id, &d) : -EPROTONOSUPPORT;
 
 	if (!r)
 		r = !wish ? -EDQUOT : open_link(m, d, wish < most ? wish : most);
@@ -275,7 +295,7 @@ static int make_link(struct meeting *m, uint8_t shift_most)
 		return 0;
 	}
 	log_debug("RDMA: no link: %s", strerror(-r));
-	tell(m, r == -EDQUOT ? FALLBACK_MEMORY_CAP : r == -ENOMEM ? FALLBACK_RDMA_MEMLOCK : FALLBACK_RDMA_NO_DEVICE);
+	tell(m, reason_of(r));
 	return r;
 }
 

@@ -1,6 +1,7 @@
 /*
- * What a device says of itself: a queue pair in error takes its own link down, queues in error or a device that is lost
- * all of them, and nothing more is made on it; each stream goes on over TCP.
+ * What a device says of itself, and what it is: a queue pair in error takes its own link down, queues in error or a device that is lost all
+ * of them, and nothing more is made on it; each stream goes on over TCP.  A device that is neither InfiniBand nor RoCE is
+ * left alone.
  */
 #include "peer.h"
 
@@ -110,6 +111,12 @@ static void device_fails(int which)
 	}
 }
 
+static void is_iwarp(int role)
+{
+	sim_context(0)->device->transport_type = IBV_TRANSPORT_IWARP;
+	expect_nobody(role, FALLBACK_RDMA_TRANSPORT);
+}
+
 int main(void)
 {
 	for (int which = 0; which < 3; which++) {
@@ -117,5 +124,7 @@ int main(void)
 		apart(device_fails, which);
 	}
 	apart(peer_writes_elsewhere, 0);
+	for (int role = 0; role < 2; role++)
+		apart(is_iwarp, role);
 	return 0;
 }
