@@ -106,17 +106,27 @@ static void note_received(struct device *d, struct link *l, const struct ibv_wc 
 	device_give_slot(d, i);
 }
 
+static void note_end(struct link *l, uint64_t seq)
+{
+	uint64_t old = load_rlx(l->completed);
+
+	if ((int64_t)(seq - old) <= 0)
+		return;
+	store_rel(l->completed, seq);
+	device_ends(l->device, seq - old);
+}
+
 static void note_sent(struct link *l, const struct ibv_wc *wc)
 {
 	if (wc->status == IBV_WC_SUCCESS) {
 		raise_to(&l->acked, wc->wr_id);
-		raise_to(&l->completed, wc->wr_id);
+		note_end(l, wc->wr_id);
 		return;
 	}
 	if (link_is_up(l))
 		log_info("RDMA: %s", verbs.ibv_wc_status_str(wc->status));
 	link_fail(l, FALLBACK_RDMA_FAILED); /* the device may say so before its queue pair is in error */
-	raise_to(&l->completed, wc->wr_id);
+	note_end(l, wc->wr_id);
 }
 
 struct link *device_find_link(struct device *d, uint32_t qpn)

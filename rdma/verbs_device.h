@@ -2,7 +2,11 @@
 #pragma once
 #include "verbs.h"
 
-enum { SLOT = 128, HASH = 1024, PORTS = 4 };
+enum {
+	SRQ_DEPTH = 1024, SLOT = 128,
+	CQ_DEPTH = 8192,
+	HASH = 1024, PORTS = 4,
+};
 
 struct device {
 	struct device *next;
@@ -18,10 +22,31 @@ struct device {
 	int refused; /* -errno with which it could not be opened */
 	uint64_t usable_ns[PORTS];
 	_Atomic int users; /* of registrations */
+	_Atomic uint64_t under_way; /* requests that are not known to have ended: each may come to a completion */
 	_Atomic int cq_lock;
 	uint64_t turn;     /* in which completions are taken; under cq_lock */
 	struct link *links[HASH]; /* by queue pair number; under cq_lock */
 };
+
+/* The completion queue has room for what n more come to, when they fail, too. */
+static inline bool device_takes(struct device *d, uint64_t n)
+{
+	if (atomic_fetch_add(&d->under_way, n) + n <= CQ_DEPTH - SRQ_DEPTH)
+		return true;
+	atomic_fetch_sub(&d->under_way, n);
+	return false;
+}
+
+static inline void device_ends(struct device *d, uint64_t n)
+{
+	atomic_fetch_sub(&d->under_way, n);
+}
+
+/* Too many have ended without anybody's being told. */
+static inline bool device_is_busy(const struct device *d)
+{
+	return load_rlx(d->under_way) > (CQ_DEPTH - SRQ_DEPTH) / 2;
+}
 
 struct link *device_find_link(struct device *d, uint32_t qpn);
 /* A slot is there for the next message of any peer's. */

@@ -18,10 +18,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum {
-	SRQ_DEPTH = 1024,
-	CQ_DEPTH = 8192,
-};
 #define SETTLE_NS UINT64_C(3000000000) /* after the port come its routes and neighbours */
 
 static struct device *devices;
@@ -387,8 +383,10 @@ void link_let_go(struct link *l)
 	delist(l->device, l);
 	verbs_lock(&l->sq_lock);
 	bool had = l->qp;
-	if (had)
+	if (had) {
 		verbs.rdma_destroy_qp(l->id);
+		device_ends(l->device, l->posted - load_acq(l->completed));
+	}
 	l->qp = NULL;
 	struct ibv_mr *bounce = atomic_exchange(&l->bounce_memory, NULL);
 	verbs_unlock(&l->sq_lock);
@@ -430,7 +428,11 @@ static void ask_for_the_end(struct link *l)
 {
 	struct ibv_send_wr wr = { .wr_id = l->posted + 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_SIGNALED }, *bad;
 
-	if (l->unsignalled && !ibv_post_send(l->qp, &wr, &bad))
+	if (!l->unsignalled || !device_takes(l->device, 1))
+		return;
+	if (ibv_post_send(l->qp, &wr, &bad))
+		device_ends(l->device, 1);
+	else
 		l->posted++;
 }
 

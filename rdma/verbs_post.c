@@ -5,6 +5,7 @@
 #include "sys.h"
 #include "verbs.h"
 #include "verbs_api.h"
+#include "verbs_device.h"
 
 #include <linux/futex.h>
 #include <sched.h>
@@ -44,11 +45,12 @@ static int post(struct link *l, struct ibv_send_wr *wr, bool signalled, uint64_t
 	struct ibv_send_wr *last = number(l, wr, &unsignalled);
 	if (load_rlx(l->state) == LINK_DOWN) {
 		r = -ENOTCONN;
-	} else if (l->qp && last->wr_id - load_acq(l->acked) < LINK_SENDS) {
-		if (signalled || unsignalled >= SIGNAL_EVERY)
+	} else if (l->qp && last->wr_id - load_acq(l->acked) < LINK_SENDS && device_takes(l->device, last->wr_id - l->posted)) {
+		if (signalled || unsignalled >= SIGNAL_EVERY || device_is_busy(l->device))
 			last->send_flags |= IBV_SEND_SIGNALED;
 		r = -ibv_post_send(l->qp, wr, &bad);
 		l->posted = r ? bad->wr_id - 1 : last->wr_id; /* what a refused row begins with goes all the same */
+		device_ends(l->device, last->wr_id - l->posted);
 	}
 	if (!r) {
 		*ret_seq = last->wr_id;

@@ -1,7 +1,7 @@
 /*
  * What a device says of itself, and what it is: a queue pair in error takes its own link down, queues in error or a device that is lost all
  * of them, and nothing more is made on it; each stream goes on over TCP.  A device that is neither InfiniBand nor RoCE is
- * left alone.
+ * left alone.  However many links ask at once, and fail at once, the completion queue holds what they come to.
  */
 #include "peer.h"
 
@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { HUNG_S = 120, DEAD_US = 20000, IDLE_US = 120000000, BEHIND = 4096 };
+enum { HUNG_S = 120, DEAD_US = 20000, IDLE_US = 120000000, LINKS_MANY = 40, BEHIND = 4096 };
 
 static uint64_t count_of(enum stat_id id)
 {
@@ -117,6 +117,61 @@ static void is_iwarp(int role)
 	expect_nobody(role, FALLBACK_RDMA_TRANSPORT);
 }
 
+/* ---- many links */
+
+static struct link *connected_link(void)
+{
+	static char no_meeting[4096];
+	struct rdma_cm_id *id[2];
+	struct link *l[2];
+
+	for (int i = 0; i < 2; i++) {
+		id[i] = sim_id_create(i);
+		if (link_create(device_of(id[i]), id[i], (struct meeting *)no_meeting, 1 << RING_SHIFT_LEAST, &l[i]))
+			sim_wrong("no link");
+	}
+	sim_connect(id[0], id[1]);
+	l[0]->peer_ring = (uintptr_t)l[1]->ring;
+	l[0]->peer_rkey = l[1]->rkey;
+	store_rel(l[0]->state, LINK_UP);
+	return l[0];
+}
+
+static uint64_t ask_for_all(struct link *l)
+{
+	uint64_t seq, n = 0;
+
+	while (!link_ping(l, &seq))
+		n++;
+	return n;
+}
+
+/* The fabric answers nothing, nobody looks at the queue, and all fail. */
+static void many_fail_at_once(int unused)
+{
+	struct link *l[LINKS_MANY];
+	uint64_t asked = 0;
+
+	for (int i = 0; i < LINKS_MANY; i++)
+		l[i] = connected_link();
+	sim_wire.hole_us = UINT64_MAX;
+	sim_wire.hole_from = 0;
+	for (int i = 0; i < LINKS_MANY; i++)
+		asked += ask_for_all(l[i]);
+	store_rel(sim_wire.blind, true);
+	for (int i = 0; i < LINKS_MANY; i++)
+		link_fail(l[i], FALLBACK_RDMA_PORT);
+	PEER_WAIT(sim_wire.completions >= asked);
+	store_rel(sim_wire.blind, false);
+	sim_wire.hole_from = UINT64_MAX;
+	for (int i = 0; i < LINKS_MANY; i++)
+		link_quiet(l[i]);
+	struct link *one = connected_link();
+	if (ask_for_all(one) < LINK_SENDS - 1)
+		sim_wrong("what has ended is still counted");
+}
+
+
 int main(void)
 {
 	for (int which = 0; which < 3; which++) {
@@ -126,5 +181,6 @@ int main(void)
 	apart(peer_writes_elsewhere, 0);
 	for (int role = 0; role < 2; role++)
 		apart(is_iwarp, role);
+	apart(many_fail_at_once, 0);
 	return 0;
 }

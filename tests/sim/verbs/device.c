@@ -44,7 +44,7 @@ struct sim_cq {
 	pthread_mutex_t lock;
 	bool armed;
 	struct ibv_wc wc[CQES];
-	unsigned head, tail;
+	unsigned head, tail, depth;
 };
 
 struct sim_channel {
@@ -176,7 +176,10 @@ static void complete(struct ibv_cq *cq, struct ibv_wc wc, bool event)
 	struct sim_cq *q = (struct sim_cq *)cq;
 
 	pthread_mutex_lock(&q->lock);
+	if (q->tail - q->head == q->depth)
+		sim_wrong("a completion queue of %u overflows", q->depth);
 	q->wc[q->tail++ % CQES] = wc;
+	atomic_fetch_add(&sim_wire.completions, cq->context == &devices[0].context);
 	bool told = q->armed && event;
 	q->armed &= !told;
 	pthread_mutex_unlock(&q->lock);
@@ -241,6 +244,7 @@ static struct ibv_cq *create_cq(struct ibv_context *c, int depth, void *context,
 
 	q->cq.context = c;
 	q->cq.channel = channel;
+	q->depth = (unsigned)depth;
 	if (channel)
 		((struct sim_channel *)channel)->cq = &q->cq;
 	pthread_mutex_init(&q->lock, NULL);

@@ -28,6 +28,7 @@ struct sim_wire {
 	_Atomic uint64_t lockable;    /* bytes that device 0 registers at most */
 	_Atomic uint64_t locked;      /* and has registered */
 	_Atomic bool blind;           /* device 0 shows no completion, of what it goes on doing */
+	_Atomic uint64_t completions; /* that device 0 has told, or will */
 	_Atomic uint64_t bad_keys;    /* requests for memory that is not registered */
 	_Atomic uint64_t not_ready_us; /* whoever found no receive was last told to come again after so long; 0: nobody */
 	_Atomic uint64_t not_found;   /* ids that looked for a device that has been removed */

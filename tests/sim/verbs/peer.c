@@ -103,7 +103,7 @@ static void make_queues(struct peer *p)
 	struct ibv_context *context = sim_context(1);
 
 	p->pd = verbs.ibv_alloc_pd(context);
-	p->cq = verbs.ibv_create_cq(context, 1, NULL, NULL, 0);
+	p->cq = verbs.ibv_create_cq(context, PEER_CQES, NULL, NULL, 0);
 	p->srq = verbs.ibv_create_srq(p->pd, &srq);
 	p->memory = calloc(1, MEMORY);
 	p->mr = verbs.ibv_reg_mr(p->pd, p->memory, MEMORY, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
