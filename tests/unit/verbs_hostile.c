@@ -16,9 +16,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum { HUNG_S = 120, STEPS = 150, ROOM = 200000, SRQ_SLOTS = 1024, PATIENT_US = 30000000, IDLE_US = 120000000, HASTY_US = 20000 };
@@ -513,24 +511,13 @@ static void garbage(uint64_t seed)
 
 /* ---- */
 
-/* In a process of its own, whose patience is short. */
-static void introductions(void)
+static void introductions(int unused)
 {
-	int status = 0;
-	pid_t pid = fork();
-
-	if (!pid) {
-		peer_set_up(HASTY_US, HASTY_US);
-		alarm(HUNG_S);
-		for (size_t n = 0; n < PEER_SLOT; n++)
-			if (n != sizeof(struct intro))
-				no_introduction(n);
-		listens_again();
-		no_introduction(0); /* the thread lives */
-		exit(0);
-	}
-	if (waitpid(pid, &status, 0) != pid || status)
-		sim_wrong("introductions: %x", status);
+	for (size_t n = 0; n < PEER_SLOT; n++)
+		if (n != sizeof(struct intro))
+			no_introduction(n);
+	listens_again();
+	no_introduction(0); /* the thread lives */
 }
 
 static void lies(void)
@@ -554,7 +541,7 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && sscanf(argv[1], "%lu:%lu", &first, &last) != 2)
 		return 2;
-	introductions();
+	peer_apart(HASTY_US, HASTY_US, introductions, 0); /* its patience is short */
 	peer_set_up(HASTY_US, IDLE_US); /* no heartbeat helps */
 	alarm(HUNG_S);
 	peer_start(&honest, 0);

@@ -512,6 +512,17 @@ static bool take_local(const struct wqe *w, char *packet, size_t n)
 	return true;
 }
 
+static void hold(void)
+{
+	struct timespec nap = { .tv_nsec = 100000 };
+
+	while (atomic_load(&sim_wire.hold)) {
+		atomic_store(&sim_wire.held, true);
+		nanosleep(&nap, NULL);
+	}
+	atomic_store(&sim_wire.held, false);
+}
+
 /* One packet there and its answer back. */
 static bool carry(struct sim_qp *q, struct wqe *w, size_t n)
 {
@@ -530,6 +541,8 @@ static bool carry(struct sim_qp *q, struct wqe *w, size_t n)
 		return false;
 	linger(q->dev);
 	w->executed = w->answered = false;
+	if (read && w->done + n == w->length)
+		hold();
 	return !read || dma(w->sge->lkey, w->sge->addr + w->done, packet, n, true);
 }
 

@@ -12,9 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-enum { WORDS = 4096, MEMORY = 2 * PEER_RING + WORDS + PEER_SLOTS * PEER_SLOT };
+enum { HUNG_S = 120, WORDS = 4096, MEMORY = 2 * PEER_RING + WORDS + PEER_SLOTS * PEER_SLOT };
 
 void peer_nap(void)
 {
@@ -49,6 +50,21 @@ void peer_set_up(uint64_t dead_us, uint64_t idle_us)
 	sim_wire.retry_us = UINT64_MAX; /* no device gives up by itself */
 	sim_start(1);
 	atexit(give_back); /* behind the thread's end, which will be asked for later */
+}
+
+void peer_apart(uint64_t dead_us, uint64_t idle_us, void (*test)(int which), int which)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (!pid) {
+		peer_set_up(dead_us, idle_us);
+		alarm(HUNG_S);
+		test(which);
+		exit(0);
+	}
+	if (waitpid(pid, &status, 0) != pid || status)
+		sim_wrong("part %d: %x", which, status);
 }
 
 /* ---- a connection */

@@ -48,6 +48,9 @@ void peer_nap(void);
 /* The library's end of all of them: it waits for an acknowledgement, and is idle, for so long. */
 void peer_set_up(uint64_t dead_us, uint64_t idle_us);
 
+/* One in a process of its own. */
+void peer_apart(uint64_t dead_us, uint64_t idle_us, void (*test)(int which), int which);
+
 /* A TCP connection, and the library's end of it begins to look for its peer. */
 void peer_start(struct peer *p, int role);
 void peer_end(struct peer *p);
