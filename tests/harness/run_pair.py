@@ -121,6 +121,11 @@ def read_log(directory):
 
 def lines_of(reason, log):
     return [line for line in log if line.endswith(": " + fallback_lines()[reason])]
+def traces(directory):
+    """What the library has left in DLACCEL_DIR: counters, a log."""
+    return sorted(name for name in os.listdir(directory) if not name.endswith((".out", ".err")))
+
+
 
 
 def wrong_lines(directory):
@@ -213,6 +218,8 @@ class Run:
             self.log = read_log(stats_dir)
             self.problems += wrong_lines(stats_dir)
         return self
+            if self.args.inert and traces(stats_dir):
+                self.problems.append(f"not inert: {traces(stats_dir)}")
 
 
 def orphans(sessions):
@@ -306,6 +313,7 @@ def parse():
     p.add_argument("--said", action="append", default=[], help="fallback whose line must be in the log of the run with both")
     p.add_argument("--env", action="append", default=[])
     p.add_argument("--stderr", action="store_true", help="stderr may differ")
+    p.add_argument("--inert", action="store_true", help="the library is to leave no trace")
     p.add_argument("--show", action="store_true", help="print output and counters")
     p.add_argument("program", nargs=argparse.REMAINDER)
     args = p.parse_args()
