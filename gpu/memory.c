@@ -160,10 +160,15 @@ static CUresult drain_and_ask(unsigned row, const uint64_t *a)
 #include "driver.def"
 #undef CU
 
-/* Look-ups, as often as the program likes, that load what they find. */
+/* Look-ups, as often as the program likes, that load what they find; and what is new, which nothing queued concerns. */
 HAND_ON(cuModuleGetFunction, ask)
+HAND_ON(cuModuleGetGlobal, ask)
+HAND_ON(cuModuleGetGlobal_v2, ask)
 HAND_ON(cuKernelGetFunction, ask)
 HAND_ON(cuDevicePrimaryCtxRetain, ask)
+HAND_ON(cuStreamCreate, ask)
+HAND_ON(cuStreamCreateWithPriority, ask)
+HAND_ON(cuEventCreate, ask)
 
 CUresult hook_cuMemAlloc_v2(CUdeviceptr *ret_ptr, size_t n)
 {

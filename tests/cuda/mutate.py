@@ -140,7 +140,8 @@ class Suite:
 # Rows with a function of their own: what notices that it is gone. The first that fits.
 HOOKS = [("cuMem", "window", None), ("cuInit", "window", "cuMemAlloc_v2"), ("cuStreamBeginCapture", "order", None),
          ("cuStreamEndCapture", "order", None), ("cuGetProcAddress", "intercept", None),
-         ("cuModuleGetFunction", "window", None), ("cuKernelGetFunction", "window", None),
+         ("cuModuleGet", "window", None), ("cuKernelGetFunction", "window", None),
+         ("cuStreamCreate", "window", None), ("cuEventCreate", "window", None),
          ("cuDevicePrimaryCtxRetain", "window", None)]
 
 
