@@ -4,6 +4,7 @@
 Without the header it says so and ends; with the folder of a copy, or with a library built elsewhere, it runs through.
 What it spares a real device are all the calls that the simulated one calls misuse.
 """
+import json
 import os
 import shutil
 import subprocess
@@ -32,8 +33,8 @@ def hide_header(tmp):
 
 
 def run(driver, out, *more):
-    command = [RUN, "--quick", "--cc", "--driver", driver, "--build", out, "--json", os.path.join(out, "report.json"), *more]
-    return subprocess.run(command, stderr=subprocess.PIPE)
+    command = [RUN, "--quick", "--cc", "--driver", driver, "--build", out, *more]
+    return subprocess.run(command, stderr=subprocess.PIPE, env={**os.environ, "OUT": out})
 
 
 def spared(driver, out):
@@ -55,6 +56,8 @@ def main():
         assert p.returncode == 1 and b"uthash.h is neither in" in p.stderr, p.stderr.decode()
         p = run(driver, out, "--include", given)
         assert not p.returncode, p.stderr.decode()
+        with open(os.path.join(out, "bench-gpu.json")) as f:
+            assert all(r["same"] for r in json.load(f)["programs"])
         p = run(driver, out, "--include", empty, "--library", os.path.join(out, "libdlaccel.so"), "--only", "launch: chain")
         assert not p.returncode, p.stderr.decode()
     spared(driver, out)
