@@ -105,8 +105,9 @@ static struct link *connected_link(void)
 	struct link *l[2];
 
 	for (int i = 0; i < 2; i++) {
+		struct device *d;
 		id[i] = sim_id_create(i);
-		if (link_create(device_of(id[i]), id[i], (struct meeting *)no_meeting, 1 << RING_SHIFT_LEAST, &l[i]))
+		if (device_of(id[i], &d) || link_create(d, id[i], (struct meeting *)no_meeting, 1 << RING_SHIFT_LEAST, &l[i]))
 			sim_wrong("no link");
 	}
 	sim_connect(id[0], id[1]);
