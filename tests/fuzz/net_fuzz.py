@@ -27,6 +27,7 @@ SHAPES = {
     "close": [rf"close \d+ {kind} " for kind in range(3)],
     "shutdown": [rf"shutdown \d+ {how} " for how in range(3)],
     "signal": [rf"signal \d+ {restart} " for restart in range(2)],
+    "setopt": [r"setopt h\d+ SO_OOBINLINE 1"],
     "connect": ["v6 1", "nonblock 1", r"sndbuf [1-9]"],
 }
 

@@ -28,7 +28,7 @@ struct conn {
 	int msgs[2];
 	int fin[2];
 	/* By owner. */
-	int closed[2], shut_rd[2], nonblock[2], lowat[2], linger0[2];
+	int closed[2], shut_rd[2], nonblock[2], lowat[2], linger0[2], in_line[2];
 	unsigned char has[2][MAX_PROCS][HANDLES_PER_CONN];
 };
 

@@ -232,11 +232,17 @@ void step_fill(struct run *r)
 void step_oob(struct run *r)
 {
 	struct end e, p;
-	int in_line = chance(r, 20);
 	struct cmd c;
 
-	if (!r->traits.oob || !pick_end(r, &e) || !idle_and_alive(&e) || !pick_peer(r, &e, &p) ||
-		unread(e.c, p.side) || in_line || at_end(&p))
+	if (!r->traits.oob || !pick_end(r, &e))
+		return;
+	/* Whatever lies unread; no urgent byte is sent that way from then on. */
+	if (chance(r, 20)) {
+		tell(r, e.side, e.proc, CMD(setopt, handle(&e), OPT_OOBINLINE, 1));
+		e.c->in_line[e.side] = 1;
+		return;
+	}
+	if (!idle_and_alive(&e) || !pick_peer(r, &e, &p) || unread(e.c, p.side) || e.c->in_line[p.side] || at_end(&p))
 		return;
 	tell(r, e.side, e.proc, CMD(send, handle(&e), S_SEND, 1, MSG_OOB));
 	tell(r, p.side, p.proc, CMD(settle, handle(&p), -1, POLLPRI));
