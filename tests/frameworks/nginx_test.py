@@ -85,4 +85,4 @@ def exchange(server, client):
 
 
 if __name__ == "__main__":
-    pair.compare(exchange)
+    pair.compare(exchange, to_itself=("server only",))  # as its own proxy
