@@ -110,6 +110,27 @@ static CUcontext context_waited_for(unsigned row, const uint64_t *args)
 	return row == ROW_cuCtxSynchronize_v2 ? (CUcontext)(uintptr_t)args[0] : NULL;
 }
 
+/* What runs kernels and cannot wait in the queue. */
+static void count_launch(unsigned row)
+{
+	switch (row) {
+	case ROW_cuGraphLaunch:
+	case ROW_cuGraphLaunch_ptsz:
+		stat_inc(STAT_cuda_program_graphs);
+		return;
+	case ROW_cuLaunchCooperativeKernel:
+	case ROW_cuLaunchCooperativeKernel_ptsz:
+	case ROW_cuLaunchCooperativeKernelMultiDevice:
+		stat_inc(STAT_cuda_cooperative);
+		return;
+	case ROW_cuLaunch:
+	case ROW_cuLaunchGrid:
+	case ROW_cuLaunchGridAsync:
+		stat_inc(STAT_cuda_old_launches);
+		return;
+	}
+}
+
 struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args)
 {
 	unsigned char barrier = gpu_barrier_class[row];
@@ -117,8 +138,7 @@ struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args)
 
 	if (barrier != BARRIER_PASS)
 		gpu_drain_all();
-	if (row == ROW_cuGraphLaunch || row == ROW_cuGraphLaunch_ptsz)
-		stat_inc(STAT_cuda_program_graphs);
+	count_launch(row);
 	before_memory(row, args[0]);
 	late = before_context(row, args);
 	if (late)

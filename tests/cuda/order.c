@@ -5,6 +5,7 @@
  * likewise. Errors of deferred launches come out of every row that says SYNC, of a wait for their
  * stream, event or context whatever context is current, and of every row that ends their context; and launches
  * wait again after every row that ends a capture.
+ * Launches by entries that cannot wait are counted.
  * Argument: the name of one entry, or none for all.
  */
 #include "api.h"
@@ -361,6 +362,31 @@ static int check_event_query(void)
 	return bad;
 }
 
+/* Launches that cannot wait are counted, each kind by itself. */
+static int check_counted(unsigned row)
+{
+	static const struct {
+		const char *start, *counter;
+	} kinds[] = { { "cuGraphLaunch", "cuda.program_graphs" }, { "cuLaunchCooperative", "cuda.cooperative" },
+		{ "cuLaunch", "cuda.old_launches" } };
+	enum { KINDS = sizeof(kinds) / sizeof(*kinds) };
+	static const uint64_t none[6];
+	unsigned i = 0;
+
+	if (gpu_barrier_class[row] != BARRIER_ALLOC)
+		return 0;
+	while (i < KINDS && strncmp(cuda_rows[row].name, kinds[i].start, strlen(kinds[i].start)))
+		i++;
+	if (i == KINDS)
+		return 0;
+	uint64_t before = counter(kinds[i].counter);
+	call(row, none);
+	if (counter(kinds[i].counter) == before + 1)
+		return 0;
+	fprintf(stderr, "%s is not counted as %s\n", cuda_rows[row].name, kinds[i].counter);
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	unsigned bad = 0, checked = 0;
@@ -372,7 +398,7 @@ int main(int argc, char **argv)
 			continue;
 		if (row == ROW_cuEventQuery)
 			bad += check_event_query();
-		bad += (unsigned)check_errors_of_other_context(row);
+		bad += (unsigned)check_errors_of_other_context(row) + (unsigned)check_counted(row);
 		if (!strncmp(cuda_rows[row].name, "cuStreamEndCapture", 18))
 			bad += check_capture_ends(row);
 		if (ends_context(row))
