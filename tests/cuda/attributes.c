@@ -59,20 +59,21 @@ static uint64_t straight(uint32_t id, uint32_t x)
 	return counter("cuda.direct") - before;
 }
 
-static unsigned told_of_priority(int priority)
+static unsigned nodes_with(uint32_t id, int value)
 {
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < stub.count; i++)
-		n += stub.call[i].row == ROW_cuGraphKernelNodeSetAttribute &&
-		     stub.call[i].arg[1] == CU_LAUNCH_PRIORITY && (int)stub.call[i].arg[2] == priority;
+		n += stub.call[i].row == ROW_cuGraphKernelNodeSetAttribute && stub.call[i].arg[1] == id &&
+		     (int)stub.call[i].arg[2] == value;
 	return n;
 }
 
-/* Every fourth launch has a priority of its own; the others have that of their stream. */
+/* Every fourth launch has a priority of its own, every fourth is of clusters; these have that of their stream. */
 static void in_graphs(void)
 {
 	struct cuda_launch_attribute own = attribute(CU_LAUNCH_PRIORITY, 0);
+	struct cuda_launch_attribute clusters = attribute(CU_LAUNCH_CLUSTER_DIMENSION, 3);
 	CUstream s = (CUstream)0x5550;
 	uint64_t batched = counter("cuda.batched");
 
@@ -84,15 +85,19 @@ static void in_graphs(void)
 		for (uint32_t i = 0; i < WINDOW; i++) {
 			uint32_t x = (i + 1) * 2654435761u;
 			x = (x ^ x >> 15) * 2246822519u;
-			launch((CUfunction)(uintptr_t)(0x20000 + 16 * (x >> 16) % 61), i % 4 ? NULL : &own, s);
+			launch((CUfunction)(uintptr_t)(0x20000 + 16 * (x >> 16) % 61),
+				i % 4 == 0 ? &own : i % 4 == 2 ? &clusters : NULL, s);
 		}
 		OK(cu.cuCtxSynchronize());
 	}
 	CHECK(counter("cuda.batched") > batched + WINDOW);
-	printf("%u nodes with the stream's priority, %u with their own\n", told_of_priority(-5),
-		told_of_priority(-2));
-	CHECK(told_of_priority(-5) >= WINDOW / 2);
-	CHECK(told_of_priority(-2) >= told_of_priority(-5) / 5);
+	unsigned of_stream = nodes_with(CU_LAUNCH_PRIORITY, -5), with_own = nodes_with(CU_LAUNCH_PRIORITY, -2);
+	unsigned of_clusters = nodes_with(CU_LAUNCH_CLUSTER_DIMENSION, 3);
+	printf("%u nodes with the stream's priority, %u with their own, %u of clusters\n", of_stream, with_own,
+		of_clusters);
+	CHECK(of_stream >= WINDOW / 2);
+	CHECK(with_own >= of_stream / 5);
+	CHECK(of_clusters >= of_stream / 5);
 }
 
 int main(void)
