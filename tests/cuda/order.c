@@ -387,6 +387,71 @@ static int check_counted(unsigned row)
 	return 1;
 }
 
+/* How often the driver has heard of the entry from this thread. */
+static unsigned heard_from_here(unsigned row)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < stub.count; i++)
+		n += stub.call[i].row == (int)row && stub.call[i].thread == (int)syscall(SYS_gettid);
+	return n;
+}
+
+static void call_on_null_stream(unsigned row)
+{
+	uint64_t param = 1, a[6];
+	int n = 0;
+	void *params[] = { &param, &n };
+
+	arguments(row, a);
+	if (row == ROW_cuLaunchKernel || row == ROW_cuLaunchKernel_ptsz)
+		OK(((api_cuLaunchKernel *)dlsym(api_driver, cuda_rows[row].name))(
+			kernel, 1, 1, 1, 32, 1, 1, 0, NULL, params, NULL));
+	else
+		OK(call(row, a));
+}
+
+/* Nobody else can submit to the calling thread's own stream: when a call returns, the driver has heard of it. */
+static int check_calling_thread(unsigned row)
+{
+	bool good = true;
+
+	stub.busy = 1;
+	for (int i = 0; i < 3; i++) {
+		call_on_null_stream(ROW_cuLaunchKernel);
+		OK(cu.cuEventRecord(EVENT, NULL));
+	}
+	OK(cu.cuCtxSynchronize());
+	stub.count = 0;
+	for (unsigned i = 1; i <= 4; i++) {
+		call_on_null_stream(row);
+		good &= heard_from_here(row) == i;
+	}
+	stub.busy = 0;
+	OK(cu.cuCtxSynchronize());
+	if (good)
+		return 0;
+	fprintf(stderr, "%s of the calling thread's stream was left to another\n", cuda_rows[row].name);
+	return 1;
+}
+
+/* What comes first after the program has waited finds the GPU idle, and nobody need be woken for it. */
+static int check_first_after_wait(void)
+{
+	bool good = true;
+
+	for (int i = 0; i < 20; i++) {
+		OK(cu.cuCtxSynchronize());
+		stub.count = 0;
+		launch(1);
+		good &= heard_from_here(ROW_cuLaunchKernel) == 1;
+	}
+	if (good)
+		return 0;
+	fprintf(stderr, "a launch on an idle GPU was left to another thread\n");
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	unsigned bad = 0, checked = 0;
@@ -397,7 +462,11 @@ int main(int argc, char **argv)
 		if (argc > 1 && strcmp(argv[1], cuda_rows[row].name))
 			continue;
 		if (row == ROW_cuEventQuery)
-			bad += check_event_query();
+			bad += (unsigned)check_event_query();
+		if (row == ROW_cuLaunchKernel)
+			bad += (unsigned)check_first_after_wait();
+		if (gpu_barrier_class[row] == BARRIER_QUEUE && cuda_rows[row].per_thread)
+			bad += (unsigned)check_calling_thread(row);
 		bad += (unsigned)check_errors_of_other_context(row) + (unsigned)check_counted(row);
 		if (!strncmp(cuda_rows[row].name, "cuStreamEndCapture", 18))
 			bad += check_capture_ends(row);
