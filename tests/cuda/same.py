@@ -3,9 +3,10 @@
 
 same.py LIBRARY DRIVER_FOLDER [NAME=VALUE ...] [/ NAME=VALUE ...] -- PROGRAM [ARGUMENT ...]
 Settings behind a / are those of one more preloaded run: of a program whose output is the same however it
-is run. With WANT=<counter> in the environment each preloaded run must also have counted some of it: a run
+is run. What the simulated device says of misuse and races must be the same as well. With WANT=<counter> in the environment each preloaded run must also have counted some of it: a run
 in which nothing was deferred proves nothing.
 """
+import collections
 import os
 import re
 import subprocess
@@ -29,6 +30,11 @@ def counted(text, name):
     return int(found.group(1)) if found else 0
 
 
+def told(text):
+    """What the simulated device has said, without the addresses."""
+    return collections.Counter(re.sub(r"0x\w+", "", line) for line in text.splitlines() if line.startswith("simcuda:"))
+
+
 def groups(settings):
     """One dictionary for each preloaded run."""
     found = [{}]
@@ -47,6 +53,10 @@ def wrong(bare, preloaded, wanted):
         return 1
     if bare[1] != preloaded[1]:
         print(first_difference(bare[1], preloaded[1]))
+        return 1
+    if told(bare[2]) != told(preloaded[2]):
+        print("said bare and not preloaded, and the other way round:", told(bare[2]) - told(preloaded[2]),
+              told(preloaded[2]) - told(bare[2]), sep="\n")
         return 1
     for name in wanted:
         if not counted(preloaded[2], name):

@@ -405,6 +405,7 @@ struct op *plan_op(struct ctx *ctx, struct plan *p)
 			if (!f->fences[i])
 				abort();
 			f->fences[i]->refs = 1;
+			f->fences[i]->graph = fence_get(op->done);
 			fence_set(&e->fence, f->fences[i]);
 		} else {
 			f->fences[i] = fence_get(e->fence);

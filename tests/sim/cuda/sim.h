@@ -53,6 +53,7 @@ struct fence {
 	uint64_t seq;   /* order of submission */
 	double wall;    /* seconds, when it was reached */
 	uint32_t *vc;   /* race detection: what is ordered before this point, and the point itself */
+	struct fence *graph; /* of a record inside a graph: its end, the only point of it that races are looked for by */
 };
 struct fence *fence_get(struct fence *f);
 void fence_put(struct fence *f);

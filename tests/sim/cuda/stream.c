@@ -28,6 +28,7 @@ void fence_put(struct fence *f)
 {
 	if (!f || --f->refs)
 		return;
+	fence_put(f->graph);
 	free(f->vc);
 	free(f);
 }
@@ -225,6 +226,8 @@ static uint32_t host_vc[WATCH_STREAMS], slot_seq[WATCH_STREAMS];
 
 static void vc_join(uint32_t *to, const struct fence *f)
 {
+	if (f && f->graph)
+		f = f->graph;
 	for (int i = 0; f && f->vc && i < WATCH_STREAMS; i++)
 		if (f->vc[i] > to[i])
 			to[i] = f->vc[i];
