@@ -290,17 +290,20 @@ static void forked(void)
 	CHECK_EQ(mem[0], expected(expected(1, 0, 2), 80000, FORKS * 97));
 }
 
+static void window_launch(uint32_t i, CUdeviceptr to)
+{
+	uint32_t c = 1, n = WORDS, x = (i + 1) * 2654435761u;
+	void *params[] = { &to, &b, &c, &n };
+
+	x = (x ^ x >> 15) * 2246822519u;
+	OK(cu.cuLaunchKernel(mix, 1 + (x >> 20) % 16, 1, 1, WORDS, 1, 1, 0, NULL, params, NULL));
+}
+
 /* The same launches again and again, as training makes them; no shorter period explains them. */
 static void window(CUdeviceptr to)
 {
-	uint32_t c = 1, n = WORDS;
-	void *params[] = { &to, &b, &c, &n };
-
-	for (uint32_t i = 0; i < WINDOW; i++) {
-		uint32_t x = (i + 1) * 2654435761u;
-		x = (x ^ x >> 15) * 2246822519u;
-		OK(cu.cuLaunchKernel(mix, 1 + (x >> 20) % 16, 1, 1, WORDS, 1, 1, 0, NULL, params, NULL));
-	}
+	for (uint32_t i = 0; i < WINDOW; i++)
+		window_launch(i, to);
 	OK(cu.cuCtxSynchronize());
 }
 
@@ -326,12 +329,41 @@ static void memory(void)
 		CHECK(counter("cuda.given_back") > 0);
 }
 
+/* A launch that faults where a graph was expected: the graph's error is the one of the launch. */
+static void sticky_in_window(void)
+{
+	for (int round = 0; round < 6; round++)
+		window(a);
+	for (uint32_t i = 0; i < WINDOW / 2; i++)
+		window_launch(i, a);
+	window_launch(WINDOW / 2, 0x10);
+	for (uint32_t i = WINDOW / 2 + 1; i < WINDOW; i++)
+		window_launch(i, a);
+	CHECK_EQ(cu.cuCtxSynchronize(), ILLEGAL_ADDRESS);
+	CHECK_EQ(cu.cuCtxSynchronize(), ILLEGAL_ADDRESS);
+	if (getenv("WANT_BATCHED"))
+		CHECK(counter("cuda.batched") > 0);
+}
+
+static int queued[2];
+
+/* By somebody else, who is told once there is work in the queue. */
 static void killed(void)
 {
 	busy(NULL);
 	for (int i = 0; i < 200; i++)
 		OK(launch(mix, a, NULL, WORDS, 0));
-	kill(getpid(), SIGKILL);
+	CHECK_EQ(write(queued[1], "", 1), 1);
+	for (;;)
+		pause();
+}
+
+static void kill_when_told(pid_t pid)
+{
+	char byte;
+
+	if (read(queued[0], &byte, 1) == 1)
+		kill(pid, SIGKILL);
 }
 
 static const struct {
@@ -351,6 +383,7 @@ static const struct {
 	{ "device_reset", device_reset, 0, true },
 	{ "exit_without_sync", exit_without_sync, 0 },
 	{ "forked", forked, 0 },
+	{ "sticky_in_window", sticky_in_window, 0 },
 	{ "killed", killed, SIGKILL },
 	{ "memory", memory, 0 },
 };
@@ -358,6 +391,7 @@ static const struct {
 static int run(unsigned i)
 {
 	fflush(stdout);
+	CHECK(!pipe(queued));
 	pid_t pid = fork();
 	int status;
 
@@ -368,6 +402,10 @@ static int run(unsigned i)
 		cases[i].run();
 		exit(0);
 	}
+	close(queued[1]);
+	if (cases[i].dies_by)
+		kill_when_told(pid);
+	close(queued[0]);
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
 	int bad = cases[i].dies_by ? !WIFSIGNALED(status) || WTERMSIG(status) != cases[i].dies_by : status;
 	printf("%s %x\n", cases[i].name, bad);
