@@ -10,6 +10,7 @@
 #include "kernels.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #define WORDS 64
 #define WINDOW 1000
 #define FORKS 20
+#define CAPTURES 60
 #define INVALID_HANDLE 400
 #define ILLEGAL_ADDRESS 700
 #define MAX_DYNAMIC_SHARED 8
@@ -345,6 +347,59 @@ static void sticky_in_window(void)
 		CHECK(counter("cuda.batched") > 0);
 }
 
+static struct {
+	CUstream stream;
+	CUdeviceptr p;
+	_Atomic bool over;
+} beside;
+
+static void *launch_beside(void *arg)
+{
+	OK(cu.cuCtxSetCurrent(ctx));
+	while (!beside.over) {
+		OK(launch(mix, beside.p, beside.stream, WORDS, 0));
+		sched_yield();
+	}
+	return NULL;
+}
+
+static void capture_two(CUstream s, int mode)
+{
+	CUgraphExec x;
+	CUgraph g;
+
+	OK(cu.cuStreamBeginCapture_v2(s, mode));
+	OK(launch(mix, a, s, WORDS, 0));
+	OK(launch(mix, a, s, WORDS, 0));
+	OK(cu.cuStreamEndCapture(s, &g));
+	OK(cu.cuGraphInstantiateWithFlags(&x, g, 0));
+	OK(cu.cuGraphLaunch(x, s));
+	OK(cu.cuGraphExecDestroy(x));
+	OK(cu.cuGraphDestroy(g));
+}
+
+/* A capture of any mode is not disturbed by what another thread launches, nor by who submits that. */
+static void captured_beside(void)
+{
+	uint32_t mem[WORDS];
+	pthread_t t;
+	CUstream s;
+
+	OK(cu.cuStreamCreate(&s, 1));
+	OK(cu.cuStreamCreate(&beside.stream, 1));
+	OK(cu.cuMemAlloc_v2(&beside.p, WORDS * 4));
+	OK(cu.cuCtxSynchronize());
+	CHECK(!pthread_create(&t, NULL, launch_beside, NULL));
+	for (int i = 0; i < CAPTURES; i++)
+		capture_two(s, i % 3);
+	beside.over = true;
+	pthread_join(t, NULL);
+	OK(cu.cuCtxSynchronize());
+	OK(cu.cuMemcpyDtoH_v2(mem, a, sizeof(mem)));
+	for (int i = 0; i < WORDS; i++)
+		CHECK_EQ(mem[i], expected(1, 0, 2 + 2 * CAPTURES));
+}
+
 static int queued[2];
 
 /* By somebody else, who is told once there is work in the queue. */
@@ -384,6 +439,7 @@ static const struct {
 	{ "exit_without_sync", exit_without_sync, 0 },
 	{ "forked", forked, 0 },
 	{ "sticky_in_window", sticky_in_window, 0 },
+	{ "captured_beside", captured_beside, 0 },
 	{ "killed", killed, SIGKILL },
 	{ "memory", memory, 0 },
 };
