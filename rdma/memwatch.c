@@ -30,6 +30,7 @@ static struct {
 	pthread_mutex_t arming; /* slots and the kernel's watch change together; never the reader's */
 	_Atomic uint64_t reading; /* odd from before an event is taken until it has been marked */
 	_Atomic bool broken;	  /* nothing can be trusted any more */
+	_Atomic int unreported;	  /* calls under way of which the kernel tells nothing */
 	struct {
 		struct range r;
 		_Atomic int state;
@@ -137,7 +138,21 @@ static bool quiet(void)
 /* The order matters: what quiet() no longer sees has made `reading` odd before. */
 static bool settled(void)
 {
-	return quiet() && !(atomic_load(&watch.reading) & 1) && !atomic_load(&watch.broken);
+	return quiet() && !atomic_load(&watch.unreported) && !(atomic_load(&watch.reading) & 1) &&
+		!atomic_load(&watch.broken);
+}
+
+void memwatch_unreported_begin(void)
+{
+	atomic_fetch_add(&watch.unreported, 1);
+}
+
+/* Two more readings: the count stays as odd or even as the reader has it. */
+void memwatch_unreported_end(uintptr_t start, uintptr_t end)
+{
+	mark(start, end);
+	atomic_fetch_add(&watch.reading, 2);
+	atomic_fetch_sub(&watch.unreported, 1);
 }
 
 uint64_t memwatch_news(void)
@@ -476,8 +491,13 @@ void memwatch_stop(void)
 	forget();
 }
 
+/* Those who were at a call of their own are not in the child. */
 void memwatch_after_fork_child(void)
 {
+	if (atomic_load(&watch.unreported))
+		atomic_store(&watch.unreported, 0);
+	if (watch.fd < 0)
+		return;
 	watch.arming = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 	forget();
 }

@@ -41,5 +41,9 @@ uint64_t memwatch_news(void);
 
 void memwatch_disarm(int slot);
 
+/* Around a call that may change pages without an event: nothing is believed until its range has been marked. */
+void memwatch_unreported_begin(void);
+void memwatch_unreported_end(uintptr_t start, uintptr_t end);
+
 /* In the child of a fork: forgets everything; the watch belongs to the parent. */
 void memwatch_after_fork_child(void);

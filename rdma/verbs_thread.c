@@ -245,8 +245,7 @@ static int create(void)
 
 void verbs_after_fork(void)
 {
-	if (load_rlx(thread.state))
-		memwatch_after_fork_child();
+	memwatch_after_fork_child();
 }
 
 int thread_start(void)

@@ -6,9 +6,12 @@
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
+/* glibc has this one since 2.36. */
+ssize_t process_madvise(int pidfd, const struct iovec *iov, size_t n, int advice, unsigned flags);
 /* glibc declares these only to fortified callers. */
 ssize_t __read_chk(int fd, void *buf, size_t n, size_t room);
 ssize_t __recv_chk(int fd, void *buf, size_t n, size_t room, int flags);

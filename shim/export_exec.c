@@ -4,6 +4,7 @@
  */
 #include "export.h"
 #include "life.h"
+#include "memory.h"
 #include "real.h"
 #include "uring.h"
 #include "wait.h"
@@ -135,6 +136,12 @@ EXPORT long syscall(long n, ...)
 		return accept((int)a[0], (struct sockaddr *)a[1], (socklen_t *)a[2]);
 	case SYS_accept4:
 		return accept4((int)a[0], (struct sockaddr *)a[1], (socklen_t *)a[2], (int)a[3]);
+	case SYS_madvise:
+		return memory_madvise((void *)a[0], (size_t)a[1], (int)a[2]);
+	case SYS_process_madvise:
+		return memory_process_madvise((int)a[0], (const struct iovec *)a[1], (size_t)a[2], (int)a[3], (unsigned)a[4]);
+	case SYS_shmat:
+		return (long)memory_shmat((int)a[0], (const void *)a[1], (int)a[2]);
 	case SYS_io_uring_setup:
 		return uring_setup((unsigned)a[0], (void *)a[1]);
 	case SYS_io_uring_enter:

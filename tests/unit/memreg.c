@@ -11,14 +11,22 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "export.h"
 #include "log.h"
 #include "memreg.h"
 #include "memwatch.h"
 #include "settings.h"
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE 103
+#endif
 
 enum { PAGES = 16, SIZE = PAGES * 4096 };
 
@@ -170,13 +178,39 @@ static void by_shrink(char *p)
 	map_at(p);
 }
 
+/* The kernel tells of none of these: the shim's own symbols are linked in. */
+static void by_guard(char *p)
+{
+	madvise(p + 4096, 4096, MADV_GUARD_INSTALL);
+	madvise(p + 4096, 4096, MADV_GUARD_REMOVE);
+}
+
+static void by_process_guard(char *p)
+{
+	struct iovec v = {p + 4096, 4096};
+	int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+
+	process_madvise(self, &v, 1, MADV_GUARD_INSTALL, 0);
+	madvise(p + 4096, 4096, MADV_GUARD_REMOVE);
+	close(self);
+}
+
+static void by_attaching(char *p)
+{
+	int id = shmget(IPC_PRIVATE, SIZE, 0600);
+
+	cr_assert_eq(shmat(id, p, SHM_REMAP), p);
+	shmctl(id, IPC_RMID, NULL);
+}
+
 static const struct {
 	const char *name;
 	void (*change)(char *p);
 } ways[] = {{"munmap", by_munmap}, {"mmap over it", by_map_fixed}, {"raw munmap", by_raw_munmap},
 	{"one page of it", by_one_page}, {"MADV_DONTNEED", by_dontneed},
 	{"MADV_FREE", by_free_advice}, {"mremap away", by_move}, {"mremap onto", by_move_onto},
-	{"MREMAP_DONTUNMAP", by_move_leaving}, {"mremap shorter", by_shrink}};
+	{"MREMAP_DONTUNMAP", by_move_leaving}, {"mremap shorter", by_shrink},
+	{"MADV_GUARD_INSTALL", by_guard}, {"process_madvise", by_process_guard}, {"SHM_REMAP", by_attaching}};
 
 static void change_and_check(struct memreg *m, size_t way, bool believing)
 {
@@ -570,6 +604,28 @@ Test(memreg, more_discards_than_can_be_noted, .timeout = 60)
 	cr_assert_eq(live, 0);
 }
 
+/* Another thread may have seen the new pages already. */
+Test(memreg, nothing_is_believed_during_an_unreported_change, .timeout = 60)
+{
+	struct memreg *m = cache(&watched, SIZE_MAX);
+	char *p = map_at(NULL), *q = map_at(NULL);
+
+	need_watch();
+	seen(m, p, SIZE);
+	seen(m, q, SIZE);
+	memwatch_unreported_begin();
+	stamp(p);
+	cr_assert_eq(seen(m, p, SIZE), next_stamp - 1);
+	cr_assert_eq(counts_of(m).once, 1);
+	memwatch_unreported_end((uintptr_t)p + 5000, (uintptr_t)p + 5001);
+	memreg_sweep(m);
+	cr_assert_eq(counts_of(m).stale, 1);
+	seen(m, q, SIZE);
+	cr_assert_eq(counts_of(m).hits, 1);
+	memreg_destroy(m);
+	cr_assert_eq(live, 0);
+}
+
 /* Without the kernel's events: right, and nothing kept. */
 Test(memreg, without_a_watch, .timeout = 60)
 {
@@ -637,6 +693,29 @@ Test(memreg, child_of_a_fork, .timeout = 60)
 	seen(m, p, SIZE);
 	cr_assert_eq(registered, 1, "a child's munmap made the parent register again");
 	memreg_destroy(m);
+}
+
+/* The thread that changes something is not in the child: what the child makes for itself is believed. */
+Test(memreg, child_forked_during_an_unreported_change, .timeout = 60)
+{
+	int status;
+	pid_t pid;
+
+	memwatch_unreported_begin();
+	pid = fork();
+	if (!pid) {
+		struct memreg *m = cache(&watched, SIZE_MAX);
+		char *p = map_at(NULL);
+
+		memwatch_after_fork_child();
+		if (memwatch_start())
+			_exit(2);
+		seen(m, p, SIZE);
+		seen(m, p, SIZE);
+		_exit(counts_of(m).hits == 1 ? 0 : 1);
+	}
+	waitpid(pid, &status, 0);
+	cr_assert_eq(status, 0);
 }
 
 Test(memreg, limit_of_locked_memory, .timeout = 60)
