@@ -420,11 +420,10 @@ static bool behaves(char *pages)
 	return good;
 }
 
-static int give_up(int err)
+static void give_up(int err)
 {
 	memwatch_stop();
 	log_info("registrations are not kept: the kernel reports no unmapping (error %d)", -err);
-	return err;
 }
 
 static int start(void)
@@ -437,13 +436,17 @@ static int start(void)
 	watch.wake = (int)sys_call(SYS_eventfd2, 0, O_CLOEXEC | O_NONBLOCK);
 	atomic_store(&watch.broken, false);
 	if (watch.fd < 0 || watch.wake < 0 || pages == MAP_FAILED)
-		return give_up(watch.fd < 0 ? watch.fd : -ENOMEM);
-	r = behaves(pages) ? 0 : -EPROTO;
-	munmap(pages, 3 * getpagesize());
-	if (!r)
+		r = watch.fd < 0 ? watch.fd : -ENOMEM;
+	else if (!behaves(pages))
+		r = -EPROTO;
+	else
 		r = -pthread_create(&watch.reader, NULL, read_events, NULL);
 	watch.running = !r;
-	return r ? give_up(r) : 0;
+	if (r)
+		give_up(r);
+	/* Not before: while they are watched and nobody reads of it, their unmapping does not end. */
+	munmap(pages, 3 * getpagesize());
+	return r;
 }
 
 /* Threads of ours run no handler of the program: they inherit the mask. */
