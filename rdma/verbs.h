@@ -285,7 +285,9 @@ int link_tell_polls(struct link *l, bool yes, uint64_t *ret_seq);
 bool link_is_acked(struct link *l, uint64_t seq);
 /* Until it is acknowledged; false: the link is down. */
 bool link_wait(struct link *l, uint64_t seq);
-/* The same for a READ, which takes as long as its length takes. */
+/* A READ of so much is expected to end in a small part of the time that a failure may take. */
+size_t link_read_most(const struct link *l);
+/* The same for a READ of no more. */
 bool link_wait_read(struct link *l, uint64_t seq, size_t bytes);
 /* Ticks that something of that length will take at least, by what the last few have taken. */
 uint64_t link_expected(const struct pace *p, size_t bytes);

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { DIRECT_LEAST = 32768, READ_MOST = 1 << 24 };
+enum { DIRECT_LEAST = 32768 };
 
 static void block_is_done(struct link *l, uint32_t id, uint64_t bytes)
 {
@@ -150,5 +150,5 @@ bool recv_take_block(struct receiving *w)
 		return false;
 	w->rang = true;
 	size_t n = least(w->v->block.length - w->v->block.taken, cursor_run(&w->c));
-	return (n >= DIRECT_LEAST && read_direct(w, least(n, READ_MOST))) || (link_is_up(link_in(w->vs)) && recv_read_bounce(w));
+	return (n >= DIRECT_LEAST && read_direct(w, least(n, link_read_most(link_in(w->vs))))) || (link_is_up(link_in(w->vs)) && recv_read_bounce(w));
 }

@@ -14,7 +14,8 @@ enum {
 	SIGNAL_EVERY = 16,
 	POLITE_US = 20, /* of polling; then the core is offered to others between looks */
 	YIELD_US = 100, /* then slept away from */
-	EVENT_LEAST = 4 << 20, /* a READ that takes long enough for its end to wake somebody; the others are looked for */
+	EVENT_LEAST = 4 << 20, /* a block that takes long enough for its end to wake somebody; the others are looked for */
+	READ_LEAST = 4 * PACE_BYTES, READ_MOST = 1 << 24, READ_SHARE = 8,
 	NAP_MOST_NS = 20000000,
 };
 
@@ -114,7 +115,7 @@ int link_read_block(struct link *l, const struct block_part *b, uint64_t *ret_se
 	struct ibv_sge done_at = { (uintptr_t)&d, sizeof(d), 0 };
 	struct ibv_send_wr done = {
 		.sg_list = &done_at, .num_sge = 1, .opcode = IBV_WR_SEND,
-		.send_flags = IBV_SEND_INLINE | IBV_SEND_FENCE | (b->bytes >= EVENT_LEAST ? IBV_SEND_SOLICITED : 0),
+		.send_flags = IBV_SEND_INLINE | IBV_SEND_FENCE | (b->from + b->bytes >= EVENT_LEAST ? IBV_SEND_SOLICITED : 0),
 	};
 	struct ibv_send_wr read = {
 		.next = b->ends ? &done : NULL, .sg_list = &to, .num_sge = 1, .opcode = IBV_WR_RDMA_READ,
@@ -292,11 +293,25 @@ bool link_wait(struct link *l, uint64_t seq)
 	return ok;
 }
 
-/* Retries end it if the peer's device is gone: no time-out of ours may, or a slow one would. */
+/* By the slowest of the last few; before there are any, and at least, what no fabric takes that long for. */
+size_t link_read_most(const struct link *l)
+{
+	uint64_t slowest = 0, share = us_to_ticks(settings.rdma_dead / READ_SHARE);
+	bool known = true;
+
+	for (int i = 0; i < PACE_LAST; i++) {
+		uint64_t took = load_rlx(l->reads.took[i]);
+		known &= took != 0;
+		slowest = took > slowest ? took : slowest;
+	}
+	uint64_t most = known ? share / slowest * PACE_BYTES : READ_LEAST;
+	return most < READ_LEAST ? READ_LEAST : most < READ_MOST ? most : READ_MOST;
+}
+
 bool link_wait_read(struct link *l, uint64_t seq, size_t bytes)
 {
 	uint64_t start = clock_ticks();
-	bool ok = wait_within(l, seq, UINT64_MAX, link_expected(&l->reads, bytes));
+	bool ok = wait_within(l, seq, us_to_ticks(settings.rdma_dead), link_expected(&l->reads, bytes));
 
 	link_learn(&l->reads, bytes, clock_ticks() - start);
 	return ok;

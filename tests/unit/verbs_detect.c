@@ -146,8 +146,19 @@ static bool write_and_wait(void)
 	return link_wait(ends[0].link, seq);
 }
 
+static bool read_and_wait(void)
+{
+	struct link *l = ends[0].link, *peer = ends[1].link;
+	struct block_part part = { .to = l->staging, .lkey = l->lkey, .rkey = peer->rkey, .address = (uintptr_t)peer->ring, .bytes = 4096 };
+	uint64_t seq;
+
+	if (link_read_block(l, &part, &seq))
+		sim_wrong("no read");
+	return link_wait_read(l, seq, part.bytes);
+}
+
 /* How long it takes to be told, in nanoseconds without those that the machine had no core for. */
-static uint64_t dies_under_load(void)
+static uint64_t dies_under_load(bool (*waits)(void))
 {
 	uint64_t before = alarms();
 
@@ -155,7 +166,7 @@ static uint64_t dies_under_load(void)
 	make_links();
 	kill_fabric(UINT64_MAX);
 	uint64_t start = clock_monotonic_ns(), lost = lost_ns;
-	if (write_and_wait())
+	if (waits())
 		sim_wrong("nobody answers, and all is well");
 	uint64_t took = clock_monotonic_ns() - start - (lost_ns - lost);
 	if (is_up(0) || alarms() != before + 1)
@@ -166,37 +177,61 @@ static uint64_t dies_under_load(void)
 }
 
 /* Whoever is late every time is late; once it may be the machine. */
-static void is_told_in_time(void)
+static void is_told_in_time(bool (*waits)(void))
 {
 	uint64_t took = UINT64_MAX;
 
 	for (int i = 0; i < TRIES && took > 2 * DEAD_US * UINT64_C(1000); i++)
-		took = dies_under_load();
+		took = dies_under_load(waits);
 	if (took > 2 * DEAD_US * UINT64_C(1000))
 		sim_wrong("%llu ms", (unsigned long long)took / 1000000);
 }
 
-static bool outlives_a_delay(void)
+static bool outlives_a_delay(bool (*waits)(void))
 {
 	uint64_t before = alarms();
 
 	settings.rdma_dead = PATIENT_US;
 	make_links();
 	kill_fabric(HOLE_US);
-	bool well = write_and_wait() && alarms() == before;
+	bool well = waits() && alarms() == before;
 	heal_fabric();
 	end_links();
 	return well;
 }
 
-static void is_slow_under_load(void)
+static void is_slow_under_load(bool (*waits)(void))
 {
 	bool well = false;
 
 	for (int i = 0; i < TRIES && !well; i++)
-		well = outlives_a_delay();
+		well = outlives_a_delay(waits);
 	if (!well)
 		sim_wrong("a short delay is taken for death");
+}
+
+/* The slowest of the last four says how much is read at once. */
+static void expect_reads(uint64_t us_each, size_t most)
+{
+	static struct link l;
+
+	if (us_each)
+		link_learn(&l.reads, PACE_BYTES - 1, us_to_ticks(us_each));
+	if (link_read_most(&l) != most)
+		sim_wrong("%llu us each: READs of %zu", (unsigned long long)us_each, link_read_most(&l));
+}
+
+static void reads_fit_into_the_time(void)
+{
+	enum { FIRST = 4 * PACE_BYTES, EIGHTH_US = DEAD_US / 8 };
+
+	settings.rdma_dead = DEAD_US;
+	expect_reads(0, FIRST);
+	for (int i = 0; i < PACE_LAST - 1; i++)
+		expect_reads(10, FIRST);
+	expect_reads(10, 1 << 24);
+	expect_reads(EIGHTH_US / 10 - 5, 10 * PACE_BYTES);
+	expect_reads(EIGHTH_US, FIRST);
 }
 
 int main(void)
@@ -215,8 +250,11 @@ int main(void)
 	sim_start(1);
 	if (pthread_create(&t, NULL, metronome, NULL))
 		return 1;
-	is_slow_under_load();
-	is_told_in_time();
+	reads_fit_into_the_time();
+	for (int read = 0; read < 2; read++) {
+		is_slow_under_load(read ? read_and_wait : write_and_wait);
+		is_told_in_time(read ? read_and_wait : write_and_wait);
+	}
 	by_hand_ns = clock_monotonic_ns();
 	for (unsigned phase = 0; phase < PHASES; phase++)
 		dies_while_idle(phase);

@@ -64,8 +64,8 @@ static void time_passes(void)
 
 static const struct {
 	void (*happens)(void);
-	bool whole; /* the link lives: the READ ends well */
-} deeds[] = { { link_fails, false }, { device_goes, false }, { signal_comes, true }, { descriptor_ends, true }, { time_passes, true } };
+	bool whole; /* the link has patience: the READ ends well */
+} deeds[] = { { link_fails, false }, { device_goes, false }, { time_passes, false }, { signal_comes, true }, { descriptor_ends, true }, { time_passes, true } };
 
 static void offer(void)
 {
@@ -92,6 +92,7 @@ static void rests_before_it_returns(int which)
 	peer_agree(&p);
 	offer();
 	setsockopt(p.lib_fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon));
+	settings.rdma_dead = deeds[which].whole ? IDLE_US : DEAD_US;
 	sim_wire.hold = true;
 	if (pthread_create(&t, NULL, reads, NULL))
 		sim_wrong("no thread");
