@@ -98,11 +98,13 @@ static void is_iwarp(int role)
 
 /* ---- many links */
 
-static struct link *connected_link(void)
+static struct { struct rdma_cm_id *id[2]; struct link *link[2]; } many[LINKS_MANY + 1];
+
+static struct link *make_link(int which)
 {
 	static char no_meeting[4096];
-	struct rdma_cm_id *id[2];
-	struct link *l[2];
+	struct rdma_cm_id **id = many[which].id;
+	struct link **l = many[which].link;
 
 	for (int i = 0; i < 2; i++) {
 		struct device *d;
@@ -117,6 +119,14 @@ static struct link *connected_link(void)
 	return l[0];
 }
 
+static void end_link(int which)
+{
+	for (int i = 0; i < 2; i++) {
+		links_destroy(many[which].link[i]->links);
+		sim_id_destroy(many[which].id[i]);
+	}
+}
+
 static uint64_t ask_for_all(struct link *l)
 {
 	uint64_t seq, n = 0;
@@ -129,28 +139,26 @@ static uint64_t ask_for_all(struct link *l)
 /* The fabric answers nothing, nobody looks at the queue, and all fail. */
 static void many_fail_at_once(int unused)
 {
-	struct link *l[LINKS_MANY];
 	uint64_t asked = 0;
 
 	for (int i = 0; i < LINKS_MANY; i++)
-		l[i] = connected_link();
+		make_link(i);
 	sim_wire.hole_us = UINT64_MAX;
 	sim_wire.hole_from = 0;
 	for (int i = 0; i < LINKS_MANY; i++)
-		asked += ask_for_all(l[i]);
+		asked += ask_for_all(many[i].link[0]);
 	store_rel(sim_wire.blind, true);
 	for (int i = 0; i < LINKS_MANY; i++)
-		link_fail(l[i], FALLBACK_RDMA_PORT);
+		link_fail(many[i].link[0], FALLBACK_RDMA_PORT);
 	PEER_WAIT(sim_wire.completions >= asked);
 	store_rel(sim_wire.blind, false);
-	sim_wire.hole_from = UINT64_MAX;
 	for (int i = 0; i < LINKS_MANY; i++)
-		link_quiet(l[i]);
-	struct link *one = connected_link();
-	if (ask_for_all(one) < LINK_SENDS - 1)
+		link_quiet(many[i].link[0]);
+	if (ask_for_all(make_link(LINKS_MANY)) < LINK_SENDS - 1)
 		sim_wrong("what has ended is still counted");
+	for (int i = 0; i <= LINKS_MANY; i++)
+		end_link(i);
 }
-
 
 /* Each device that fails does so in a process of its own. */
 int main(void)

@@ -56,6 +56,7 @@ static void signal_comes(void)
 static void descriptor_ends(void)
 {
 	close(p.lib_fd);
+	p.lib_fd = -1;
 }
 
 static void time_passes(void)
@@ -111,6 +112,8 @@ static void rests_before_it_returns(int which)
 	for (size_t i = 0; i < BLOCK; i++)
 		if ((uint8_t)buffer[i] != GONE)
 			sim_wrong("deed %d: byte %zu written behind the call", which, i);
+	peer_end(&p);
+	PEER_WAIT(!atomic_load(&dlaccel_stats.slot[STAT_net_ring_pages].value)); /* the thread has given all back */
 }
 
 int main(void)
