@@ -6,6 +6,7 @@
 #include "peer.h"
 
 #include "settings.h"
+#include "verbs_device.h"
 #include "verbs_io.h"
 
 enum { DEAD_US = 20000, IDLE_US = 120000000, LINKS_MANY = 40, BEHIND = 4096 }; /* idle: no heartbeat helps */
@@ -160,6 +161,19 @@ static void many_fail_at_once(int unused)
 		end_link(i);
 }
 
+/* Requests that ask for no completion count until another's: where many do, each asks. */
+static void many_have_ended(int unused)
+{
+	struct control c = { .type = CONTROL_STATE };
+	struct link *l = make_link(0);
+
+	device_takes(l->device, CQ_DEPTH / 2);
+	if (link_control_quietly(l, &c))
+		sim_wrong("no message");
+	PEER_WAIT((link_poll(l), link_is_acked(l, l->posted)));
+	end_link(0);
+}
+
 /* Each device that fails does so in a process of its own. */
 int main(void)
 {
@@ -171,5 +185,6 @@ int main(void)
 	for (int role = 0; role < 2; role++)
 		peer_apart(DEAD_US, IDLE_US, is_iwarp, role);
 	peer_apart(DEAD_US, IDLE_US, many_fail_at_once, 0);
+	peer_apart(DEAD_US, IDLE_US, many_have_ended, 0);
 	return 0;
 }
