@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
-enum { DEVICES_MOST = 16, EXIT_MS = 2000, UNANSWERED_MS = 1 };
+enum { DEVICES_MOST = 16, EXIT_MS = 2000, UNANSWERED_MOST_MS = 32 };
 
 static struct {
 	_Atomic int state; /* 0: none, 1: runs, -1: cannot */
@@ -68,6 +68,7 @@ static void connection_events(void)
 /* ---- heartbeat: an idle connection is told of nothing, not even of a cable pulled elsewhere */
 
 static bool any_link, any_unanswered;
+static uint64_t unanswered_ns; /* since when; 0: nothing is */
 
 /* The child may sleep as soon as nothing can come that nobody rings for. */
 static void leave_to_child(struct link *l)
@@ -124,6 +125,7 @@ void thread_tend_links(void)
 	any_unanswered = false;
 	for (struct device *d = device_next(NULL); d; d = device_next(d))
 		device_each_link(d, obey);
+	unanswered_ns = !any_unanswered ? 0 : unanswered_ns ? unanswered_ns : clock_monotonic_ns();
 	any_link |= device_next(NULL) != NULL;
 	heartbeat();
 }
@@ -160,6 +162,14 @@ static int patience_ms(void)
 	return beat < 0 || (due >= 0 && due < beat) ? due : beat;
 }
 
+/* A withdrawal waits for the receive that is reading, which mostly answers itself when it has read: looked after ever more rarely. */
+static int unanswered_ms(void)
+{
+	uint64_t ms = 1 + (clock_monotonic_ns() - unanswered_ns) / 1000000;
+
+	return ms < UNANSWERED_MOST_MS ? (int)ms : UNANSWERED_MOST_MS;
+}
+
 static void turn(void)
 {
 	struct device *devices[DEVICES_MOST];
@@ -167,7 +177,7 @@ static void turn(void)
 	int n = watch(fds, devices);
 	uint64_t count;
 
-	sys_call(SYS_poll, fds, n, any_unanswered ? UNANSWERED_MS : patience_ms());
+	sys_call(SYS_poll, fds, n, any_unanswered ? unanswered_ms() : patience_ms());
 	if (fds[0].revents)
 		sys_call(SYS_read, thread.wake, &count, sizeof(count));
 	for (int i = 2; i < n; i += 2) {
