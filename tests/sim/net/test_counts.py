@@ -1,0 +1,79 @@
+"""What a message costs between two hosts, ours beside rsockets', alternating in one guest.
+
+    test_counts.py --preload LIBRARY --tool DLACCEL [--cpus N] [--rounds N] [VARIABLE=VALUE...]
+
+Of 64 KiB and 1 MiB one way ours must be less in each column, both ends together: which of them posts a receive, arms a queue or waits
+differs from one design to the other, and from run to run. 64 B are printed beside them, where ours is more in calls and copies: asleep,
+a receiver looks at TCP and then takes what it has seen. The variables are ours, DLACCEL_SPIN=2ms for a receiver that polls for longer.
+"""
+import argparse
+import collections
+import itertools
+import statistics
+
+import counts
+import hosts
+import streams
+import vhost
+from test_rdma import COUNTERS, counters
+
+WORK = (('pingpong', 64, 1000), ('oneway', 65536, 100), ('oneway', 1 << 20, 16))
+PATIENT = {'DLACCEL_RDMA_DEAD': '20s', 'DLACCEL_RDMA_IDLE': '60s'}    # emulation stalls: a false alarm would be counted as TCP
+RUNS = itertools.count(1)
+
+
+def count(a, b, tool, kind, lib, env, work):
+    """The ends' figures for one connection. Ours must have had RDMA from its warming up to its end."""
+    verb, size, number = work
+    folder = f'{COUNTERS}/{next(RUNS)}'
+    a.run(f'mkdir -p -m 700 {COUNTERS}; mkdir -m 700 {folder}')
+    ends, packets = counts.per_message(a, b, lib, {**env, 'DLACCEL_DIR': folder}, verb, size, number)
+    assert size == 64 or packets > size / 9000, f'{kind}: {packets} packets a message: not by RDMA'
+    if kind == 'dlaccel':
+        said = sum(map(collections.Counter, counters(a, tool, folder)), collections.Counter())
+        assert said['net.upgraded.verbs'] == 2 and not said['rdma.failovers'], said
+    return ends
+
+
+def show(kind, verb, size, runs):
+    """Medians of the rounds, client + server = both; least and most of both; and what the calls and doorbells of each were."""
+    print(f'{kind}, {size} B {verb}:')
+    for word in counts.WORDS:
+        ends = [[end[word] for end, _ in ends] for ends in runs]
+        client, server = (statistics.median(side) for side in zip(*ends))
+        sums = [sum(pair) for pair in ends]
+        print(f'    {word:12} {client:6.2f} + {server:5.2f} = {statistics.median(sums):6.2f} [{min(sums):.2f}, {max(sums):.2f}]')
+    for i, end in enumerate(('client', 'server')):
+        print(f'    {end}: ' + ', '.join(f'{k} {v:.2f}' for k, v in runs[-1][i][1].items()))
+
+
+def both(runs, word):
+    return statistics.median(sum(end[word] for end, _ in ends) for ends in runs)
+
+
+def body(args):
+    got, ours = collections.defaultdict(list), dict(pair.split('=', 1) for pair in args.variables)
+    kinds = {'rsockets': (streams.librspreload(), {}), 'dlaccel': (args.preload, {**PATIENT, **ours})}
+    assert kinds['rsockets'][0], 'librspreload.so is not installed (package librdmacm1)'
+    with hosts.near('counts', smp=args.cpus) as (a, b):
+        for _ in range(args.rounds):
+            for work in WORK:
+                for kind, (lib, env) in kinds.items():
+                    got[(kind, *work[:2])].append(count(a, b, args.tool, kind, lib, env, work))
+    for what, runs in got.items():
+        show(*what, runs)
+    for verb, size, _ in WORK[1:]:
+        for word in counts.WORDS:
+            theirs, our = (both(got[kind, verb, size], word) for kind in kinds)
+            assert our < theirs, f'{size} B, {word}: {our:.2f}, of rsockets {theirs:.2f}'
+    print('ok 64 KiB and 1 MiB: less of everything')
+
+
+parser = argparse.ArgumentParser()
+parser.add_argument('--preload', required=True)
+parser.add_argument('--tool', required=True)
+parser.add_argument('--cpus', type=int, default=2)
+parser.add_argument('--rounds', type=int, default=1)
+parser.add_argument('variables', nargs='*')
+arguments = parser.parse_args()
+vhost.main(lambda: body(arguments))
