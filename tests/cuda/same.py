@@ -3,8 +3,8 @@
 
 same.py LIBRARY DRIVER_FOLDER [NAME=VALUE ...] [/ NAME=VALUE ...] -- PROGRAM [ARGUMENT ...]
 Settings behind a / are those of one more preloaded run: of a program whose output is the same however it
-is run. What the simulated device says of misuse and races must be the same as well. With WANT=<counter> in the environment each preloaded run must also have counted some of it: a run
-in which nothing was deferred proves nothing.
+is run. What the simulated device says of misuse and races must be the same as well. With WANT=<counter> in the
+environment each preloaded run must also have counted some of it: a run in which nothing was deferred proves nothing.
 """
 import collections
 import os

@@ -176,7 +176,7 @@ static void loops(void)
 
 typedef CUresult any_fn(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
 
-/* Called once before: what sets a limit to another value ends our graphs by that alone. */
+/* Called once before, after a launch: what sets a limit to another value ends our graphs by that alone. */
 static void allocation(unsigned row, unsigned round)
 {
 	static uint64_t memory[2048], nothing[2048];
@@ -185,8 +185,9 @@ static void allocation(unsigned row, unsigned round)
 
 	printf("%s finds no memory\n", cuda_rows[row].name);
 	memset(memory, 0, sizeof(memory));
+	window(round, WINDOW, 0);
 	OK(entry((uintptr_t)memory, (uintptr_t)nothing, 4096, 0, 0, 0));
-	for (unsigned i = 0; i < 5; i++)
+	for (unsigned i = 1; i < 6; i++)
 		window(round + i, WINDOW, 0);
 	before = counter("cuda.given_back");
 	stub.short_row = (int)row + 1;
