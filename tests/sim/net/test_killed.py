@@ -15,11 +15,12 @@ from test_rdma import counters
 KILLED = str(vhost.HERE / 'net_killed.py')
 PORTS = itertools.count(7650)
 SETTINGS = {'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info', 'DLACCEL_SPIN': '0', 'DLACCEL_RDMA_DEAD': '20s', 'DLACCEL_RDMA_IDLE': '60s'}
-SMALL, RING = 1000, 40000    # by a frame on TCP; by the ring, at the survivor
+SMALL, RING = 1000, 40000    # by a frame on TCP; by the ring
 SCENES = {    # bytes unread at the survivor, at the killed end; how the survivor's reading ends
     'nothing unread': (0, 0, 'end'),
     'survivor behind': (RING, 0, 'end'),
-    'killed one behind': (0, SMALL, 'ECONNRESET'),
+    'killed one behind a frame': (0, SMALL, 'ECONNRESET'),
+    'killed one behind the ring': (0, RING, 'ECONNRESET'),
 }
 
 
