@@ -1,4 +1,4 @@
-"""SIGKILL where TCP's outcome is determined: with something unread at the dead end, at the survivor, at neither. The survivor
+"""SIGKILL where TCP's outcome is determined: with something unread at the dead end, at the survivor, at both, at neither. The survivor
 of a stream that RDMA carries reads and is told what a bare one is.
 
     test_killed.py --preload LIBRARY --tool DLACCEL
@@ -21,6 +21,7 @@ SCENES = {    # bytes unread at the survivor, at the killed end; how the survivo
     'survivor behind': (RING, 0, 'end'),
     'killed one behind a frame': (0, SMALL, 'ECONNRESET'),
     'killed one behind the ring': (0, RING, 'ECONNRESET'),
+    'both behind': (RING, RING, 'ECONNRESET'),
 }
 
 
