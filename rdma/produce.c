@@ -431,7 +431,7 @@ static bool send_ring(struct sending *w)
 	struct stream *s = w->s;
 	size_t want = piece(w), k;
 
-	ring_rewind_if_empty(s);
+	ring_rewind_if_empty(s, want);
 	k = ring_room(s, want);
 	while (!k) {
 		tell(w);

@@ -15,7 +15,7 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-enum { WINDOW = 32768 }; /* an empty ring starts again at its first page beyond this */
+enum { WINDOW = 32768 }; /* an empty ring starts again at its first page rather than go beyond this */
 
 size_t ring_hot(const struct stream *s)
 {
@@ -118,12 +118,15 @@ bool ring_populate(struct stream *s, char *ring, uint64_t from, uint64_t to)
 	return false;
 }
 
-/* An empty ring starts again at its first page: small messages touch little and stay in the cache. */
-void ring_rewind_if_empty(struct stream *s)
+/* An empty ring starts again at its first page before n bytes would go beyond the window: small messages touch little and stay in the cache. */
+void ring_rewind_if_empty(struct stream *s, size_t n)
 {
 	uint64_t rw = load_rlx(s->side->rw);
 
-	if (load_acq(s->out->rr) != rw || !ring_back_to_hot(s) || rw - load_rlx(s->side->origin) < WINDOW)
+	if (load_acq(s->out->rr) != rw || !ring_back_to_hot(s))
+		return;
+	uint64_t used = rw - load_rlx(s->side->origin);
+	if (!used || used + n <= WINDOW)
 		return;
 	store_rlx(s->side->origin, rw);
 	store_rel(s->out->origin, rw);

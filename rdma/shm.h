@@ -48,7 +48,7 @@ bool ring_populate(struct stream *s, char *ring, uint64_t from, uint64_t to);
 /* The sender's: room for at most `wanted` bytes, with their pages there; the receiver is late; all is read. */
 size_t ring_room(struct stream *s, size_t wanted);
 bool ring_go_cold(struct stream *s);
-void ring_rewind_if_empty(struct stream *s);
+void ring_rewind_if_empty(struct stream *s, size_t n);
 uint64_t stream_unread(struct stream *s);
 void stream_check_kernel(struct stream *s, int fd);
 bool stream_notify(struct stream *s, int fd, bool may_defer);
