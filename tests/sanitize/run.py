@@ -39,6 +39,8 @@ LEFT_OUT_OF_THREAD = {
     "pair-close_blocked": "the program itself closes a descriptor that another of its threads waits on",
     "pair-churn": "counts resident memory, and the run time's own grows",
     "pair-exec_children": "its children are programs without the run time",
+    "pair-signal_once-sysv_signal": "the run time runs handlers later, and until then the next signal kills",
+    "pair-wait_masks": "the run time runs handlers later, outside the call that admits them, without the library too",
     "pair-urgent": "UNRESOLVED: a server misses its SIGURG, without the library too (7 bare runs of 650; plain builds never)",
 }
 OPTIONS = {
