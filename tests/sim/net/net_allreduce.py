@@ -1,7 +1,7 @@
 """One rank of a gloo job: net_allreduce.py RANK MASTER PORT [FOLDER]; prints a checksum of every result.
 
-With a FOLDER it goes on with one tensor of one shape: until FOLDER/warm is there, SETTLE times, and from when FOLDER/go is
-there STEADY times, saying where it is.
+With a FOLDER it goes on with one tensor of one shape until FOLDER/warm is there, and then through PHASES, in the midst of which
+the shape changes and an iteration is skipped. After each it says its name and waits for FOLDER/name.
 """
 import hashlib
 import os
@@ -13,7 +13,9 @@ import torch.distributed as dist
 
 RANKS, ROUNDS = 2, 50
 SHAPES = (1, 64, 1000, 16384, 262144)
-SETTLE, STEADY = 3, 46
+CHANGED, SKIPPED = 393216, 1
+PHASES = (('settled', SHAPES[-1], 3), ('first half', SHAPES[-1], 23), ('second half', SHAPES[-1], 23),    # name, size, iterations
+          ('changed', CHANGED, 12), ('settled again', CHANGED, 23))
 
 
 def share(rank, size, i):
@@ -30,31 +32,28 @@ def shapes(rank, digest):
 
 
 def reduce_into(tensor, rank, rounds):
-    for i in range(rounds):
+    for i in rounds:
         tensor.copy_(share(rank, len(tensor), i))
         dist.all_reduce(tensor)
         assert torch.equal(tensor, sum(share(r, len(tensor), i) for r in range(RANKS))), i
 
 
-def say(what):
+def stop_at(name, folder):
     dist.barrier()
-    print(what, flush=True)
+    print(name, flush=True)
+    while not os.path.exists(f'{folder}/{name}'):
+        time.sleep(.1)
 
 
-def steady(rank, folder):
-    tensor, warm = torch.empty(SHAPES[-1]), torch.zeros(1)
+def phases(rank, folder):
+    tensors, warm = {size: torch.empty(size) for _, size, _ in PHASES}, torch.zeros(1)
     while not warm[0]:
-        reduce_into(tensor, rank, 1)
+        reduce_into(tensors[SHAPES[-1]], rank, [0])
         warm[0] = os.path.exists(folder + '/warm')
         dist.all_reduce(warm)
-    reduce_into(tensor, rank, SETTLE)
-    say('settled')
-    while not os.path.exists(folder + '/go'):
-        time.sleep(.1)
-    reduce_into(tensor, rank, STEADY)
-    say('steady')
-    while not os.path.exists(folder + '/end'):
-        time.sleep(.1)
+    for name, size, rounds in PHASES:
+        reduce_into(tensors[size], rank, [i for i in range(rounds) if name != 'changed' or i != SKIPPED])
+        stop_at(name, folder)
 
 
 def main(rank, master, port, folder=None):
@@ -64,7 +63,7 @@ def main(rank, master, port, folder=None):
     shapes(rank, digest)
     print(torch.__version__, ROUNDS, digest.hexdigest(), flush=True)
     if folder:
-        steady(rank, folder)
+        phases(rank, folder)
     dist.barrier()
     dist.destroy_process_group()
 
