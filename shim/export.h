@@ -2,7 +2,6 @@
 #pragma once
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -19,8 +18,6 @@ ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t room, int flags, stru
 int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t room);
 int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask, size_t room);
 int __vdprintf_chk(int fd, int flag, const char *fmt, va_list ap);
-int __sigaction(int sig, const struct sigaction *act, struct sigaction *old);
-sighandler_t bsd_signal(int sig, sighandler_t handler);
 int __dprintf_chk(int fd, int flag, const char *fmt, ...);
 
 /*

@@ -26,16 +26,21 @@ EXPORT void _Exit(int status)
 	_exit(status);
 }
 
-/* By number these tell what is left of their time, whatever the end; their mask comes with its size. */
+/* By number a wait tells what is left of its time, whatever the end. */
+static long told_left(const struct deadline *d, struct timespec *timeout, int r)
+{
+	if (timeout && (r >= 0 || errno == EINTR))
+		deadline_left(d, timeout);
+	return r;
+}
+
 static long ppoll_by_number(const long *a)
 {
 	struct timespec *timeout = (struct timespec *)a[2];
 	struct deadline d = deadline_in(timeout);
 	int r = ppoll((struct pollfd *)a[0], (nfds_t)a[1], timeout, (const sigset_t *)a[3]);
 
-	if (timeout && (r >= 0 || errno == EINTR))
-		deadline_left(&d, timeout);
-	return r;
+	return told_left(&d, timeout, r);
 }
 
 static long pselect_by_number(const long *a)
@@ -45,9 +50,7 @@ static long pselect_by_number(const long *a)
 	const sigset_t *const *mask = (const sigset_t *const *)a[5];
 	int r = pselect((int)a[0], (fd_set *)a[1], (fd_set *)a[2], (fd_set *)a[3], timeout, mask ? *mask : NULL);
 
-	if (timeout && (r >= 0 || errno == EINTR))
-		deadline_left(&d, timeout);
-	return r;
+	return told_left(&d, timeout, r);
 }
 
 EXPORT long syscall(long n, ...)

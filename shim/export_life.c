@@ -150,30 +150,16 @@ EXPORT sighandler_t signal(int sig, sighandler_t handler)
 	return signals_signal(sig, handler);
 }
 
-EXPORT int __sigaction(int sig, const struct sigaction *act, struct sigaction *old)
-{
-	return signals_sigaction(sig, act, old);
-}
-
-EXPORT sighandler_t bsd_signal(int sig, sighandler_t handler)
-{
-	return signals_signal(sig, handler);
-}
-
-EXPORT sighandler_t ssignal(int sig, sighandler_t handler)
-{
-	return signals_signal(sig, handler);
-}
-
 EXPORT sighandler_t sysv_signal(int sig, sighandler_t handler)
 {
 	return signals_sysv_signal(sig, handler);
 }
 
-EXPORT sighandler_t __sysv_signal(int sig, sighandler_t handler)
-{
-	return signals_sysv_signal(sig, handler);
-}
+/* The same under other names. */
+EXPORT int __sigaction(int sig, const struct sigaction *act, struct sigaction *old) __THROW __attribute__((alias("sigaction")));
+EXPORT sighandler_t bsd_signal(int sig, sighandler_t handler) __THROW __attribute__((alias("signal")));
+EXPORT sighandler_t ssignal(int sig, sighandler_t handler) __THROW __attribute__((alias("signal")));
+EXPORT sighandler_t __sysv_signal(int sig, sighandler_t handler) __THROW __attribute__((alias("sysv_signal")));
 
 EXPORT int siginterrupt(int sig, int breaks)
 {

@@ -14,9 +14,9 @@
 #define MADV_GUARD_INSTALL 102
 #endif
 
-static void end_anywhere(void)
+static void changed(uintptr_t start, uintptr_t end)
 {
-	memwatch_unreported_end(0, UINTPTR_MAX);
+	memwatch_unreported_end(start, end);
 	stat_inc(STAT_rdma_unreported);
 }
 
@@ -36,8 +36,7 @@ int memory_madvise(void *addr, size_t n, int advice)
 		return kernel_madvise(addr, n, advice);
 	memwatch_unreported_begin();
 	int r = kernel_madvise(addr, n, advice);
-	memwatch_unreported_end((uintptr_t)addr, (uintptr_t)addr + n);
-	stat_inc(STAT_rdma_unreported);
+	changed((uintptr_t)addr, (uintptr_t)addr + n);
 	return r;
 }
 
@@ -48,7 +47,7 @@ ssize_t memory_process_madvise(int pidfd, const struct iovec *iov, size_t n, int
 		return real.syscall(SYS_process_madvise, pidfd, (long)iov, (long)n, advice, flags, 0);
 	memwatch_unreported_begin();
 	ssize_t r = real.syscall(SYS_process_madvise, pidfd, (long)iov, (long)n, advice, flags, 0);
-	end_anywhere();
+	changed(0, UINTPTR_MAX);
 	return r;
 }
 
@@ -59,6 +58,6 @@ void *memory_shmat(int id, const void *addr, int flags)
 		return real.shmat(id, addr, flags);
 	memwatch_unreported_begin();
 	void *p = real.shmat(id, addr, flags);
-	end_anywhere();
+	changed(0, UINTPTR_MAX);
 	return p;
 }
