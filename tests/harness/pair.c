@@ -217,7 +217,7 @@ void await_unread(int fd, int n)
 	}
 }
 
-static int sleeps(pid_t tid)
+static int is_in_state(pid_t tid, char letter)
 {
 	char path[64], buf[128] = { 0 }, *state;
 	int fd;
@@ -228,13 +228,18 @@ static int sleeps(pid_t tid)
 	n = read(fd, buf, sizeof(buf) - 1);
 	close(fd);
 	state = n > 0 ? strrchr(buf, ')') : NULL;
-	return state && state[2] == 'S';
+	return state && state[2] == letter;
+}
+
+void await_state(pid_t tid, char letter)
+{
+	while (!is_in_state(tid, letter))
+		usleep(200);
 }
 
 void await_sleep(pid_t tid)
 {
-	while (!sleeps(tid))
-		usleep(200);
+	await_state(tid, 'S');
 }
 
 int count_fds(void)

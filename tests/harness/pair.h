@@ -81,6 +81,8 @@ short await_events(int fd, short events);
 void await_unread(int fd, int n);
 /* Waits until a thread, of this process or another, sleeps in the kernel. */
 void await_sleep(pid_t tid);
+/* Until /proc/TID/stat has that letter. */
+void await_state(pid_t tid, char letter);
 
 int count_fds(void);
 int count_maps(const char *what);

@@ -14,19 +14,6 @@ struct progress {
 	atomic_int begun, ended, stopped, continued;
 };
 
-static void await_stopped(pid_t victim)
-{
-	char path[64], state = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", victim);
-	while (state != 'T') {
-		FILE *f = fopen(path, "re");
-
-		check(f && fscanf(f, "%*d (%*[^)]) %c", &state) == 1);
-		fclose(f);
-	}
-}
-
 /* A child of ours stops the other end while we are in the middle of the transfer, and looks what we have got through since. */
 static pid_t start_stopper(struct progress *p, pid_t victim)
 {
@@ -39,7 +26,7 @@ static pid_t start_stopper(struct progress *p, pid_t victim)
 		usleep(100);
 	usleep(3000);
 	check(!kill(victim, SIGSTOP));
-	await_stopped(victim);
+	await_state(victim, 'T');
 	ended = atomic_load(&p->ended);
 	sleep(5);
 	check(atomic_load(&p->ended) <= ended + 1 && atomic_load(&p->begun) > atomic_load(&p->ended));
