@@ -220,22 +220,36 @@ static size_t peek_tcp(struct receiving *w, uint64_t from, size_t n)
 	return k > 0 && (uint64_t)k > from ? (uint64_t)k - from : 0;
 }
 
-/* The inline bytes of g that have arrived; false: not all of a finished segment have. */
+/* Where g ends, counted from what TCP holds next. */
+static uint64_t inline_end(const struct receiving *w, struct wire_seg *g)
+{
+	uint64_t b = load_acq(g->b), rx = load_rlx(w->s->side->rx);
+
+	if (!SEG_CLOSED(b))
+		return UINT64_MAX;
+	return (int64_t)(b - rx) > 0 ? b - rx : 0;
+}
+
+/*
+ * The inline bytes of g that have arrived; false: not all of a finished segment have.  A segment may be finished
+ * while its bytes are looked at, and what TCP holds behind them are doorbells then.
+ */
 static bool peek_inline(struct receiving *w, struct wire_seg *g)
 {
-	uint64_t rx = load_rlx(w->s->side->rx), a = load_rlx(g->a), b = load_acq(g->b);
-	uint64_t from = (int64_t)(a - rx) > 0 ? a - rx : 0, to = UINT64_MAX;
+	uint64_t rx = load_rlx(w->s->side->rx), a = load_rlx(g->a);
+	uint64_t from = (int64_t)(a - rx) > 0 ? a - rx : 0, to = inline_end(w, g);
 
-	if (SEG_CLOSED(b))
-		to = (int64_t)(b - rx) > 0 ? b - rx : 0;
 	while (from < to && w->c.left) {
 		size_t most = cursor_run(&w->c), n = peek_tcp(w, from, to - from < most ? to - from : most);
-		if (!n)
+		to = inline_end(w, g); /* MUTATE: peek_recheck */
+		if (!n || from >= to)
 			break;
+		if (n > to - from)
+			n = to - from;
 		received(w, n);
 		from += n;
 	}
-	return SEG_CLOSED(b) && from >= to;
+	return to != UINT64_MAX && from >= to;
 }
 
 /* MSG_PEEK: everything that is there, taken from nowhere; an offer is pulled into the ring first. */
@@ -259,7 +273,8 @@ static void peek(struct receiving *w)
 		if (!peek_inline(w, g))
 			return;
 	}
-	peek_ring(w, at, rw);
+	if ((int64_t)(rw - at) > 0) /* else a segment came after it was looked at */
+		peek_ring(w, at, rw);
 	if (!w->got && offered(s) && block_claim(s, w->fd, NULL, 0) == BLOCK_AGAIN)
 		peek_ring(w, at, load_acq(s->in->rw));
 }

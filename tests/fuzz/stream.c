@@ -50,6 +50,25 @@ static void fail(struct board *b, const char *what, const struct mover *m, uint6
 		m->role, m->conn, (unsigned long)at, (unsigned long)m->total, strerror(errno));
 }
 
+/* Wrong bytes, and where they are from: a sender's used buffer (0x5a), another place of the stream, or nowhere. */
+static void fail_bytes(const struct mover *m, const char *call, int flags, uint64_t at, size_t n)
+{
+	size_t good = 0, bad;
+	long from = 0;
+	char what[160];
+
+	while (good < n && at + good < m->total && pattern_check(m->buf + good, 1, m->key, at + good) < 0)
+		good++;
+	for (bad = good; bad < n && pattern_check(m->buf + bad, 1, m->key, at + bad) >= 0; )
+		bad++;
+	for (uint64_t o = 0; n - good >= 8 && o < m->total && !from; o++)
+		if (pattern_check(m->buf + good, 8, m->key, o) < 0)
+			from = (long)(o - at - good);
+	snprintf(what, sizeof(what), "wrong bytes (%s of %zu, flags %#x, %zu wrong from %zu on: %02x %02x, shift %ld)", call, n,
+		flags, bad - good, good, m->buf[good] & 255, m->buf[n - 1] & 255, from);
+	fail(m->board, what, m, at);
+}
+
 static uint32_t pick(struct mover *m, uint32_t n)
 {
 	return rng_below(&m->rng, n);
@@ -225,7 +244,7 @@ static void *receiver(void *arg)
 			break;
 		}
 		if (at + k > m->total || pattern_check(m->buf, k, m->key, at) >= 0) {
-			fail(m->board, "wrong bytes", m, at);
+			fail_bytes(m, recv_kind_name(kind), flags, at, k);
 			break;
 		}
 		at += flags & MSG_PEEK ? 0 : k;
