@@ -241,7 +241,7 @@ static bool peek_inline(struct receiving *w, struct wire_seg *g)
 
 	while (from < to && w->c.left) {
 		size_t most = cursor_run(&w->c), n = peek_tcp(w, from, to - from < most ? to - from : most);
-		to = inline_end(w, g); /* MUTATE: peek_recheck */
+		to = inline_end(w, g); /* what was finished meanwhile has doorbells behind it */
 		if (!n || from >= to)
 			break;
 		if (n > to - from)

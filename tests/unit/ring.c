@@ -3,16 +3,24 @@
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <ucontext.h>
 
 #include "clock.h"
 #include "real.h"
 #include "settings.h"
 #include "stats.h"
 #include "shm.h"
+#include "sys.h"
 
 enum { RING = 1 << 20, MOST = 700000 };
 
@@ -203,3 +211,80 @@ Test(ring, small_messages_touch_little)
 	cr_assert_gt(count(STAT_net_bytes_ring), 1u << 20, "the ring was hardly used");
 	cr_assert_leq(p.tx.s->side->touched, 32768, "so that both directions together stay within 64 KiB");
 }
+
+#ifdef __x86_64__ /* the registers of a system call */
+/* ---- the sender acts in the middle of a peek: when the receiver looks into TCP */
+
+static struct pair *interrupted;
+
+static void act_in_between(int sig, siginfo_t *info, void *context)
+{
+	greg_t *reg = ((ucontext_t *)context)->uc_mcontext.gregs;
+	struct pair *p = interrupted;
+
+	interrupted = NULL;
+	if (p)
+		send_some(p, 100000);
+	reg[REG_RAX] = sys_call(SYS_recvmsg, reg[REG_RDI], reg[REG_RSI], reg[REG_RDX], 1 /* passes the filter */);
+}
+
+static void trap_peeks(void)
+{
+	struct sock_filter rules[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_recvmsg, 0, 5),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, MSG_PEEK, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[3])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = { sizeof(rules) / sizeof(rules[0]), rules };
+	struct sigaction act = { .sa_sigaction = act_in_between, .sa_flags = SA_SIGINFO };
+
+	cr_assert_eq(sigaction(SIGSYS, &act, NULL), 0);
+	cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+}
+
+static size_t unread_in_ring(struct pair *p)
+{
+	return p->rx.s->in->rw - p->rx.s->in->rr;
+}
+
+static void await_arrival(struct pair *p)
+{
+	int n = 0;
+
+	while ((uint64_t)n != p->tx.s->side->tx - p->rx.s->side->rx) {
+		usleep(100);
+		cr_assert_eq(ioctl(p->rx.fd, FIONREAD, &n), 0);
+	}
+}
+
+/* What TCP holds behind the bytes of a segment that was finished meanwhile are doorbells. */
+Test(ring, a_peek_shows_no_doorbell)
+{
+	struct pair p = make_pair(1);
+	uint64_t rung = 0;
+
+	trap_peeks();
+	for (int i = 0; i < 50; i++) {
+		uint64_t overflows = count(STAT_net_overflow);
+		while (count(STAT_net_overflow) == overflows)
+			send_some(&p, 60000);
+		while (unread_in_ring(&p) > 1000)
+			cr_assert_gt(receive_some(&p, unread_in_ring(&p) - 1000, 0), 0);
+		await_arrival(&p);
+		rung = count(STAT_net_doorbells);
+		interrupted = &p;
+		cr_assert_gt(receive_some(&p, MOST, MSG_PEEK), 1000);
+		cr_assert_null(interrupted, "the peek did not look into TCP");
+		cr_assert_gt(count(STAT_net_doorbells), rung, "the sender stayed in TCP");
+		while (receive_what_is_sent(&p, MOST, 0) > 0)
+			;
+		cr_assert_eq(p.rx.bytes, p.tx.bytes);
+	}
+}
+#endif
