@@ -267,11 +267,11 @@ static uint32_t wait_for_decision(struct stream *s)
 			return BLOCK_IDLE;
 		if (waited < us_to_ticks(PATIENCE_US))
 			continue;
-		store_rlx(b->n, 0);
-		if (st == BLOCK_CLAIMED && atomic_compare_exchange_strong(&b->state, &st, BLOCK_REVOKED))
-			return BLOCK_REVOKED;
-		if (st == BLOCK_PULLING) /* it writes into the ring: nothing can be taken back */
-			return BLOCK_IDLE;
+		bool pulls = st == BLOCK_PULLING;
+		if (!pulls)
+			store_rlx(b->n, 0);
+		if (atomic_compare_exchange_strong(&b->state, &st, BLOCK_REVOKED))
+			return pulls ? BLOCK_IDLE : BLOCK_REVOKED; /* it still writes into the ring, which is of no use any more */
 	}
 	return st;
 }
@@ -355,11 +355,10 @@ size_t block_offer(struct stream *s, int fd, const char *p, size_t len)
 
 /* ---- the receiver, side->c held */
 
-/* For a small recv, FIONREAD or MSG_PEEK: the block's first bytes into the ring. */
-static bool pull(struct stream *s, struct wire_block *b, uint64_t len)
+/* The block's first n bytes into the ring, where it is offered: in the hot area, which is empty. */
+static bool pull(struct stream *s, struct wire_block *b, uint64_t x, size_t n)
 {
-	size_t n = len < PULL ? len : PULL;
-	uint64_t off = (load_rlx(b->x) - load_acq(s->in->origin)) & (ring_hot(s) - 1); /* offered from the hot area only */
+	uint64_t off = (x - load_acq(s->in->origin)) & (ring_hot(s) - 1);
 	size_t first = ring_hot(s) - off < n ? ring_hot(s) - off : n;
 	uint64_t src = load_rlx(b->src);
 
@@ -369,8 +368,6 @@ static bool pull(struct stream *s, struct wire_block *b, uint64_t len)
 	if (cma_read(s->peer_pid, s->ring_in + off, src, first) != (ssize_t)first ||
 	    (n > first && cma_read(s->peer_pid, s->ring_in, src + first, n - first) != (ssize_t)(n - first)))
 		return false;
-	store_rlx(b->n, n);
-	store_rel(s->in->rw, load_rlx(b->x) + n);
 	stat_inc(STAT_net_pulls);
 	return true;
 }
@@ -444,6 +441,28 @@ static ssize_t refuse(struct wire_block *b, uint32_t from)
 	return BLOCK_AGAIN;
 }
 
+/*
+ * For a small recv, FIONREAD or MSG_PEEK.  The sender counts the bytes as its own once it sees PULLED, and may have
+ * written behind them by the time that we do.
+ */
+static ssize_t pull_first(struct stream *s, struct wire_block *b, uint64_t x, size_t n)
+{
+	uint32_t st = BLOCK_CLAIMED;
+
+	if (!atomic_compare_exchange_strong(&b->state, &st, BLOCK_PULLING))
+		return let_go_of_revoked(b);
+	if (!pull(s, b, x, n)) {
+		store_rlx(s->cma, CMA_FAILED);
+		return refuse(b, BLOCK_PULLING);
+	}
+	store_rlx(b->n, n);
+	st = BLOCK_PULLING;
+	if (!atomic_compare_exchange_strong(&b->state, &st, BLOCK_PULLED))
+		return let_go_of_revoked(b);
+	atomic_compare_exchange_strong(&s->in->rw, &x, x + n);
+	return BLOCK_AGAIN;
+}
+
 /* The program was told of it, and is to find it: its sender has only to publish it otherwise. */
 static ssize_t await_withdrawn(struct stream *s, struct wire_block *b)
 {
@@ -488,13 +507,5 @@ ssize_t block_claim(struct stream *s, int fd, char *dst, size_t room)
 	}
 	if (room >= DIRECT_MIN)
 		return pull_block(s, b, dst, len < room ? len : room);
-	st = BLOCK_CLAIMED;
-	if (!atomic_compare_exchange_strong(&b->state, &st, BLOCK_PULLING))
-		return let_go_of_revoked(b);
-	if (!pull(s, b, len)) {
-		store_rlx(s->cma, CMA_FAILED);
-		return refuse(b, BLOCK_PULLING);
-	}
-	atomic_store(&b->state, BLOCK_PULLED);
-	return BLOCK_AGAIN;
+	return pull_first(s, b, rr, len < PULL ? len : PULL);
 }
