@@ -1,0 +1,57 @@
+"""README's first command, from a copy of the source: it trains bare and accelerated, one pair of runs of one epoch, and says
+what it must; what it leaves is a report's input.
+
+The copy is set up without tests beforehand, which quickstart keeps: they are no part of what it shows, and most of its build.
+"""
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+
+import pair
+
+SOURCE = pair.HERE.parent.parent
+
+
+def copy_source(into):
+    """What git would carry, committed or not; a release without git is taken whole but for its builds."""
+    into.mkdir()
+    listed = subprocess.run(["git", "-C", SOURCE, "ls-files", "-z", "-co", "--exclude-standard"], stdout=subprocess.PIPE,
+                            stderr=subprocess.DEVNULL)
+    which = ["--null", "--ignore-failed-read", "-T", "-"] if listed.returncode == 0 else ["--exclude=./build*", "."]
+    packed = subprocess.run(["tar", "-c", "-C", SOURCE, *which], input=listed.stdout, stdout=subprocess.PIPE).stdout
+    subprocess.run(["tar", "-x", "-C", into], input=packed, check=True)
+    (into / ".venv").unlink(missing_ok=True)
+    (into / ".venv").symlink_to(SOURCE / ".venv")
+
+
+def command(folder, *argv, **env):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DLACCEL", "LD_PRELOAD", "MESON"))}
+    done = subprocess.run([str(a) for a in argv], cwd=folder, env=dict(kept, **env), stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print(done.stdout, flush=True)
+    assert done.returncode == 0, f"{argv[0]} ended with {done.returncode}"
+    return done.stdout
+
+
+def main():
+    if not (SOURCE / ".venv/bin/python").exists():
+        pair.skip("no virtual environment: run tools/check")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch, "source")
+        left = folder / "dlaccel.quickstart"
+        copy_source(folder)
+        command(folder, "meson", "setup", "build", "-Dtests=disabled")
+        said = command(folder, "tools/quickstart", PAIRS="1", EPOCHS="1")
+        report = command(folder, "build/tools/dlaccel", "report", left / "run.1")
+        count = pair.counters(left / "run.1")
+        weights = [re.findall("^weights: sha256 (.+)$", (left / f"{way}.1.log").read_text(), re.M) for way in ("bare", "dlaccel")]
+    assert weights[0] and weights[0] == weights[1], weights
+    assert "bit for bit equal in all 2 runs" in said and "times as fast" in said
+    assert pair.moved(count) > count["net.bytes_plain"], count
+    assert "2 processes took part" in report, report
+
+
+if __name__ == "__main__":
+    main()
