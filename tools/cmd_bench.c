@@ -23,14 +23,14 @@ static int find_bench(const char *name, char ret_path[PATH_MAX])
 	char source[128], installed[PATH_MAX];
 
 	snprintf(source, sizeof(source), "/../../tests/bench/%.64s.py", name);
-	snprintf(installed, sizeof(installed), "%s/%.64s.py", DLACCEL_LIBEXECDIR, name);
+	snprintf(installed, sizeof(installed), "%s/tests/bench/%.64s.py", DLACCEL_LIBEXECDIR, name);
 	return part_find(source, installed, ret_path);
 }
 
-/* A benchmark takes what it measures from a build folder: that of this tool, unless told otherwise. */
+/* A benchmark takes what it measures from a build folder: that of this tool, unless told otherwise; else what is installed. */
 static char **command(char *script, char **args, unsigned count)
 {
-	static char build[PATH_MAX];
+	static char build[PATH_MAX], library[PATH_MAX];
 	char **argv = calloc(count + 5, sizeof(*argv));
 	unsigned n = 0;
 
@@ -38,9 +38,12 @@ static char **command(char *script, char **args, unsigned count)
 		return NULL;
 	argv[n++] = "python3";
 	argv[n++] = script;
-	if (!part_find("/..", "/nonexistent", build)) {
+	if (!part_find("/../meson-info", "/nonexistent", build)) {
+		*strrchr(build, '/') = 0;
 		argv[n++] = "--build";
 		argv[n++] = build;
+	} else if (!library_find(library)) {
+		setenv("SHIM_LIBRARY", library, 0);
 	}
 	memcpy(argv + n, args, count * sizeof(*argv));
 	return argv;
@@ -55,7 +58,7 @@ int cmd_bench(int argc, char **argv)
 	if (argc < 2 || !is_plain(argv[1]))
 		return usage_wrong(usage);
 	if (find_bench(argv[1], path)) {
-		fprintf(stderr, "dlaccel bench: no benchmark '%s' here: it lies in the source, tests/bench\n", argv[1]);
+		fprintf(stderr, "dlaccel bench: no benchmark '%s' here: the source has more, in tests/bench\n", argv[1]);
 		return STATUS_NO;
 	}
 	argv = command(path, argv + 2, (unsigned)argc - 2);

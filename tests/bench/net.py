@@ -11,11 +11,13 @@ cores do without any connection: "copy", every byte copied once, by both; "pass"
 """
 import argparse
 import contextlib
+import functools
 import json
 import os
 import pathlib
 import platform
 import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -64,6 +66,7 @@ class Bench:
             return str(built)
         own = pathlib.Path(self.scratch.name, name)
         if not own.exists():
+            pair.need("cc")
             subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", own, HERE / f"{name}.c"], check=True)
         return str(own)
 
@@ -81,6 +84,12 @@ def script(name):
 
 
 # -- the groups: each returns {metric: value} for one run in one environment ----------------------
+
+@functools.cache
+def need_modules(names):
+    if subprocess.run([PYTHON, "-c", f"import {names}"], capture_output=True).returncode:
+        pair.skip(f"{PYTHON} cannot import {names}")
+
 
 def pingpong(mode):
     def run(bench, env):
@@ -112,6 +121,7 @@ def two_ranks(argv, env):
 
 
 def gloo(bench, env):
+    need_modules("torch")
     first, second = map(json.loads, two_ranks([*script("gloo_bench.py"), 2 if bench.short else 8], env))
     result = {f"gloo_{k}": (first[k] + second[k]) / 2 for k in ("broadcast_ms", "send_ms", "all_reduce_ms")}
     result["gloo_cpu"] = first["bulk_cpu_s_per_gb"] + second["bulk_cpu_s_per_gb"]
@@ -120,6 +130,7 @@ def gloo(bench, env):
 
 
 def ddp(bench, env):
+    need_modules("torch, sklearn")
     output = two_ranks([PYTHON, ROOT / "examples/train_digits.py", "--epochs", 1 if bench.short else 2], env)[0]
     return {"ddp_step": float(re.search(r"^step: ([\d.]+) ms", output, re.M).group(1)),
             "ddp_weights": re.search(r"^weights: sha256 (\w+)", output, re.M).group(1)}
@@ -127,6 +138,7 @@ def ddp(bench, env):
 
 def grpc_unary(name, size):
     def run(bench, env):
+        need_modules("grpc")
         port = pair.free_port()
         with pair.serve([*script("grpc_bench.py"), "server", port], env, port):
             client = [*script("grpc_bench.py"), "client", port, size, 2 * bench.seconds]
@@ -290,6 +302,8 @@ def judge(row, bare, preloaded, ucx):
 
 def measure(bench, name, pairs):
     run, rows, ucx = GROUPS[name]
+    if not shutil.which("ucx_perftest"):
+        ucx = None
     bare, preloaded, reference, limits = [], [], [], []
     for i in range(pairs):
         order = (False, True) if i % 2 == 0 else (True, False)
@@ -324,6 +338,7 @@ def conclude(bench, row, bare, preloaded, reference):
 
 def count_instructions(bench):
     rows = []
+    pair.need("valgrind")
     found = instructions.measure(bench.program("foreign"), pair.library())
     for call, (bare, preloaded) in found.items():
         met = preloaded - bare <= instructions.LIMIT
@@ -360,12 +375,6 @@ def chosen(text):
     return [n for n in names if not wanted or any(n.startswith(w) for w in wanted)]
 
 
-def need_torch():
-    modules = "import torch, sklearn, grpc"
-    if subprocess.run([PYTHON, "-c", modules], capture_output=True).returncode:
-        pair.skip(f"{PYTHON} cannot {modules}: run tools/check")
-
-
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default="", help="beginnings of names, separated by commas")
@@ -386,10 +395,16 @@ def pairs_of(name, args):
 def run_all(bench, names):
     rows, faults = [], []
     for name in names:
-        if name == "foreign":
-            rows += count_instructions(bench)
+        try:
+            if name == "foreign":
+                rows += count_instructions(bench)
+                continue
+            found, bare, preloaded = measure(bench, name, pairs_of(name, bench.args))
+        except SystemExit:  # by pair.skip, which has said what is missing
+            if bench.short:
+                raise
+            print(f"  {name} is left out")
             continue
-        found, bare, preloaded = measure(bench, name, pairs_of(name, bench.args))
         rows += found
         faults += wrong(name, bare, preloaded, MIN_BYPASS_SHORT if bench.short else MIN_BYPASS)
     return rows, faults
@@ -401,7 +416,7 @@ def main():
     names = chosen(args.rows)
     if args.short and not args.rows:
         names.remove("foreign")  # a test of its own
-        need_torch()
+        need_modules("torch, sklearn, grpc")
     if args.list:
         for name in names:
             for row in GROUPS.get(name, (0, [], 0))[1]:
