@@ -218,6 +218,7 @@ static CUresult call(int row, const uint64_t *a)
 	case ROW_cuGraphExecKernelNodeSetParams_v2:
 		if (!a[0])
 			break;
+		stub.updates++;
 		set_node(&((struct stub_graph *)a[0])->param[a[1] - 1], (void *)a[2]);
 		return 0;
 	case ROW_cuGraphLaunch:

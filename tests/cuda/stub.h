@@ -26,6 +26,7 @@ struct stub {
 	unsigned graph_us;      /* how long a graph takes to launch */
 	unsigned graphs;        /* launched, and how many kernels each had */
 	unsigned graph_size[STUB_GRAPHS];
+	unsigned updates;       /* nodes of instantiated graphs that were given parameters */
 	unsigned ran;           /* kernels run, in graphs or not, and the first parameter of each */
 	uint64_t param[STUB_LOG];
 	unsigned count;

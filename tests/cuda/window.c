@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define WINDOW 1000
+#define CHANGING 5 /* every fifth launch has a parameter that changes each time */
 
 static uint64_t want[WINDOW];
 static unsigned function[WINDOW];
@@ -27,14 +28,14 @@ static void launch(unsigned i, uint64_t param, unsigned grid)
 		0, NULL, params, NULL));
 }
 
-/* Submissions that one window took; every fifth launch has a parameter that changes each time. */
+/* Submissions that one window took. */
 static uint64_t window(unsigned round, unsigned changed, unsigned changed_grid)
 {
 	uint64_t before = counter("cuda.submissions") + counter("cuda.direct");
 
-	stub.ran = stub.graphs = 0;
+	stub.ran = stub.graphs = stub.updates = 0;
 	for (unsigned i = 0; i < WINDOW; i++)
-		launch(i, i % 5 ? i : i + ((uint64_t)round << 32), i == changed ? changed_grid : 1 + i % 3);
+		launch(i, i % CHANGING ? i : i + ((uint64_t)round << 32), i == changed ? changed_grid : 1 + i % 3);
 	OK(cu.cuCtxSynchronize());
 	CHECK_EQ(stub.ran, WINDOW);
 	CHECK(!memcmp(stub.param, want, sizeof(want)));
@@ -121,8 +122,10 @@ static void fast_graphs(void)
 		CHECK(window(i, WINDOW, 0) <= WINDOW);
 	for (unsigned i = 3; i < 8; i++) {
 		uint64_t n = window(i, WINDOW, 0);
-		printf("window %u: %llu submissions\n", i, (unsigned long long)n);
+		printf("window %u: %llu submissions, %u nodes changed\n", i, (unsigned long long)n, stub.updates);
 		CHECK(n <= 10);
+		CHECK(stub.updates <= WINDOW / CHANGING);
+		CHECK(i == 3 || stub.updates > WINDOW / CHANGING * 9 / 10); /* but for what went before the first graph */
 		chunks_grow();
 	}
 	CHECK(counter("cuda.graph_launches") >= 9 * 5);
