@@ -126,7 +126,7 @@ class Tree:
     def __init__(self, source, top):
         self.source, self.path = source, os.path.join(top, "tree")
         os.mkdir(self.path)
-        for name in ("meson.build", "meson_options.txt", "shim", "rdma", "gpu", "profiler", "tools",
+        for name in ("meson.build", "meson_options.txt", "shim", "rdma", "gpu", "profiler", "tools", "examples",
                      "man", "tests", "README.md", "LICENSE"):
             copy = shutil.copytree if os.path.isdir(os.path.join(source, name)) else shutil.copy
             copy(os.path.join(source, name), os.path.join(self.path, name))

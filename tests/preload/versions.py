@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 RUN_PAIR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness", "run_pair.py")
-COPIED = ("meson.build", "meson_options.txt", "shim", "rdma", "gpu", "profiler", "tools", "man", "README.md", "tests")
+COPIED = ("meson.build", "meson_options.txt", "shim", "rdma", "gpu", "profiler", "tools", "man", "README.md", "tests", "examples")
 # versions that the other library speaks: what is expected, whoever calls
 OTHERS = {
     # A newer release that still speaks ours.
