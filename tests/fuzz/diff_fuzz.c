@@ -137,7 +137,7 @@ static int run_jobs(const struct options *o, seed_fn *fn)
 
 	fflush(stdout);
 	for (int job = 0; job < o->jobs; job++)
-		if (!fork())
+		if (!fork_bound())
 			exit(run_seeds(o, fn, job));
 	while (wait(&status) > 0)
 		failed += WIFEXITED(status) ? WEXITSTATUS(status) : 1;

@@ -159,7 +159,7 @@ static int worker_start(struct side *s, const char *preload, uint64_t seed)
 		s->ctl[i] = pair[0];
 		theirs[i] = pair[1];
 	}
-	s->pid = fork();
+	s->pid = fork_bound();
 	if (!s->pid)
 		worker_exec(theirs, pass, preload, seed);
 	for (int i = 0; i < MAX_PROCS; i++)

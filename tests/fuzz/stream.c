@@ -15,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -377,6 +378,15 @@ void vary_settings(uint64_t seed)
 	setenv("DLACCEL_BLOCK_ALWAYS", mix64(seed + 3) % 4 ? "1" : "0", 0);
 }
 
+pid_t fork_bound(void)
+{
+	pid_t pid = fork();
+
+	if (!pid)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return pid;
+}
+
 pid_t end_start(const char *what, int role, uint64_t seed, int amount, int board_fd,
 	const char *preload)
 {
@@ -389,7 +399,7 @@ pid_t end_start(const char *what, int role, uint64_t seed, int amount, int board
 	snprintf(srole, sizeof(srole), "%d", role);
 	snprintf(sseed, sizeof(sseed), "%lu", (unsigned long)seed);
 	snprintf(samount, sizeof(samount), "%d", amount);
-	pid = fork();
+	pid = fork_bound();
 	if (pid)
 		return pid;
 	setpgid(0, 0);

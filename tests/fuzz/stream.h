@@ -29,6 +29,8 @@ int board_connect(struct board *b, int small);
 /* Busy, as a program that computes is: a nap would always be longer than a spin. */
 void stay_busy(long ns);
 
+/* fork(); the child is killed when this process ends, whatever it waits for. */
+pid_t fork_bound(void);
 /* Starts this program as `what role seed amount` for both roles, with `jolts` stopping and continuing
  * them all the time. 0 if all went well, else 1 and a message on stdout. */
 int ends_run(const char *what, uint64_t seed, int amount, int jolts, const char *const preload[2]);
