@@ -25,7 +25,7 @@ class Terms:
         a.run(f'mkdir -p {self.folder}')
         env = {'DLACCEL_DIR': self.folder, 'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info', **dict(both)}
         port, prog = str(next(streams.PORTS)), hosts.program('prog_stream')
-        common = ['-n', str(SIZE), '-s', '1']
+        common = ['-n', str(SIZE), '-s', '1', '-f']    # a stall of the emulation is taken for a failure now and then
         server_job = b.spawn([prog, 'serve', b.addr, port, *common, *STYLES], preload=args.preload,
                              env={**env, **dict(server)}, memlock=memlock)
         server_job.expect('listening')
