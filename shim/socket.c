@@ -72,6 +72,7 @@ static void sock_init(struct sock *s, int fd, int role, bool nonblock)
 	store_rlx(s->nonblock, nonblock);
 	store_rlx(s->nodelay, false);
 	store_rlx(s->worth, settings.net_threshold < ANY_MESSAGE);
+	store_rlx(s->in_row, 0);
 	store_rlx(s->epolls, 0);
 	store_rlx(s->waiters, 0);
 	store_rlx(s->fds, 0);

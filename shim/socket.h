@@ -38,7 +38,8 @@ struct sock {
 	struct half half[2];
 	_Atomic bool live;            /* a stale look-up must not end it twice */
 	_Atomic bool never;           /* stays plain TCP */
-	_Atomic bool worth;           /* has shown a large message, or a wait that can poll: may be upgraded */
+	_Atomic bool worth;           /* has shown a large message, many in a row, or a wait that can poll: may be upgraded */
+	_Atomic unsigned in_row;      /* sends since the last receive */
 	_Atomic bool nonblock;        /* hint */
 	_Atomic bool nodelay;         /* as the program set it; the kernel's is on from the upgrade on */
 	_Atomic bool forked;          /* inherited by another process before the upgrade */

@@ -246,6 +246,7 @@ GROUPS = {
     "pingpong_epoll": (pingpong("epoll"), [Row("pingpong_epoll", "us", 5, True)], None),
     "pingpong_poll": (pingpong("poll"), [Row("pingpong_poll", "us", 5, True)], None),
     "pingpong_rawepoll": (pingpong("rawepoll"), [Row("pingpong_rawepoll", "us", NOT_BELOW, True)], None),
+    "oneway_1k": (oneway("1k", 1024), [Row("oneway_1k", "GB/s", NOT_BELOW)], None),
     "oneway_64k": (oneway("64k", 1 << 16), [Row("oneway_64k", "GB/s", 3, ucx=1),
                                             Row("oneway_64k_cpu", "s/GB", 1 / 0.6, True)], ucx_bandwidth(1 << 16)),
     "oneway_1m": (oneway("1m", 1 << 20), [Row("oneway_1m", "GB/s", 3, ucx=1),
