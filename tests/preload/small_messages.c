@@ -1,7 +1,7 @@
 /* Many small messages one way, at the setting that programs have: such a connection is worth it, too. */
 #include "pair.h"
 
-enum { MESSAGES = 20000, BYTES = 200 };
+enum { MESSAGES = 6000, BYTES = 200 };
 
 static void client(struct end *e)
 {
