@@ -71,16 +71,10 @@ static uint64_t carried(struct sock *s)
 /* A receive that blocks can spin; after a wait for the descriptor it hardly blocks. */
 static bool shows_worth(struct sock *s, enum direction d, uint64_t upcoming)
 {
-	unsigned n = load_rlx(s->in_row);
+	unsigned n = d == TX ? load_rlx(s->in_row) + 1 : 0;
 
-	if (d == RX) {
-		if (n)
-			store_rlx(s->in_row, 0);
-		return upcoming >= LARGE || (!load_rlx(s->nonblock) && !load_rlx(s->epolls));
-	}
-	if (n < IN_ROW)
-		store_rlx(s->in_row, n + 1);
-	return upcoming >= LARGE || n + 1 >= IN_ROW;
+	store_rlx(s->in_row, n);
+	return upcoming >= LARGE || n >= IN_ROW || (d == RX && !load_rlx(s->nonblock) && !load_rlx(s->epolls));
 }
 
 bool sock_plain_begin(struct sock *s, int fd, enum direction d, uint64_t upcoming)
@@ -89,7 +83,7 @@ bool sock_plain_begin(struct sock *s, int fd, enum direction d, uint64_t upcomin
 
 	if (load_acq(h->on))
 		return false;
-	if (shows_worth(s, d, upcoming))
+	if (!load_rlx(s->worth) && shows_worth(s, d, upcoming))
 		sock_is_worth(s);
 	if (load_rlx(s->worth) && !load_rlx(s->never) && carried(s) + upcoming >= load_rlx(s->next_try))
 		sock_advance(s, fd, upcoming);
