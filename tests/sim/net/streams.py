@@ -6,6 +6,7 @@ import hosts
 import vhost
 
 PORTS = itertools.count(7100)
+PATIENT = {'DLACCEL_RDMA_DEAD': '20s', 'DLACCEL_RDMA_IDLE': '60s'}    # emulation stalls: that is not to be taken for a failure
 
 
 def all_styles(host):

@@ -18,7 +18,6 @@ import vhost
 from test_rdma import COUNTERS, counters
 
 WORK = (('pingpong', 64, 1000), ('oneway', 65536, 100), ('oneway', 1 << 20, 16))
-PATIENT = {'DLACCEL_RDMA_DEAD': '20s', 'DLACCEL_RDMA_IDLE': '60s'}    # emulation stalls: a false alarm would be counted as TCP
 RUNS = itertools.count(1)
 
 
@@ -53,7 +52,7 @@ def both(runs, word):
 
 def body(args):
     got, ours = collections.defaultdict(list), dict(pair.split('=', 1) for pair in args.variables)
-    kinds = {'rsockets': (streams.librspreload(), {}), 'dlaccel': (args.preload, {**PATIENT, **ours})}
+    kinds = {'rsockets': (streams.librspreload(), {}), 'dlaccel': (args.preload, {**streams.PATIENT, **ours})}
     assert kinds['rsockets'][0], 'librspreload.so is not installed (package librdmacm1)'
     with hosts.near('counts', smp=args.cpus) as (a, b):
         for _ in range(args.rounds):

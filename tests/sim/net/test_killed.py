@@ -9,12 +9,13 @@ import itertools
 import sys
 
 import hosts
+import streams
 import vhost
 from test_rdma import counters
 
 KILLED = str(vhost.HERE / 'net_killed.py')
 PORTS = itertools.count(7650)
-SETTINGS = {'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info', 'DLACCEL_SPIN': '0', 'DLACCEL_RDMA_DEAD': '20s', 'DLACCEL_RDMA_IDLE': '60s'}
+SETTINGS = {'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info', 'DLACCEL_SPIN': '0', **streams.PATIENT}
 SMALL, RING = 1000, 40000    # by a frame on TCP; by the ring
 SCENES = {    # bytes unread at the survivor, at the killed end; how the survivor's reading ends
     'nothing unread': (0, 0, 'end'),

@@ -23,9 +23,9 @@ class Terms:
         Terms.runs += 1
         self.folder = f'/tmp/counters/{Terms.runs}'
         a.run(f'mkdir -p {self.folder}')
-        env = {'DLACCEL_DIR': self.folder, 'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info', **dict(both)}
+        env = {'DLACCEL_DIR': self.folder, 'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info', **streams.PATIENT, **dict(both)}
         port, prog = str(next(streams.PORTS)), hosts.program('prog_stream')
-        common = ['-n', str(SIZE), '-s', '1', '-f']    # a stall of the emulation is taken for a failure now and then
+        common = ['-n', str(SIZE), '-s', '1']
         server_job = b.spawn([prog, 'serve', b.addr, port, *common, *STYLES], preload=args.preload,
                              env={**env, **dict(server)}, memlock=memlock)
         server_job.expect('listening')
