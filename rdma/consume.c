@@ -55,7 +55,9 @@ static bool take_ring(struct receiving *w, uint64_t n)
 	size_t piece = run < LARGE ? PIECE : FINE_PIECE; /* the sender of much sees room as it comes */
 	if (n > piece)
 		n = piece;
+	uint64_t start = stores_take_begin(n);
 	ring_get(s, cursor_ptr(&w->c), load_rlx(s->side->rr), n);
+	stores_take_end(s, start);
 	count_rr(s, n);
 	stat_add(STAT_net_recv_ring, n);
 	received(w, n);

@@ -416,13 +416,16 @@ static size_t piece(const struct sending *w)
 
 static void put_runs(struct sending *w, uint64_t at, size_t n)
 {
-	while (n) {
-		size_t k = cursor_run(&w->c) < n ? cursor_run(&w->c) : n;
-		ring_put(w->s, at, cursor_ptr(&w->c), k);
+	struct storing storing = stores_begin(w->s, n);
+
+	for (size_t left = n; left;) {
+		size_t k = cursor_run(&w->c) < left ? cursor_run(&w->c) : left;
+		ring_put(w->s, at, cursor_ptr(&w->c), k, storing.copy);
 		cursor_advance(&w->c, k);
 		at += k;
-		n -= k;
+		left -= k;
 	}
+	stores_end(w->s, &storing, n);
 }
 
 /* False: the ring is full and stays so. */

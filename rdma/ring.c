@@ -44,14 +44,14 @@ static struct run run_at(const struct stream *s, uint64_t pos, uint64_t origin, 
 	return r;
 }
 
-void ring_put(struct stream *s, uint64_t pos, const char *src, size_t n)
+void ring_put(struct stream *s, uint64_t pos, const char *src, size_t n, copy_fn *copy)
 {
 	struct side *me = s->side;
 
 	while (n) {
 		struct run r = run_at(s, pos, load_rlx(me->origin), load_rlx(me->cold_from), load_rlx(me->cold_end));
 		size_t k = r.len < n ? r.len : n;
-		memcpy(s->ring_out + r.off, src, k);
+		copy(s->ring_out + r.off, src, k);
 		pos += k;
 		src += k;
 		n -= k;

@@ -39,7 +39,7 @@ enum readiness stream_ready(struct stream *s);
 /* While true the peer is asked to stay inline (SO_RCVLOWAT). */
 void stream_prefer_inline(struct stream *s, bool yes);
 void stream_leave_ring(struct stream *s);
-void ring_put(struct stream *s, uint64_t pos, const char *src, size_t n);
+void ring_put(struct stream *s, uint64_t pos, const char *src, size_t n, copy_fn *copy);
 void ring_get(struct stream *s, char *dst, uint64_t pos, size_t n);
 size_t ring_hot(const struct stream *s);
 bool ring_is_cold(struct stream *s);

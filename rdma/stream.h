@@ -13,6 +13,7 @@
 #include "lock.h"
 #include "signals.h"
 #include "stats.h"
+#include "stores.h"
 #include "sys.h"
 #include "tuner.h"
 #include "wire.h"
@@ -79,6 +80,8 @@ struct stream {
 	_Atomic unsigned spin_fails, spin_hits, sends_in_row;
 	_Atomic unsigned offer_skip, offer_backoff, defer_skip, defer_fails;
 	struct tuner route;  /* enum route; under side->p */
+	struct tuner stores; /* enum stores; under side->p */
+	struct stores_window window;
 	struct tuner chunks; /* sizes of a block's chunks; under side->c */
 	uint32_t peer_pid;
 	_Atomic int peer_pidfd;

@@ -77,6 +77,7 @@ struct wire_dir {
 	_Atomic uint32_t want_inline;    /* the consumer wants no ring data: plain for good, or SO_RCVLOWAT */
 	_Atomic uint32_t closing;        /* the consumer is about to go: no doorbells any more */
 	_Atomic uint32_t cpu;            /* 1 + the CPU the consumer last ran on */
+	_Atomic uint64_t took;           /* clock ticks spent on copying out of the ring, ever; 0: not said */
 	/* written by both */
 	alignas(64) _Atomic uint32_t token;  /* epoch (segw) of the doorbell that lies unread in TCP; 0: none */
 	_Atomic uint32_t want_switch;        /* the producer found SEG_READING: sleep by MSG_PEEK instead */
