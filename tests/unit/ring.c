@@ -287,4 +287,86 @@ Test(ring, a_peek_shows_no_doorbell)
 		cr_assert_eq(p.rx.bytes, p.tx.bytes);
 	}
 }
+
+/* ---- the sender of a block loses patience with a receiver that is stopped while it pulls the block's first bytes */
+
+static char block[100000];
+
+/* As wait_for_decision does; the bytes go on through TCP. */
+static void take_block_back(struct pair *p)
+{
+	uint32_t pulling = BLOCK_PULLING;
+
+	cr_assert(atomic_compare_exchange_strong(&p->tx.s->out->block.state, &pulling, BLOCK_REVOKED));
+	p->tx.s->side->dead = true;
+	send_some(p, sizeof(block));
+}
+
+static void copy_and_revoke(int sig, siginfo_t *info, void *context)
+{
+	greg_t *reg = ((ucontext_t *)context)->uc_mcontext.gregs;
+	struct iovec *to = (void *)reg[REG_RSI], *from = (void *)reg[REG_R10];
+	struct pair *p = interrupted;
+
+	memcpy(to->iov_base, from->iov_base, to->iov_len);
+	reg[REG_RAX] = (greg_t)to->iov_len;
+	interrupted = NULL;
+	if (p)
+		take_block_back(p);
+}
+
+static void trap_copies(void)
+{
+	struct sock_filter rules[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_readv, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = { sizeof(rules) / sizeof(rules[0]), rules };
+	struct sigaction act = { .sa_sigaction = copy_and_revoke, .sa_flags = SA_SIGINFO };
+
+	cr_assert_eq(sigaction(SIGSYS, &act, NULL), 0);
+	cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+}
+
+static void offer(struct pair *p)
+{
+	struct wire_block *b = &p->tx.s->out->block;
+
+	for (size_t i = 0; i < sizeof(block); i++)
+		block[i] = byte_at(p->tx.bytes + i);
+	b->src = (uintptr_t)block;
+	b->len = sizeof(block);
+	b->x = p->tx.s->side->rw;
+	b->src_pid = p->rx.s->peer_pid = (uint32_t)getpid();
+	p->rx.s->cma = CMA_WORKS;
+	b->state = BLOCK_OFFERED;
+}
+
+/* Then what it has pulled is nobody's: the stream goes on with what the sender sent instead. */
+Test(ring, a_revoked_pull_is_not_published)
+{
+	struct pair p = make_pair(1);
+
+	while (p.tx.s->side->rw < 50000)
+		send_some(&p, 3000);
+	while (receive_what_is_sent(&p, MOST, 0) > 0)
+		;
+	cr_assert_eq(p.rx.bytes, p.tx.bytes);
+	cr_assert_eq(p.tx.s->side->mode, MODE_RING);
+	trap_copies();
+	offer(&p);
+	interrupted = &p;
+	while (receive_what_is_sent(&p, 1000, 0) > 0)
+		;
+	cr_assert_null(interrupted, "nothing was pulled");
+	cr_assert_eq(p.rx.bytes, p.tx.bytes, "%llu bytes missing", (unsigned long long)(p.tx.bytes - p.rx.bytes));
+	cr_assert_not(p.rx.s->side->broken);
+	shutdown(p.tx.fd, SHUT_WR);
+	char c;
+	cr_assert_eq(stream_recv(p.rx.s, p.rx.fd, &(struct iovec){ &c, 1 }, 1, (struct stream_opts){ 0 }), 0, "no end");
+	cr_assert_eq(p.rx.s->in->rw, p.tx.s->side->rw, "published by its receiver");
+}
 #endif
