@@ -14,7 +14,7 @@
 
 enum {
 	SMALL = 8192,           /* not worth a doorbell of its own */
-	PIECE = 32768,          /* published at a time, so that the peer's copy overlaps ours */
+	PIECE = 16384,          /* published at a time, so that the peer's copy overlaps ours */
 	INLINE_PIECE = 65536,   /* of an inline send: then the ring is looked at again */
 	INLINE_IOV = 64,
 	BACKLOG = 1 << 20,      /* more unread inline bytes than this: stay inline */
@@ -551,34 +551,54 @@ static ssize_t send_nothing(int fd, int flags)
 /* Through the ring, copied by each end once, or straight between the processes. */
 enum route { ROUTE_RING, ROUTE_BLOCK, ROUTES };
 
-enum { MEASURED = 2 * WIRE_HOT }; /* a shorter send may be over before the receiver has begun */
+enum { MEASURED = 2 * WIRE_HOT }; /* less may be over before the receiver has begun: as many sends one way */
 
-/* One that took up memory, or that its receiver was late for, says nothing about the way. */
-static void measure(struct sending *w, uint64_t start, uint64_t touched)
+/* A send that went another way than was wanted, or through TCP, or took up memory, says nothing. */
+static bool says_something(const struct sending *w, enum route way, uint64_t touched)
 {
 	struct stream *s = w->s;
 	size_t n = w->by_ring + w->by_block;
 
-	if (n < MEASURED || n != w->done || load_rlx(s->side->touched) != touched || ring_is_cold(s))
+	return n == w->done && load_rlx(s->side->touched) == touched &&
+	       (way == ROUTE_BLOCK ? w->by_block >= n - SMALL : !w->by_block);
+}
+
+static void measure(struct sending *w, uint64_t start, uint64_t touched)
+{
+	struct stream *s = w->s;
+	struct tuner_window *t = &s->route_window;
+
+	if (!says_something(w, (enum route)t->way, touched)) {
+		t->bytes = 0;
 		return;
-	if (w->by_block >= n - SMALL)
-		tuner_took(&s->route, ROUTE_BLOCK, n, clock_ticks() - start);
-	else if (!w->by_block)
-		tuner_took(&s->route, ROUTE_RING, n, clock_ticks() - start);
+	}
+	t->bytes += w->done;
+	t->ticks += clock_ticks() - start;
+	if (t->bytes < MEASURED)
+		return;
+	tuner_took(&s->route, t->way, t->bytes, t->ticks);
+	t->bytes = 0;
+}
+
+static enum route choose_route(struct stream *s)
+{
+	if (!s->route_window.bytes)
+		s->route_window = (struct tuner_window){ .way = tuner_choose(&s->route, ROUTES) };
+	return (enum route)s->route_window.way;
 }
 
 /* Straight between the processes, if there is something for that and it is not the slower way. */
 static bool prefers_block(struct stream *s, size_t n)
 {
-	if (n < block_min() || (load_rlx(s->offer_skip) && n < 4u << 20))
+	if (load_rlx(s->offer_skip) && n < 4u << 20)
 		return false;
-	return settings.block_always || tuner_choose(&s->route, ROUTES) == ROUTE_BLOCK;
+	return settings.block_always || choose_route(s) == ROUTE_BLOCK;
 }
 
 ssize_t shm_send(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)
 {
 	struct sending w = { .s = s, .fd = fd, .flags = o.flags, .c = cursor_init(iov, cnt), .rr = load_acq(s->out->rr) };
-	bool large = w.c.left >= MEASURED;
+	bool large = w.c.left >= block_min();
 
 	if (!w.c.left)
 		return send_nothing(fd, o.flags);
@@ -588,7 +608,7 @@ ssize_t shm_send(struct stream *s, int fd, const struct iovec *iov, int cnt, str
 	add_rlx(s->sends_in_row, 1);
 	if (load_rlx(s->offer_skip))
 		add_rlx(s->offer_skip, -1);
-	w.may_offer = prefers_block(s, w.c.left);
+	w.may_offer = large && prefers_block(s, w.c.left);
 	uint64_t touched = load_rlx(s->side->touched), start = large ? clock_ticks() : 0;
 	ssize_t ret = send_all(&w);
 	withdrawn_is_sent(&w);

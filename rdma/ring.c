@@ -71,7 +71,7 @@ void ring_get(struct stream *s, char *dst, uint64_t pos, size_t n)
 		uint64_t cold_end = load_acq(d->cold_end), cold_from = load_acq(d->cold_from);
 		struct run r = run_at(s, pos, load_acq(d->origin), cold_from, cold_end);
 		size_t k = r.len < n ? r.len : n;
-		memcpy(dst, s->ring_in + r.off, k);
+		copy_through_caches(dst, s->ring_in + r.off, k);
 		pos += k;
 		dst += k;
 		n -= k;

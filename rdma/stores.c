@@ -11,65 +11,21 @@
 #include "shm.h"
 #include "stats.h"
 
-#include <string.h>
-#if defined(__x86_64__)
-#include <emmintrin.h>
-#endif
-
-enum {
-	LEAST = 1024,   /* of less, the fence costs more than is gained */
-	WINDOW = 1 << 20,
-	LINE = 64,
-};
-
-#if defined(__x86_64__)
-
-void *copy_past_caches(void *restrict dst, const void *restrict src, size_t n)
-{
-	char *to = dst;
-	const char *from = src;
-	size_t head = -(uintptr_t)to & (LINE - 1);
-
-	if (n < head + LINE)
-		return memcpy(dst, src, n);
-	memcpy(to, from, head);
-	for (to += head, from += head, n -= head; n >= LINE; to += LINE, from += LINE, n -= LINE) {
-		const __m128i *f = (const void *)from;
-		__m128i *t = (void *)to;
-		__m128i a = _mm_loadu_si128(f), b = _mm_loadu_si128(f + 1), c = _mm_loadu_si128(f + 2), d = _mm_loadu_si128(f + 3);
-		_mm_stream_si128(t, a);
-		_mm_stream_si128(t + 1, b);
-		_mm_stream_si128(t + 2, c);
-		_mm_stream_si128(t + 3, d);
-	}
-	memcpy(to, from, n);
-	_mm_sfence(); /* such stores are ordered by nothing else, not by the release that publishes them */
-	return dst;
-}
+enum { LEAST = 1024 /* of less, the fence costs more than is gained */, WINDOW = 1 << 20 };
 
 static bool possible(void)
 {
+#if defined(__x86_64__)
 	return settings.store_past;
-}
-
 #else
-
-void *copy_past_caches(void *restrict dst, const void *restrict src, size_t n)
-{
-	return memcpy(dst, src, n);
-}
-
-static bool possible(void)
-{
 	return false;
-}
-
 #endif
+}
 
 static void open_window(struct stream *s)
 {
 	s->window = (struct stores_window){
-		.way = (enum stores)tuner_choose(&s->stores, STORES), .rr = load_rlx(s->out->rr), .took = load_rlx(s->out->took) };
+		.t.way = tuner_choose(&s->stores, STORES), .rr = load_rlx(s->out->rr), .took = load_rlx(s->out->took) };
 }
 
 /* A receiver that took little meanwhile, or that does not say what it cost it, is left out. */
@@ -78,29 +34,29 @@ static void close_window(struct stream *s)
 	struct stores_window *w = &s->window;
 	uint64_t taken = load_rlx(s->out->rr) - w->rr, took = load_rlx(s->out->took) - w->took;
 
-	if (taken >= w->bytes / 2 && taken < 4 * WINDOW && took < UINT64_MAX / (4 * WINDOW))
-		tuner_took(&s->stores, w->way, w->bytes, w->ticks + took * w->bytes / taken);
-	w->bytes = 0;
+	if (taken >= w->t.bytes / 2 && taken < 4 * WINDOW && took < UINT64_MAX / (4 * WINDOW))
+		tuner_took(&s->stores, w->t.way, w->t.bytes, w->t.ticks + took * w->t.bytes / taken);
+	w->t.bytes = 0;
 }
 
 struct storing stores_begin(struct stream *s, size_t n)
 {
 	if (n < LEAST || !possible())
-		return (struct storing){ .copy = memcpy };
-	if (!s->window.bytes)
+		return (struct storing){ .copy = copy_through_caches };
+	if (!s->window.t.bytes)
 		open_window(s);
-	return (struct storing){ .copy = s->window.way == STORES_PAST ? copy_past_caches : memcpy, .start = clock_ticks() };
+	return (struct storing){ .copy = s->window.t.way == STORES_PAST ? copy_past_caches : copy_through_caches, .start = clock_ticks() };
 }
 
 void stores_end(struct stream *s, const struct storing *w, size_t n)
 {
 	if (!w->start)
 		return;
-	s->window.ticks += clock_ticks() - w->start;
-	s->window.bytes += n;
+	s->window.t.ticks += clock_ticks() - w->start;
+	s->window.t.bytes += n;
 	if (w->copy == copy_past_caches)
 		stat_add(STAT_net_stored_past, n);
-	if (s->window.bytes >= WINDOW)
+	if (s->window.t.bytes >= WINDOW)
 		close_window(s);
 }
 

@@ -3,6 +3,7 @@
  * A stream's private hint, under side->p.
  */
 #pragma once
+#include "copy.h"
 #include "tuner.h"
 
 #include <stddef.h>
@@ -14,14 +15,11 @@ enum stores { STORES_CACHED, STORES_PAST, STORES };
 
 /* What has been stored one way and not judged yet, and the receiver's share of the price when it began. */
 struct stores_window {
-	enum stores way;
-	uint64_t bytes, ticks, rr, took;
+	struct tuner_window t;
+	uint64_t rr, took;
 };
 
 typedef void *copy_fn(void *restrict dst, const void *restrict src, size_t n);
-
-/* As memcpy; what is written is in no cache afterwards, and ordered before what is stored next. */
-copy_fn copy_past_caches;
 
 struct storing {
 	copy_fn *copy;

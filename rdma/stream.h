@@ -80,6 +80,7 @@ struct stream {
 	_Atomic unsigned spin_fails, spin_hits, sends_in_row;
 	_Atomic unsigned offer_skip, offer_backoff, defer_skip, defer_fails;
 	struct tuner route;  /* enum route; under side->p */
+	struct tuner_window route_window;
 	struct tuner stores; /* enum stores; under side->p */
 	struct stores_window window;
 	struct tuner chunks; /* sizes of a block's chunks; under side->c */

@@ -10,6 +10,12 @@ struct tuner {
 	unsigned samples[TUNER_WAYS], turn;
 };
 
+/* What has been done one way and is still too little to judge it by. */
+struct tuner_window {
+	unsigned way;
+	uint64_t bytes, ticks;
+};
+
 /* One of the first `ways` (2 or more). */
 unsigned tuner_choose(struct tuner *t, unsigned ways);
 /* n bytes took that long that way, with nothing else to wait for. */

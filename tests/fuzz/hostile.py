@@ -28,7 +28,7 @@ class Round:
         self.children = {}
 
     def start(self, name, *argv, preload=True):
-        env = dict(os.environ, DLACCEL_NET_THRESHOLD="1", DLACCEL_NET_RING="256K")
+        env = dict(os.environ, DLACCEL_NET_THRESHOLD="1", DLACCEL_BLOCK_MIN="192K", DLACCEL_NET_RING="256K")
         if self.kind == "freeze":
             env["DLACCEL_BLOCK_ALWAYS"] = "1"
         if preload:

@@ -179,7 +179,7 @@ class Tree:
     def first_failure(self):
         """The check that fails, or None."""
         for env, text in CHECKS:
-            full = dict(os.environ, DLACCEL_NET_THRESHOLD="1", **env)
+            full = dict(os.environ, DLACCEL_NET_THRESHOLD="1", DLACCEL_BLOCK_MIN="192K", **env)
             child = subprocess.Popen(self.command(text), env=full, stdout=subprocess.DEVNULL,
                                      stderr=subprocess.DEVNULL, start_new_session=True)
             try:

@@ -75,6 +75,7 @@ def main():
     with tempfile.TemporaryDirectory() as stats:
         env = dict(os.environ, DLACCEL_DIR=stats)
         env.setdefault("DLACCEL_NET_THRESHOLD", "1")
+        env.setdefault("DLACCEL_BLOCK_MIN", "192K")
         env.update(item.split("=", 1) for item in args.env)
         command = [fuzzer, *rest, "--preload", os.path.abspath(args.lib), *(["--show", "1"] if args.kinds else [])]
         done = subprocess.run(command, env=env, check=False, text=True, errors="replace",

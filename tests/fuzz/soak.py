@@ -32,7 +32,7 @@ def turn(args, number, seed, kind, side, settings):
     """One run; the command if it found something, else None."""
     extra, seeds = KINDS[kind]
     argv = [args.fuzzer, kind, "--seeds", f"{seed}:{seed + seeds}", "--side", side, *extra, "--preload", args.lib]
-    env = {"DLACCEL_NET_THRESHOLD": "1", **settings}
+    env = {"DLACCEL_NET_THRESHOLD": "1", "DLACCEL_BLOCK_MIN": "192K", **settings}
     command = " ".join([f"{k}={v}" for k, v in env.items()] + [shlex.join(argv)])
     try:
         done = subprocess.run(argv, env={**os.environ, **env}, capture_output=True, text=True, errors="replace",

@@ -159,6 +159,7 @@ class Run:
             preload.insert(0, self.args.client_lib if role == "client" else self.args.lib)
             env["DLACCEL_DIR"] = stats_dir
             env.setdefault("DLACCEL_NET_THRESHOLD", "1")
+            env.setdefault("DLACCEL_BLOCK_MIN", "192K")  # blocks are to be among what is tried, in messages of any test
         if preload:
             env["LD_PRELOAD"] = ":".join(preload)
         return env
