@@ -6,6 +6,7 @@
     tests/bench/net.py --list               the rows and their floors
     tests/bench/net.py --short              a quick run that fails on wrong results, never on time
 
+One-way rows send the same memory again and again; in "fresh" ones the sender has just written all of it, and the receiver reads it.
 A floor is a ratio, bare to preloaded, larger is better, unless the row says otherwise.  Beside one-way rows stands what the two
 cores do without any connection: "copy", every byte copied once, by both; "pass", once by each, through memory that both share.
 """
@@ -98,10 +99,10 @@ def pingpong(mode):
     return run
 
 
-def oneway(name, size):
+def oneway(name, size, mode="oneway"):
     def run(bench, env):
-        got = bench.netbench(env, "oneway", size, seconds=bench.seconds * (3 if size > 1 << 24 else 1))
-        return {f"oneway_{name}": got["gb_s"], f"oneway_{name}_cpu": got["cpu_s"] / (got["bytes"] / 1e9)}
+        got = bench.netbench(env, mode, size, seconds=bench.seconds * (3 if size > 1 << 24 else 1))
+        return {f"{mode}_{name}": got["gb_s"], f"{mode}_{name}_cpu": got["cpu_s"] / (got["bytes"] / 1e9)}
     return run
 
 
@@ -259,6 +260,8 @@ GROUPS = {
                                           Row("oneway_1m_cpu", "s/GB", 1 / 0.6, True)], ucx_bandwidth(1 << 20)),
     "oneway_64m": (oneway("64m", 1 << 26), [Row("oneway_64m", "GB/s", 2.5, ucx=1.2),
                                             Row("oneway_64m_cpu", "s/GB", 1 / 0.6, True)], ucx_bandwidth(1 << 26)),
+    "fresh_64k": (oneway("64k", 1 << 16, "fresh"), [Row("fresh_64k", "GB/s", 1.5)], None),
+    "fresh_8m": (oneway("8m", 1 << 23, "fresh"), [Row("fresh_8m", "GB/s", 1.5)], None),
     "gloo": (gloo, [Row("gloo_broadcast_ms", "ms", 2, True), Row("gloo_send_ms", "ms", 2, True),
                     Row("gloo_all_reduce_ms", "ms", 1.5, True), Row("gloo_cpu", "s/GB", 1 / 0.6, True)], None),
     "ddp": (ddp, [Row("ddp_step", "ms", 1.25, True)], None),
@@ -365,7 +368,7 @@ def wrong(name, bare, preloaded, min_bypass):
             yield f"{name}: the trained weights differ"
         if "gloo_bypass" in b and b["gloo_bypass"] < min_bypass:
             yield f"{name}: only {b['gloo_bypass']:.1%} of the payload went past the kernel (TCP_INFO)"
-        if name.startswith(("oneway", "gloo", "ddp")) and not b["moved"]:
+        if name.startswith(("oneway", "fresh", "gloo", "ddp")) and not b["moved"]:
             yield f"{name}: nothing went past the kernel"
 
 

@@ -6,6 +6,7 @@
  *   blocking, poll, epoll   ping-pong of SIZE bytes; waits by the call of that name
  *   rawepoll                the same, both ends wait in epoll_wait by system call, past any hook
  *   oneway                  messages of SIZE bytes, one answer at the end
+ *   fresh                   the same; the sender has just written each of them, the receiver reads it
  *   limit                   no connection: both ends copy SIZE bytes from one's memory to the other's, a part each
  *   pass                    no connection: one end copies them into pieces that both share, the other out of these
  *   idle                    SIZE connections that have carried a megabyte each and now lie still
@@ -48,7 +49,10 @@ struct end {
 	enum wait wait;
 	size_t size;
 	char *buf;
+	int fresh;
 };
+
+static volatile uint64_t sum_of_all; /* so that what is read is read */
 
 static void die(const char *what)
 {
@@ -220,6 +224,25 @@ static void pong(struct end *e)
 	}
 }
 
+/* As a program computes its tensor, and as the other uses it. */
+static void write_all(struct end *e, uint64_t n)
+{
+	uint64_t *word = (void *)e->buf;
+
+	for (size_t i = 0; i < e->size / sizeof(*word); i++)
+		word[i] = n + i;
+}
+
+static void read_all(struct end *e)
+{
+	const uint64_t *word = (void *)e->buf;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < e->size / sizeof(*word); i++)
+		sum += word[i];
+	sum_of_all = sum;
+}
+
 static uint64_t pour(struct end *e, double seconds)
 {
 	double end = now() + seconds;
@@ -227,6 +250,8 @@ static uint64_t pour(struct end *e, double seconds)
 	char answer;
 
 	do {
+		if (e->fresh)
+			write_all(e, n);
 		stamp(e, n++);
 		put(e, e->buf, e->size);
 	} while (n < 4 || now() < end);
@@ -240,6 +265,8 @@ static void drink(struct end *e)
 {
 	for (uint64_t n = 0;; n++) {
 		get(e, e->buf, e->size);
+		if (e->fresh)
+			read_all(e);
 		uint64_t number = stamp_of(e);
 		if (number == LAST)
 			break;
@@ -284,6 +311,7 @@ static struct end end_of(int fd, const char *mode, size_t size)
 	struct end e = { .fd = fd, .ep = -1, .size = size < 16 ? 16 : size };
 
 	e.wait = !strcmp(mode, "poll") ? WAIT_POLL : !strcmp(mode, "epoll") ? WAIT_EPOLL : !strcmp(mode, "rawepoll") ? WAIT_RAW : WAIT_BLOCK;
+	e.fresh = !strcmp(mode, "fresh");
 	e.buf = calloc(1, e.size);
 	if (!e.buf)
 		die("memory");
@@ -459,6 +487,11 @@ static void limit(const char *mode, size_t size, double seconds, const char *pin
 	printf("{\"messages\": %llu, \"seconds\": %.6f, \"gb_s\": %.4f}\n", (unsigned long long)n, spent, (double)n * (double)size / spent / 1e9);
 }
 
+static int is_one_way(const char *mode)
+{
+	return !strcmp(mode, "oneway") || !strcmp(mode, "fresh");
+}
+
 static int peer(char **arg)
 {
 	size_t size = strtoull(arg[1], NULL, 10);
@@ -471,7 +504,7 @@ static int peer(char **arg)
 		return 0;
 	}
 	struct end e = end_of(dial(port), arg[0], size);
-	strcmp(arg[0], "oneway") ? pong(&e) : drink(&e);
+	is_one_way(arg[0]) ? drink(&e) : pong(&e);
 	return 0;
 }
 
@@ -483,7 +516,7 @@ static void run(const char *mode, const char *size_text, double seconds, const c
 	unsigned short port;
 	int listener = listen_on(&port);
 	pid_t pid = start_peer(mode, size_text, port, pin);
-	int one_way = !strcmp(mode, "oneway");
+	int one_way = is_one_way(mode);
 	double half_us = 0;
 
 	if (*pin == 'p')
@@ -516,7 +549,7 @@ int main(int argc, char **argv)
 	if (argc == 6 && !strcmp(argv[1], "peer"))
 		return peer(argv + 2);
 	if (argc < 4) {
-		fprintf(stderr, "usage: netbench blocking|poll|epoll|rawepoll|oneway|limit|pass|idle SIZE SECONDS [pin]\n");
+		fprintf(stderr, "usage: netbench blocking|poll|epoll|rawepoll|oneway|fresh|limit|pass|idle SIZE SECONDS [pin]\n");
 		return 2;
 	}
 	run(argv[1], argv[2], atof(argv[3]), argc > 4 ? argv[4] : "-");
