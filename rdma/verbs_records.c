@@ -1,8 +1,7 @@
 /* The receiving half's end of the ring: records that a head has told of, those that count by themselves, and credits. */
+#include "copy.h"
 #include "stats.h"
 #include "verbs_recv.h"
-
-#include <string.h>
 
 /* Where a record that begins at *pos or, where no head is put, behind the ring's end lies; *ret_rest: the room up to there. */
 static size_t place_of_record(const struct link *l, uint64_t *pos, size_t *ret_rest)
@@ -127,7 +126,7 @@ void recv_copy_out(struct receiving *w, const char *p, size_t n)
 	w->got += n;
 	while (n) {
 		size_t k = n < cursor_run(&w->c) ? n : cursor_run(&w->c);
-		memcpy(cursor_ptr(&w->c), p, k);
+		copy_through_caches(cursor_ptr(&w->c), p, k);
 		cursor_advance(&w->c, k);
 		p += k;
 		n -= k;

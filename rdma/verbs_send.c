@@ -5,6 +5,7 @@
  */
 #include "call.h"
 #include "clock.h"
+#include "copy.h"
 #include "real.h"
 #include "settings.h"
 #include "stats.h"
@@ -296,7 +297,7 @@ size_t send_put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *pos,
 	char *to = (char *)(head + 1);
 	for (size_t left = n; left;) {
 		size_t k = cursor_run(c) < left ? cursor_run(c) : left;
-		memcpy(to, cursor_ptr(c), k);
+		copy_through_caches(to, cursor_ptr(c), k);
 		cursor_advance(c, k);
 		to += k;
 		left -= k;
