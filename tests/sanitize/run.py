@@ -33,6 +33,7 @@ LEFT_OUT_OF_THREAD = {
     "recorder": CRITERION,
     "repeat": CRITERION,
     "ring": CRITERION,
+    "stores": CRITERION,
     "tuner": CRITERION,
     "verbs-return": CRITERION,
     "verbs-stream": CRITERION,
