@@ -19,8 +19,6 @@ struct stores_window {
 	uint64_t rr, took;
 };
 
-typedef void *copy_fn(void *restrict dst, const void *restrict src, size_t n);
-
 struct storing {
 	copy_fn *copy;
 	uint64_t start; /* 0: too little to be measured */

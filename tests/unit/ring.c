@@ -213,6 +213,16 @@ Test(ring, small_messages_touch_little)
 }
 
 #ifdef __x86_64__ /* the registers of a system call */
+static void trap(struct sock_filter *rules, unsigned short n, void (*handler)(int, siginfo_t *, void *))
+{
+	struct sock_fprog filter = { n, rules };
+	struct sigaction act = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO };
+
+	cr_assert_eq(sigaction(SIGSYS, &act, NULL), 0);
+	cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+}
+
 /* ---- the sender acts in the middle of a peek: when the receiver looks into TCP */
 
 static struct pair *interrupted;
@@ -240,12 +250,8 @@ static void trap_peeks(void)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog filter = { sizeof(rules) / sizeof(rules[0]), rules };
-	struct sigaction act = { .sa_sigaction = act_in_between, .sa_flags = SA_SIGINFO };
 
-	cr_assert_eq(sigaction(SIGSYS, &act, NULL), 0);
-	cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-	cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+	trap(rules, sizeof(rules) / sizeof(rules[0]), act_in_between);
 }
 
 static size_t unread_in_ring(struct pair *p)
@@ -323,12 +329,8 @@ static void trap_copies(void)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog filter = { sizeof(rules) / sizeof(rules[0]), rules };
-	struct sigaction act = { .sa_sigaction = copy_and_revoke, .sa_flags = SA_SIGINFO };
 
-	cr_assert_eq(sigaction(SIGSYS, &act, NULL), 0);
-	cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-	cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+	trap(rules, sizeof(rules) / sizeof(rules[0]), copy_and_revoke);
 }
 
 static void offer(struct pair *p)
