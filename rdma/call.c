@@ -5,6 +5,8 @@ static __thread TLS_IE struct {
 	struct stream *s;
 	_Atomic uint64_t *mark;
 	bool asleep, counted, polls;
+	void (*take_back)(void *what);
+	void *what;
 } call;
 
 void call_begin(struct stream *s)
@@ -48,10 +50,32 @@ void call_polls(bool yes)
 		call.polls = yes;
 }
 
+static void take_back(void)
+{
+	void (*how)(void *) = call.take_back;
+
+	call_lends(NULL, NULL);
+	if (how)
+		how(call.what);
+}
+
+void call_lends(void (*how)(void *what), void *what)
+{
+	if (signal_in_handler())
+		return;
+	section_enter();
+	if (how)
+		call.what = what;
+	call.take_back = how;
+	signal_thread.before = how ? take_back : NULL;
+	section_leave();
+}
+
 static void reclaim(struct stream *s)
 {
 	uint64_t reading = SEG_READING;
 
+	take_back();
 	call.s = NULL;
 	if (call.asleep && call.mark && load_rlx(s->side->reader) == thread_id())
 		atomic_compare_exchange_strong(call.mark, &reading, SEG_OPEN);

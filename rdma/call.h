@@ -13,5 +13,10 @@ void call_end(void);
 void call_sleeps(struct stream *s, _Atomic uint64_t *mark, bool counted);
 void call_wakes(struct stream *s);
 void call_polls(bool yes);
+/*
+ * Something of the call is lent to the peer: taken back, by that function, before a handler of the program runs in this thread, which may never
+ * come back from it, and when the call is cancelled.  NULL: nothing is.
+ */
+void call_lends(void (*take_back)(void *what), void *what);
 /* For pthread_cleanup_push. */
 void call_cancelled(void *s);

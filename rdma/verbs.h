@@ -1,7 +1,7 @@
 /*
  * The transport between hosts.  Files follow the data: `verbs_meet` (finding each other), `verbs_return` (and again),
- * `verbs_thread` (the progress thread), `verbs_link` (devices, queue pairs), `verbs_completions`, `verbs_send` and `verbs_offer`,
- * `verbs_recv`, `verbs_stream` (the transport's table).
+ * `verbs_thread` (the progress thread), `verbs_link` (devices, queue pairs), `verbs_completions`, `verbs_send`, `verbs_offer` and
+ * `verbs_place`, `verbs_recv`, `verbs_stream` (the transport's table).
  *
  * Threading: the thread owns connections being made and unmade; streams post and poll from any thread
  * of the process that made the link, and only from that process: a fork's child has the mapping, not the
@@ -53,8 +53,12 @@ struct link {
 	struct link *next;            /* device's list, under cq_lock */
 	uint64_t heard_turn;          /* under cq_lock: messages taken in one turn, and in which */
 	unsigned heard;
+	bool adverts;                 /* the peer knows what they are */
 	void *memory;                 /* struct ibv_mr of both rings */
 	void *_Atomic bounce_memory;  /* and of the bounce buffer, once it is used; made under side.c */
+	void *window;                 /* struct ibv_mw, once a buffer is advertised; under sq_lock */
+	uint32_t window_rkey;         /* that it was last bound with; under side.c */
+	struct memreg_hold *_Atomic window_memory; /* what it is bound to */
 	uint32_t lkey, rkey;
 	uint64_t ring_bytes;          /* of each */
 	_Atomic uint64_t counted;     /* within DLACCEL_NET_MEMORY */
@@ -68,7 +72,7 @@ struct link {
 	_Atomic uint64_t acked;       /* of these, known to be done */
 	_Atomic uint64_t completed;   /* or known to have failed */
 	_Atomic uint64_t ack_ticks;   /* how long an acknowledgement has taken lately */
-	struct pace acks, reads, blocks; /* blocks: of ours */
+	struct pace acks, reads, places, blocks; /* blocks: of ours */
 
 	/* sending: side->p; what completions tell */
 	alignas(64) uint64_t ring_w;
@@ -79,6 +83,11 @@ struct link {
 	_Atomic uint64_t done_bytes;   /* CONTROL_DONE */
 	_Atomic uint32_t done_id;      /* a futex */
 	_Atomic uint32_t done_waits;   /* somebody sleeps on it */
+	_Atomic uint32_t advert_turn;  /* odd: advert[] is being written, under cq_lock */
+	_Atomic uint64_t advert[sizeof(struct advert) / 8]; /* the last that came */
+	uint32_t advert_done;          /* id of the last that was written to, or given up */
+	_Atomic uint32_t recall;       /* the peer wants that one back */
+	uint32_t recall_answered;
 
 	/* receiving: side->c; records from `arrived` on are not there, whatever lies in the memory */
 	alignas(64) _Atomic uint64_t arrived;
@@ -87,6 +96,8 @@ struct link {
 	_Atomic bool told_polls;       /* the peer may leave its doorbells out */
 	uint64_t told_seq;             /* the request that took that back */
 	_Atomic uint32_t withdrawn;    /* block id that the peer takes back */
+	_Atomic uint32_t recalled;     /* advert id that the peer writes to no more */
+	_Atomic bool advert_out;       /* a call may yet look at `placed`: the room is not made another link's */
 	_Atomic bool broken;           /* the peer said what cannot be */
 	struct intro intro;            /* the peer's, once intro_here */
 	_Atomic bool intro_here;
@@ -144,9 +155,22 @@ struct verbs_side {
 	uint32_t finished;     /* the last block that was read to its end */
 	uint32_t answered;     /* the last block whose taking back was answered */
 	uint32_t bounce_at, bounce_end; /* bytes read from it that the program has not had */
+	struct {               /* the buffer that a call waits with, and has told the peer of */
+		uint64_t at, length;
+		uint32_t id, link;
+		_Atomic uint32_t owner; /* thread; 0: none is out */
+	} advert;
+	uint32_t advert_id;    /* of the last */
 	uint8_t mark_in[MARK_BYTES], mark_out[MARK_BYTES];
 	_Atomic bool edge;
 	_Atomic bool forked; /* used by a process that has no device: no new link */
+};
+
+/* Receives of so many bytes that had to wait: what came then was long, more often than not. */
+enum { HABITS = 16 };
+struct habit {
+	size_t length;
+	unsigned worth;
 };
 
 struct verbs_stream {
@@ -157,6 +181,7 @@ struct verbs_stream {
 	_Atomic unsigned unrung; /* hint: so many in a row came without a doorbell */
 	uint64_t aside_at;       /* what had been received when a send last stepped aside, and how often it has since; side->p */
 	unsigned asides;
+	struct habit habits[HABITS]; /* under side.c */
 };
 
 static inline struct verbs_stream *verbs_of(struct stream *s)
@@ -240,6 +265,8 @@ uint32_t link_bounce(struct link *l);
 /* Thread only; the id is the caller's to destroy.  let_go: the device's part, the memory stays. */
 void link_let_go(struct link *l);
 void links_destroy(struct links *ls);
+/* Its memory is not registered for it any more; nothing can be written there. */
+void link_close_window(struct link *l);
 enum { BOUNCE_BYTES = 65536 };
 
 /* The peer's records lie in the ring up to here. */
@@ -273,6 +300,24 @@ struct block_part {
  * fails, *ret_seq is known to be acknowledged or not when it is quiet.
  */
 int link_read_block(struct link *l, const struct block_part *b, uint64_t *ret_seq);
+/*
+ * A window onto that buffer is opened to the peer, of which it is told.  -EAGAIN, -ENOTSUP: it is not; else the link is of no use any more.
+ * Revoked, nothing more is written there, whatever the peer says.  False: the link is down, see link_quiet.
+ */
+int link_advertise(struct link *l, struct advert *a, struct memreg_hold *h);
+bool link_revoke(struct link *l);
+/* The last that the peer has sent; id 0: none. */
+struct advert link_advert(struct link *l);
+struct placement {
+	const void *from;
+	uint32_t lkey, rkey, id;
+	uint64_t to;
+	size_t bytes;
+};
+/* Those bytes, and behind them `placed`; one doorbell. */
+int link_place(struct link *l, const struct placement *p, uint64_t *ret_seq);
+/* RECALLED has come; false: the link is down. */
+bool link_wait_recalled(struct link *l, uint32_t id);
 int link_control(struct link *l, const struct control *c);
 /* One that the peer looks for when it wants it: it is not woken. */
 int link_control_quietly(struct link *l, const struct control *c);
@@ -285,10 +330,10 @@ int link_tell_polls(struct link *l, bool yes, uint64_t *ret_seq);
 bool link_is_acked(struct link *l, uint64_t seq);
 /* Until it is acknowledged; false: the link is down. */
 bool link_wait(struct link *l, uint64_t seq);
-/* A READ of so much is expected to end in a small part of the time that a failure may take. */
-size_t link_read_most(const struct link *l);
-/* The same for a READ of no more. */
-bool link_wait_read(struct link *l, uint64_t seq, size_t bytes);
+/* A READ, or a WRITE into an advertised buffer, of so much is expected to end in a small part of the time that a failure may take. */
+size_t link_bulk_most(const struct pace *p);
+/* The same for one of no more. */
+bool link_wait_bulk(struct link *l, struct pace *p, uint64_t seq, size_t bytes);
 /* Ticks that something of that length will take at least, by what the last few have taken. */
 uint64_t link_expected(const struct pace *p, size_t bytes);
 void link_learn(struct pace *p, size_t bytes, uint64_t took);

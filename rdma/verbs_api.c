@@ -72,7 +72,7 @@ int verbs_load(void)
 
 /* ---- registrar ---- */
 
-/* Peers read what is sent; nobody but our own device writes into the program's memory. */
+/* Peers read what is sent; none writes into the program's memory but through a window, while a receive waits there. */
 static int reg(void *pd, uintptr_t start, size_t len, int access, struct memreg_key *ret_key)
 {
 	struct ibv_mr *mr = verbs.ibv_reg_mr(pd, (void *)start, len,
@@ -90,6 +90,11 @@ static int reg_pinned(void *pd, uintptr_t start, size_t len, struct memreg_key *
 	return reg(pd, start, len, 0, ret_key);
 }
 
+static int reg_windows(void *pd, uintptr_t start, size_t len, struct memreg_key *ret_key)
+{
+	return reg(pd, start, len, IBV_ACCESS_MW_BIND, ret_key);
+}
+
 static int reg_on_demand(void *pd, uintptr_t start, size_t len, struct memreg_key *ret_key)
 {
 	return reg(pd, start, len, IBV_ACCESS_ON_DEMAND, ret_key);
@@ -101,8 +106,18 @@ static void dereg(void *pd, struct memreg_key *key)
 }
 
 const struct memreg_ops verbs_registrar = {reg_pinned, dereg, false};
+const struct memreg_ops verbs_registrar_windows = {reg_windows, dereg, false};
 const struct memreg_ops verbs_registrar_on_demand = {reg_on_demand, dereg, true};
 
+static const struct memreg_ops *registrar_pinned(struct ibv_context *context)
+{
+	struct ibv_device_attr attr = {0};
+	unsigned windows = IBV_DEVICE_MEM_WINDOW_TYPE_2A | IBV_DEVICE_MEM_WINDOW_TYPE_2B;
+
+	return !verbs.ibv_query_device(context, &attr) && attr.device_cap_flags & windows ? &verbs_registrar_windows : &verbs_registrar;
+}
+
+/* No device at hand has both on-demand paging and windows to try: paging is worth more. */
 const struct memreg_ops *verbs_registrar_for(struct ibv_context *context)
 {
 	uint32_t need = IBV_ODP_SUPPORT_READ;
@@ -111,10 +126,10 @@ const struct memreg_ops *verbs_registrar_for(struct ibv_context *context)
 
 	/* ibv_query_device_ex is inline and calls the library past the table. */
 	if (!ext || ext->query_device_ex(context, NULL, &attr, sizeof(attr)))
-		return &verbs_registrar;
+		return registrar_pinned(context);
 	if (!(attr.odp_caps.general_caps & IBV_ODP_SUPPORT))
-		return &verbs_registrar;
+		return registrar_pinned(context);
 	if ((attr.odp_caps.per_transport_caps.rc_odp_caps & need) != need)
-		return &verbs_registrar;
+		return registrar_pinned(context);
 	return &verbs_registrar_on_demand;
 }

@@ -24,7 +24,7 @@ extern struct verbs_api verbs;
 int verbs_load(void);
 
 /* Registers with a protection domain: the `device` of memreg is a struct ibv_pd. */
-extern const struct memreg_ops verbs_registrar, verbs_registrar_on_demand;
+extern const struct memreg_ops verbs_registrar, verbs_registrar_windows, verbs_registrar_on_demand;
 
-/* The one of the two that suits the device. */
+/* The one that suits the device; `windows`: what it registers may be opened to a peer for a while (IBV_MW_TYPE_2). */
 const struct memreg_ops *verbs_registrar_for(struct ibv_context *context);

@@ -72,7 +72,7 @@ static bool read_block(struct receiving *w, void *to, uint32_t lkey, size_t n)
 		link_quiet(l);
 		return false;
 	}
-	if (!link_wait_read(l, seq, n)) {
+	if (!link_wait_bulk(l, &l->reads, seq, n)) {
 		link_quiet(l); /* `to` is the program's again */
 		if (!link_is_acked(l, seq))
 			return false; /* and the peer has not been told otherwise */
@@ -150,5 +150,5 @@ bool recv_take_block(struct receiving *w)
 		return false;
 	w->rang = true;
 	size_t n = least(w->v->block.length - w->v->block.taken, cursor_run(&w->c));
-	return (n >= DIRECT_LEAST && read_direct(w, least(n, link_read_most(link_in(w->vs))))) || (link_is_up(link_in(w->vs)) && recv_read_bounce(w));
+	return (n >= DIRECT_LEAST && read_direct(w, least(n, link_bulk_most(&link_in(w->vs)->reads)))) || (link_is_up(link_in(w->vs)) && recv_read_bounce(w));
 }

@@ -60,9 +60,43 @@ static void note_control(struct link *l, const struct control *c)
 		store_rel(l->withdrawn, c->id);
 		store_rel(l->news, true);
 		break;
+	case CONTROL_RECALL:
+		store_rel(l->recall, c->id);
+		store_rel(l->news, true);
+		break;
+	case CONTROL_RECALLED:
+		store_rel(l->recalled, c->id);
+		break;
 	default:
 		store_rel(l->broken, true);
 	}
+}
+
+/* Whoever sends may be reading the last one. */
+static void note_advert(struct link *l, const void *p)
+{
+	uint64_t words[sizeof(struct advert) / 8];
+	uint32_t turn = load_rlx(l->advert_turn);
+
+	memcpy(words, p, sizeof(words));
+	store_rlx(l->advert_turn, turn + 1);
+	for (size_t i = 0; i < sizeof(words) / 8; i++)
+		store_rel(l->advert[i], words[i]);
+	store_rel(l->advert_turn, turn + 2);
+}
+
+struct advert link_advert(struct link *l)
+{
+	uint64_t words[sizeof(struct advert) / 8];
+	struct advert a;
+	uint32_t turn = load_acq(l->advert_turn);
+
+	for (size_t i = 0; i < sizeof(words) / 8; i++)
+		words[i] = load_acq(l->advert[i]);
+	if (turn & 1 || load_rlx(l->advert_turn) != turn)
+		return (struct advert){ 0 };
+	memcpy(&a, words, sizeof(a));
+	return a;
 }
 
 void link_told(struct link *l, const void *p, uint32_t n)
@@ -73,6 +107,8 @@ void link_told(struct link *l, const void *p, uint32_t n)
 		store_rel(l->news, true);
 	} else if (n == sizeof(struct control)) {
 		note_control(l, p);
+	} else if (n == sizeof(struct advert)) {
+		note_advert(l, p);
 	} else {
 		store_rel(l->broken, true);
 	}

@@ -18,6 +18,7 @@ struct device {
 	struct ibv_mr *slots_mr;
 	char (*slots)[SLOT];
 	struct memreg *memreg;
+	bool windows; /* may be opened onto what memreg has registered */
 	bool gone, failed; /* failed: gone but for what has been made */
 	int refused; /* -errno with which it could not be opened */
 	uint64_t usable_ns[PORTS];

@@ -28,8 +28,11 @@ int verbs_say_state(struct verbs_stream *vs, struct link *l);
 void verbs_propose(struct verbs_stream *vs, uint64_t at);
 /* A block that the sender wants back is answered for, over the link that it said so by; side->c held. */
 void verbs_answer_withdrawal(struct verbs_stream *vs, struct link *l);
-/* By the thread, for a program that makes no calls.  False: a receive is under way, to be tried again. */
+/* The same of an advertised buffer that the receiver wants back; side->p held. */
+void verbs_answer_recall(struct link *l);
+/* By the thread, for a program that makes no calls.  False: a receive, a send is under way, to be tried again. */
 bool verbs_withdrawal(struct link *l);
+bool verbs_recall(struct link *l);
 /* From here on we read by the link of that name; false: there is none.  side->c held. */
 bool verbs_read_by(struct verbs_stream *vs, uint32_t name);
 /* Of heads, side->p held. */

@@ -104,8 +104,11 @@ static struct device *device_open(struct rdma_cm_id *id)
 	d->next = devices;
 	devices = d;
 	int r = setting_lists(settings.rdma_devices, name) ? open_queues(d) : -EPERM;
-	if (!r)
-		r = memreg_create(verbs_registrar_for(d->context), d->pd, memreg_limit(SIZE_MAX), &d->memreg);
+	if (!r) {
+		const struct memreg_ops *registrar = verbs_registrar_for(d->context);
+		d->windows = registrar == &verbs_registrar_windows;
+		r = memreg_create(registrar, d->pd, memreg_limit(SIZE_MAX), &d->memreg);
+	}
 	d->gone = r != 0;
 	d->refused = r;
 	if (r) {
@@ -374,6 +377,14 @@ void link_connected(struct link *l)
 	verbs.ibv_modify_qp(l->qp, &attr, IBV_QP_MIN_RNR_TIMER);
 }
 
+/* Before what it is bound to; under sq_lock. */
+static void drop_window(struct link *l)
+{
+	if (l->window)
+		ibv_dealloc_mw(l->window);
+	l->window = NULL;
+}
+
 void link_let_go(struct link *l)
 {
 	if (!l->device)
@@ -389,7 +400,9 @@ void link_let_go(struct link *l)
 	}
 	l->qp = NULL;
 	struct ibv_mr *bounce = atomic_exchange(&l->bounce_memory, NULL);
+	drop_window(l);
 	verbs_unlock(&l->sq_lock);
+	link_close_window(l);
 	if (had)
 		verbs.ibv_dereg_mr(l->memory);
 	if (bounce)
@@ -414,6 +427,21 @@ uint32_t link_bounce(struct link *l)
 	uint32_t key = mr ? mr->lkey : 0;
 	verbs_unlock(&l->sq_lock);
 	return key;
+}
+
+/* By the call that had it opened, or, for one that sleeps on a device that goes, by the thread. */
+void link_close_window(struct link *l)
+{
+	struct memreg_hold *h = atomic_exchange(&l->window_memory, NULL);
+
+	if (!h)
+		return;
+	if (load_acq(l->state) != LINK_UP) { /* nothing has revoked it */
+		verbs_lock(&l->sq_lock);
+		drop_window(l);
+		verbs_unlock(&l->sq_lock);
+	}
+	device_unregister(l->device, h);
 }
 
 void links_destroy(struct links *ls)

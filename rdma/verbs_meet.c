@@ -177,6 +177,7 @@ static bool link_comes_up(struct meeting *m, const struct intro *i)
 	m->link->peer_ring = i->ring_address;
 	m->link->peer_rkey = i->ring_rkey;
 	m->link->name = intro_name(m);
+	m->link->adverts = m->version >= VERSION_ADVERTS;
 	if (m->again)
 		return verbs_return_up(m->link, i->sends_by);
 	store_rel(m->link->state, LINK_UP);

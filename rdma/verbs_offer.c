@@ -10,7 +10,7 @@
 #include <poll.h>
 
 enum {
-	BLOCK_LEAST = 65536, BLOCK_MOST = 1 << 30,
+	BLOCK_MOST = 1 << 30,
 	CLAIM_US = 4000, CLAIM_ACKS = 64, /* a peer that reads has begun by then: so long, and so many acknowledgements */
 	TIE_US = 300, TIE_ACKS = 16,
 	ASIDE_MOST = 16, /* times in a row, without anything received */

@@ -133,6 +133,62 @@ int link_read_block(struct link *l, const struct block_part *b, uint64_t *ret_se
 	return r;
 }
 
+/* With a key of which nobody knows.  Under sq_lock, since the thread may let go of the device. */
+static struct ibv_mw *window_of(struct link *l, uint32_t *ret_key)
+{
+	verbs_lock(&l->sq_lock);
+	if (!l->window && l->qp && l->device->windows)
+		l->window = ibv_alloc_mw(l->device->pd, IBV_MW_TYPE_2);
+	struct ibv_mw *mw = l->window;
+	*ret_key = mw ? ibv_inc_rkey(mw->rkey) : 0;
+	verbs_unlock(&l->sq_lock);
+	return mw;
+}
+
+/* The driver does not keep it. */
+static void note_window_key(struct link *l, uint32_t key)
+{
+	verbs_lock(&l->sq_lock);
+	if (l->window)
+		((struct ibv_mw *)l->window)->rkey = key;
+	verbs_unlock(&l->sq_lock);
+	l->window_rkey = key;
+}
+
+int link_advertise(struct link *l, struct advert *a, struct memreg_hold *h)
+{
+	struct ibv_mw *mw = window_of(l, &a->rkey);
+	struct ibv_sge sge = { (uintptr_t)a, sizeof(*a), 0 };
+	struct ibv_send_wr send = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_INLINE };
+	uint64_t seq;
+
+	if (!mw)
+		return -ENOTSUP;
+	struct ibv_send_wr bind = {
+		.next = &send, .opcode = IBV_WR_BIND_MW,
+		.bind_mw = { mw, a->rkey, { h->key.handle, a->address, a->length, IBV_ACCESS_REMOTE_WRITE } },
+	};
+	int r = post(l, &bind, false, &seq);
+	if (r != -EAGAIN)
+		note_window_key(l, a->rkey);
+	return r;
+}
+
+int link_place(struct link *l, const struct placement *p, uint64_t *ret_seq)
+{
+	struct placed said = { .bytes = p->bytes, .id = p->id };
+	struct ibv_sge from = { (uintptr_t)p->from, (uint32_t)p->bytes, p->lkey }, said_at = { (uintptr_t)&said, sizeof(said), 0 };
+	struct ibv_send_wr say = {
+		.sg_list = &said_at, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_INLINE,
+		.wr.rdma = { l->peer_ring + l->ring_bytes + offsetof(struct peer_words, placed), l->peer_rkey },
+	};
+	struct ibv_send_wr write = {
+		.next = &say, .sg_list = &from, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .wr.rdma = { p->to, p->rkey },
+	};
+
+	return post_patiently(l, &write, true, ret_seq);
+}
+
 int link_tell_polls(struct link *l, bool yes, uint64_t *ret_seq)
 {
 	uint64_t polls = yes;
@@ -294,13 +350,13 @@ bool link_wait(struct link *l, uint64_t seq)
 }
 
 /* By the slowest of the last few; before there are any, and at least, what no fabric takes that long for. */
-size_t link_read_most(const struct link *l)
+size_t link_bulk_most(const struct pace *p)
 {
 	uint64_t slowest = 0, share = us_to_ticks(settings.rdma_dead / READ_SHARE);
 	bool known = true;
 
 	for (int i = 0; i < PACE_LAST; i++) {
-		uint64_t took = load_rlx(l->reads.took[i]);
+		uint64_t took = load_rlx(p->took[i]);
 		known &= took != 0;
 		slowest = took > slowest ? took : slowest;
 	}
@@ -308,11 +364,41 @@ size_t link_read_most(const struct link *l)
 	return most < READ_LEAST ? READ_LEAST : most < READ_MOST ? most : READ_MOST;
 }
 
-bool link_wait_read(struct link *l, uint64_t seq, size_t bytes)
+bool link_wait_bulk(struct link *l, struct pace *p, uint64_t seq, size_t bytes)
 {
 	uint64_t start = clock_ticks();
-	bool ok = wait_within(l, seq, us_to_ticks(settings.rdma_dead), link_expected(&l->reads, bytes));
+	bool ok = wait_within(l, seq, us_to_ticks(settings.rdma_dead), link_expected(p, bytes));
 
-	link_learn(&l->reads, bytes, clock_ticks() - start);
+	link_learn(p, bytes, clock_ticks() - start);
 	return ok;
+}
+
+bool link_revoke(struct link *l)
+{
+	struct ibv_send_wr wr = { .opcode = IBV_WR_LOCAL_INV, .invalidate_rkey = l->window_rkey };
+	uint64_t seq;
+	int r = post_patiently(l, &wr, true, &seq);
+
+	if (r)
+		link_fail(l, FALLBACK_RDMA_FAILED);
+	return !r && wait_within(l, seq, us_to_ticks(settings.rdma_dead), 0);
+}
+
+bool link_wait_recalled(struct link *l, uint32_t id)
+{
+	struct pause p = link_pause_begin(0);
+
+	while (load_acq(l->recalled) != id) {
+		link_poll(l);
+		if (load_acq(l->recalled) == id)
+			break;
+		if (load_acq(l->state) == LINK_DOWN)
+			return false;
+		if (clock_ticks() - p.start > us_to_ticks(settings.rdma_dead)) {
+			link_fail(l, FALLBACK_RDMA_SILENT);
+			return false;
+		}
+		link_pause(&p);
+	}
+	return true;
 }

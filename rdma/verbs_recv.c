@@ -11,6 +11,7 @@
 static void take_locked(struct receiving *w)
 {
 	struct side *me = &w->v->side;
+	size_t got = w->got;
 
 	side_lock(&me->c);
 	if (w->peek) {
@@ -21,6 +22,8 @@ static void take_locked(struct receiving *w)
 		if (w->rang && !w->err)
 			recv_settle(w);
 	}
+	recv_end_advert(w, false);
+	recv_learn(w, w->got - got);
 	w->err = load_rlx(me->err);
 	if (w->err && !w->got && !w->peek) /* the program hears of it now */
 		store_rlx(me->err, 0);
@@ -121,6 +124,8 @@ static ssize_t receive(struct receiving *w, struct signal_mark mark)
 			w->eof = false;
 			continue;
 		}
+		if (is_blocking(w) && !w->peek)
+			recv_advertise(w);
 		enum spin_end e = is_blocking(w) ? stream_spin(&w->vs->base, w->fd, mark, verbs_wait_ready) : SPIN_NOTHING;
 		if (e == SPIN_INTERRUPTED)
 			return answer(w, -EINTR);
@@ -156,6 +161,12 @@ ssize_t verbs_recv(struct stream *s, int fd, const struct iovec *iov, int cnt, s
 		return receive_nothing(vs, fd, o.flags);
 	call_begin(s);
 	ssize_t ret = receive(&w, o.mark);
+	if (w.advert) {
+		side_lock(&w.v->side.c);
+		recv_end_advert(&w, true);
+		side_unlock(&w.v->side.c);
+		ret = answer(&w, ret);
+	}
 	call_end();
 	return ret;
 }

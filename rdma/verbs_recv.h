@@ -1,4 +1,4 @@
-/* What the files of the receiving half share: `verbs_recv`, `verbs_take`, `verbs_records`, `verbs_plain`, `verbs_block`, `verbs_look`. All under side->c. */
+/* What the files of the receiving half share: `verbs_recv`, `verbs_take`, `verbs_records`, `verbs_plain`, `verbs_block`, `verbs_advert`, `verbs_look`. All under side->c. */
 #pragma once
 #include "cursor.h"
 #include "verbs_io.h"
@@ -23,6 +23,8 @@ struct receiving {
 	bool emptied; /* TCP held no more than what has been taken */
 	int err;
 	struct ahead *ahead; /* NULL: none */
+	uint32_t advert;     /* ours that is out; 0: none */
+	size_t waits_for;    /* bytes that the call had room for when it found nothing; 0: it has not */
 };
 
 static inline size_t least(size_t a, size_t b)
@@ -76,6 +78,16 @@ bool recv_take_plain(struct receiving *w);
 bool recv_look_for_mark(struct receiving *w);
 /* How much of the ring a head says to be there; false: it cannot be. */
 bool recv_believe_ring(struct receiving *w, uint32_t ring);
+
+/* ---- adverts */
+/* A call that is about to wait: its buffer is lent to the peer, where that has been worth it lately. */
+void recv_advertise(struct receiving *w);
+/* A doorbell rings for more than there is: is it in our buffer?  True: taken.  HELD: another call's. */
+enum action recv_placed_came(struct receiving *w);
+/* The buffer is the call's alone again, with what has come; if `always` is false, only where nothing can come there any more. */
+void recv_end_advert(struct receiving *w, bool always);
+/* What came after a wait. */
+void recv_learn(struct receiving *w, size_t came);
 
 /* ---- blocks */
 /* The head stays in TCP for as long as something of the block is to come. */

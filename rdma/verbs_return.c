@@ -18,7 +18,7 @@ static bool is_needed(const struct links *ls, uint32_t i)
 	const struct verbs_side *v = ls->reader->v;
 	const struct link *l = &ls->link[i];
 
-	return i == load_acq(v->reads_by) || (has_been_up(l) && (i == load_acq(v->last_up) || l->name == load_rlx(v->peer_name)));
+	return i == load_acq(v->reads_by) || load_acq(l->advert_out) || (has_been_up(l) && (i == load_acq(v->last_up) || l->name == load_rlx(v->peer_name)));
 }
 
 /* LINKS: none. */

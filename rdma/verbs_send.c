@@ -470,6 +470,8 @@ static int send_all(struct sending *w)
 			break;
 		if (send_short_pays(w) && send_short(w))
 			continue;
+		if (send_place(w))
+			continue;
 		if (send_block_pays(w) && send_block(w))
 			continue;
 		if (w->aside)

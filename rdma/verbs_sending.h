@@ -1,9 +1,12 @@
-/* What the two files of the sending half share: `verbs_send`, `verbs_offer`. All under side->p. */
+/* What the files of the sending half share: `verbs_send`, `verbs_offer`, `verbs_place`. All under side->p. */
 #pragma once
 #include "cursor.h"
 #include "verbs_io.h"
 
-enum { SMALL = 8192 }; /* cheaper through TCP than by a write and a doorbell */
+enum {
+	SMALL = 8192, /* cheaper through TCP than by a write and a doorbell */
+	BLOCK_LEAST = 65536,
+};
 
 struct sending {
 	struct verbs_stream *vs;
@@ -34,6 +37,9 @@ void send_bell(struct sending *w);
 /* ---- a small message to a peer that polls: bytes that have gone this way, 0: none */
 bool send_short_pays(struct sending *w);
 size_t send_short(struct sending *w);
+
+/* ---- a buffer that the peer has advertised: bytes that have gone there, 0: none */
+size_t send_place(struct sending *w);
 
 /* ---- blocks */
 /* Worth to be registered. */

@@ -62,7 +62,7 @@ static void destroy(struct stream *s)
 	free(vs);
 }
 
-/* Whoever holds side.c may be stopped, or dead with a fork's child: the thread has other links to tend. */
+/* Whoever holds a side's lock may be stopped, or dead with a fork's child: the thread has other links to tend. */
 bool verbs_withdrawal(struct link *l)
 {
 	bool done = true;
@@ -72,6 +72,20 @@ bool verbs_withdrawal(struct link *l)
 	if (vs && link_is_up(l) && (done = side_trylock(&vs->v->side.c))) {
 		verbs_answer_withdrawal(vs, l);
 		side_unlock(&vs->v->side.c);
+	}
+	verbs_unlock(&l->links->lock);
+	return done;
+}
+
+bool verbs_recall(struct link *l)
+{
+	bool done = true;
+
+	verbs_lock(&l->links->lock);
+	struct verbs_stream *vs = l->links->reader;
+	if (vs && link_is_up(l) && (done = side_trylock(&vs->v->side.p))) {
+		verbs_answer_recall(l);
+		side_unlock(&vs->v->side.p);
 	}
 	verbs_unlock(&l->links->lock);
 	return done;

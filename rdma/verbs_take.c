@@ -43,6 +43,17 @@ static enum action return_came(struct receiving *w, const struct frame_head *h)
 	return TAKEN;
 }
 
+/* It stays for as long as what it rings for is unread. */
+static enum action bell_came(struct receiving *w, uint64_t at)
+{
+	if ((int64_t)(at - load_rlx(w->v->rx_at)) <= 0)
+		return TAKEN;
+	if (verbs_ring_has(w->vs))
+		return HELD;
+	enum action a = recv_placed_came(w);
+	return a == TAKEN && (int64_t)(at - load_rlx(w->v->rx_at)) > 0 ? HELD : a;
+}
+
 static enum action head_came(struct receiving *w, const uint8_t *head)
 {
 	struct verbs_side *v = w->v;
@@ -57,11 +68,13 @@ static enum action head_came(struct receiving *w, const uint8_t *head)
 			return WRONG;
 		frame_in_open(&v->in, &h);
 		return TAKEN;
-	case FRAME_BELL:
-		if ((int64_t)(h.at - load_rlx(v->rx_at)) > 0)
-			return verbs_ring_has(w->vs) ? HELD : WRONG;
+	case FRAME_BELL: {
+		enum action a = bell_came(w, h.at);
+		if (a != TAKEN)
+			return a;
 		stat_inc(STAT_net_swallowed);
 		break;
+	}
 	case FRAME_BLOCK:
 		return recv_block_came(w, &h, head);
 	case FRAME_FAILOVER:

@@ -97,7 +97,13 @@ static void beat(struct link *l)
 
 static void obey(struct link *l)
 {
-	if (atomic_exchange(&l->news, false) && load_acq(l->withdrawn) && !verbs_withdrawal(l)) {
+	bool left = false;
+
+	if (atomic_exchange(&l->news, false)) {
+		left |= load_acq(l->withdrawn) && !verbs_withdrawal(l);
+		left |= load_acq(l->recall) && !verbs_recall(l);
+	}
+	if (left) {
 		store_rel(l->news, true);
 		any_unanswered = true;
 	}

@@ -1,6 +1,6 @@
 /*
- * What two hosts say to each other, version 4 (1 had no claims, 2 no polling and one size of rings, 3 no return); rdma/README.md
- * ("Between hosts") has the rules.  All numbers are little-endian, as every machine that we build for has them.
+ * What two hosts say to each other, version 5 (1 had no claims, 2 no polling and one size of rings, 3 no return, 4 no adverts);
+ * rdma/README.md ("Between hosts") has the rules.  All numbers are little-endian, as every machine that we build for has them.
  */
 #pragma once
 #include <assert.h>
@@ -8,18 +8,18 @@
 
 #define VERBS_MAGIC 0x64616c76u
 #define VERBS_VERSION_MIN 3
-#define VERBS_VERSION_MAX 4
+#define VERBS_VERSION_MAX 5
 
 /* ---- on TCP, once a direction is framed: heads, each followed by `len` bytes of payload if DATA */
 enum frame_type {
-	FRAME_BELL = 1,     /* the ring holds the stream up to offset `at` */
+	FRAME_BELL = 1,     /* the ring, or an advertised buffer, holds the stream up to offset `at` */
 	FRAME_DATA = 2,     /* `len` bytes of the stream from offset `at` on */
 	FRAME_FAILOVER = 3, /* nothing comes over this link any more; from `at` on all comes in DATA */
 	FRAME_BLOCK = 4,    /* a struct frame_block follows: the stream continues in a block */
 	FRAME_PLAIN = 5,    /* from here on the connection is plain TCP for good; `at`: where the stream stands */
 	FRAME_RETURN = 6,   /* behind FAILOVER: from here on heads speak of the link that `len` names */
 };
-enum { VERSION_RETURNS = 4, NAME_BITS = 24 };
+enum { VERSION_RETURNS = 4, VERSION_ADVERTS = 5, NAME_BITS = 24 };
 
 struct frame_head {
 	uint32_t type : 8, len : 24;
@@ -59,20 +59,30 @@ struct block_claim {
 };
 static_assert(sizeof(struct block_claim) == 16, "block claim");
 
+/* Behind the ring as well, written by RDMA WRITE behind what was written into an advertised buffer: where this lies, that does. */
+struct placed {
+	uint64_t bytes;
+	uint32_t id, zero;
+};
+static_assert(sizeof(struct placed) == 16, "placed");
+
 /* All that lies behind a ring, in its owner's memory, for the peer to write. */
 struct peer_words {
 	struct block_claim claim;
-	uint64_t unused[6];
+	struct placed placed;
+	uint64_t unused[4];
 	uint64_t polls; /* 1: the peer looks at its own ring, or will before it sleeps: no doorbell */
 };
 static_assert(sizeof(struct peer_words) == 72, "peer words");
 
-/* ---- by SEND: one struct control, but for the first message, which is a struct intro */
+/* ---- by SEND: one struct control or struct advert, but for the first message, which is a struct intro */
 enum control_type {
 	CONTROL_STATE = 1,     /* the receiver has taken the ring up to `ring`, the stream up to `at` */
 	CONTROL_COUNTED = 2,   /* the receiver reads plain TCP up to `at` and looks for the mark there */
 	CONTROL_DONE = 3,      /* the receiver has read `ring` bytes of block `id`, and will read no more of it */
 	CONTROL_WITHDRAW = 4,  /* the sender takes block `id` back: answer DONE at once */
+	CONTROL_RECALL = 5,    /* the receiver wants the buffer of advert `id` back: answer RECALLED at once */
+	CONTROL_RECALLED = 6,  /* nothing more is written there; what has been stands in `placed` */
 };
 
 struct control {
@@ -82,6 +92,16 @@ struct control {
 	uint64_t ring, at;
 };
 static_assert(sizeof(struct control) == 24, "control");
+
+/*
+ * A receive of the program's waits with this buffer: the stream from offset `at` on, and nothing else, may be written there, once, and then
+ * `placed`.  Good until then, until RECALL, or until something of that place in the stream has gone another way.
+ */
+struct advert {
+	uint64_t at, address, length;
+	uint32_t rkey, id;
+};
+static_assert(sizeof(struct advert) == 32, "advert");
 
 enum { STATE_INLINE = 1 }; /* flags of STATE: the receiver wants nothing in the ring (SO_RCVLOWAT) */
 

@@ -38,6 +38,11 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 		signal_thread.later[signal_thread.deferred++] = *info;
 		return;
 	}
+	if (signal_thread.before && !signal_thread.section) {
+		int saved = errno;
+		signal_thread.before();
+		errno = saved;
+	}
 	const char *outer = signal_thread.handler;
 	signal_thread.handled++;
 	signal_thread.handled_restart += !!(flags & SA_RESTART);

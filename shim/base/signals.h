@@ -18,6 +18,7 @@ struct signal_thread {
 	unsigned handled;         /* handlers run in this thread */
 	unsigned handled_restart; /* of these, installed with SA_RESTART */
 	unsigned deferred;        /* signals put aside in `later` */
+	void (*before)(void);     /* to be done before a handler runs; NULL: nothing */
 	siginfo_t later[16];
 };
 

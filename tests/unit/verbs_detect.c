@@ -148,13 +148,20 @@ static bool write_and_wait(void)
 
 static bool read_and_wait(void)
 {
-	struct link *l = ends[0].link, *peer = ends[1].link;
-	struct block_part part = { .to = l->staging, .lkey = l->lkey, .rkey = peer->rkey, .address = (uintptr_t)peer->ring, .bytes = 4096 };
+	static char block[4096];
+	struct link *l = ends[0].link;
+	struct device *there = ends[1].link->device;
+	struct memreg_hold *h = device_register(there, block, sizeof(block));
 	uint64_t seq;
 
+	if (!h)
+		sim_wrong("no registration");
+	struct block_part part = { .to = l->staging, .lkey = l->lkey, .rkey = h->key.rkey, .address = (uintptr_t)block, .bytes = sizeof(block) };
 	if (link_read_block(l, &part, &seq))
 		sim_wrong("no read");
-	return link_wait_read(l, seq, part.bytes);
+	bool well = link_wait_bulk(l, &l->reads, seq, part.bytes);
+	device_unregister(there, h);
+	return well;
 }
 
 /* How long it takes to be told, in nanoseconds without those that the machine had no core for. */
@@ -217,8 +224,8 @@ static void expect_reads(uint64_t us_each, size_t most)
 
 	if (us_each)
 		link_learn(&l.reads, PACE_BYTES - 1, us_to_ticks(us_each));
-	if (link_read_most(&l) != most)
-		sim_wrong("%llu us each: READs of %zu", (unsigned long long)us_each, link_read_most(&l));
+	if (link_bulk_most(&l.reads) != most)
+		sim_wrong("%llu us each: READs of %zu", (unsigned long long)us_each, link_bulk_most(&l.reads));
 }
 
 static void reads_fit_into_the_time(void)

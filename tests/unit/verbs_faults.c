@@ -2,7 +2,7 @@
  * Streams between hosts under faults, over the simulated devices: two ends, each with one or two threads that
  * send and one that receives, and the progress thread's work beside them.  Whatever fails, at whatever moment: each
  * end has what each of the other's threads was told to have sent, in order, once, and then the end of the stream; and
- * nothing is written into a buffer whose call has returned.  Against a peer that neither reads nor answers, a call
+ * nothing is written into a buffer whose call has returned, whether what came, a signal or a time-out has ended it.  Against a peer that neither reads nor answers, a call
  * that must not block does not.  Where the fault passes the two ends meet again, and fail again.
  *
  *   verbs-faults [FIRST:LAST[:STEP]]     seeds
@@ -13,6 +13,7 @@
 #include "process.h"
 #include "real.h"
 #include "settings.h"
+#include "signals.h"
 #include "verbs_io.h"
 
 #include <arpa/inet.h>
@@ -51,6 +52,10 @@ struct end {
 	bool blocking, chats; /* chats: small messages, each side waits for the other's; its receiver polls */
 	bool loops;           /* sends and receives under one lock, as a loop does, and waits level-triggered */
 	bool stubborn;        /* and reads nothing before all is sent */
+	bool disturbed;       /* signals end its receives, or time does */
+	bool lazy;            /* computes between sends, so that the other end waits */
+	_Atomic pthread_t receiver;
+	_Atomic bool receiving;
 	pthread_mutex_t turn;
 	uint8_t *had; /* what its receives gave */
 	_Atomic size_t got;
@@ -149,6 +154,10 @@ static void make_end(int i, bool chats, uint64_t *dice)
 		wrong("no link");
 	e->sim.links = l->links;
 	fcntl(e->fd, F_SETFL, e->blocking ? 0 : O_NONBLOCK);
+	e->disturbed = e->blocking && !chats && seed / FAULTS % 3 == 1;
+	e->lazy = !chats && seed / FAULTS % 2;
+	if (e->disturbed && seed / FAULTS % 2)
+		setsockopt(e->fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ .tv_usec = 2000 }, sizeof(struct timeval));
 }
 
 static void make_ends(uint64_t *dice)
@@ -167,7 +176,7 @@ static void make_ends(uint64_t *dice)
 		struct link *l = &ends[i].sim.links->link[0], *peer = &ends[!i].sim.links->link[0];
 		l->peer_ring = (uintptr_t)peer->ring;
 		l->peer_rkey = peer->rkey;
-		l->intro_here = true;
+		l->intro_here = l->adverts = true;
 		store_rel(l->state, LINK_UP);
 		if (verbs_stream_create(l, i, mark, &ends[i].s))
 			wrong("no stream");
@@ -207,7 +216,11 @@ static void wait_for(int fd, short events)
 {
 	struct pollfd p = { .fd = fd, .events = events };
 
-	if (poll(&p, 1, HUNG_S * 1000) != 1)
+	int r;
+
+	while ((r = poll(&p, 1, HUNG_S * 1000)) < 0 && errno == EINTR)
+		;
+	if (r != 1)
 		wrong("nothing for %d s", HUNG_S);
 }
 
@@ -217,6 +230,14 @@ static size_t some(const struct end *e, uint64_t *dice)
 	unsigned m = most[roll(dice, e->chats ? 2 : 4)];
 
 	return m == ROOM && !roll(dice, 3) ? IN_PLACE : 1 + roll(dice, m);
+}
+
+/* A program's buffers have few lengths: those that come back are advertised. */
+static size_t some_room(const struct end *e, uint64_t *dice)
+{
+	static const unsigned rooms[] = { IN_PLACE, 200000, ROOM };
+
+	return e->chats || roll(dice, e->lazy ? 8 : 2) == 1 ? some(e, dice) : rooms[roll(dice, 3)];
 }
 
 static void nap(void)
@@ -302,6 +323,13 @@ static bool send_some(struct sender *s, uint8_t *buf, size_t n, int flags)
 	return r > 0;
 }
 
+static void compute(uint64_t *dice)
+{
+	struct timespec t = { .tv_nsec = roll(dice, 1500000) };
+
+	nanosleep(&t, NULL);
+}
+
 static void *sends(void *arg)
 {
 	struct sender *s = arg;
@@ -311,7 +339,9 @@ static void *sends(void *arg)
 	while (s->sent < s->total) {
 		while (e->chats && s->sent > e->got + CREDIT)
 			nap();
-		size_t n = e->stubborn ? ROOM : some(e, &s->dice);
+		if (e->lazy)
+			compute(&s->dice);
+		size_t n = e->stubborn ? ROOM : e->lazy ? IN_PLACE + roll(&s->dice, 100000) : some(e, &s->dice);
 		if (!send_some(s, buf, n, roll(&s->dice, 8) ? 0 : MSG_DONTWAIT))
 			wait_for(e->fd, POLLOUT);
 	}
@@ -337,7 +367,7 @@ static ssize_t receive(struct end *e, uint8_t *buf, size_t n)
 	if (flags != MSG_PEEK)
 		return k;
 	ssize_t r = stream_recv(e->s, e->fd, &v, 1, options(0));
-	if (r < (k < (ssize_t)n ? k : (ssize_t)n))
+	if (k > 0 && r < (k < (ssize_t)n ? k : (ssize_t)n) && !(e->disturbed && r < 0))
 		wrong("end %d: %zd peeked, then %zd", e->role, k, r);
 	return r;
 }
@@ -349,10 +379,12 @@ static void *receives(void *arg)
 	ssize_t r;
 
 	memset(buf, EMPTY, ROOM + GUARD);
+	e->receiver = pthread_self();
+	e->receiving = true;
 	while (e->stubborn && e->sending)
 		nap();
 	for (;;) {
-		size_t n = some(e, &e->recv_dice);
+		size_t n = some_room(e, &e->recv_dice);
 		if (!roll(&e->recv_dice, 10))
 			stream_available(e->s, e->fd);
 		if (e->chats && roll(&e->recv_dice, 4)) /* spins are rare where six threads share two cores */
@@ -365,7 +397,7 @@ static void *receives(void *arg)
 		end_turn(e);
 		if (!r)
 			break;
-		if (r < 0 && r != -EAGAIN)
+		if (r < 0 && r != -EAGAIN && (r != -EINTR || !e->disturbed))
 			wrong("end %d: recv at %zu: %s", e->role, e->got, strerror((int)-r));
 		if (r > (ssize_t)n || (r > 0 && e->got + (size_t)r > TOTAL))
 			wrong("end %d: %zd bytes at %zu", e->role, r, e->got);
@@ -374,10 +406,11 @@ static void *receives(void *arg)
 			memcpy(e->had + e->got, buf, (size_t)r);
 		e->got += r > 0 ? (size_t)r : 0;
 		memset(buf, EMPTY, n);
-		if (r < 0)
+		if (r == -EAGAIN)
 			wait_for_input(e);
 	}
 	must_be_empty(e, buf, 0, ROOM + GUARD);
+	e->receiving = false;
 	free(buf);
 	running--;
 	return NULL;
@@ -440,11 +473,23 @@ static size_t sent_by(const struct end *e)
 	return e->senders[0].sent + e->senders[1].sent;
 }
 
+static void handler(int sig)
+{
+}
+
+static void disturb(void)
+{
+	for (int i = 0; i < 2; i++)
+		if (ends[i].disturbed && ends[i].receiving)
+			pthread_kill(ends[i].receiver, SIGUSR1);
+}
+
 static void tend(uint64_t *dice, uint64_t strike_at)
 {
 	struct timespec nap = { .tv_nsec = 100000 };
 	uint64_t end = clock_monotonic_ns() + (uint64_t)HUNG_S * 1000000000;
 	bool struck = false;
+	unsigned turns = 0;
 
 	while (running) {
 		for (struct device *d = device_next(NULL); d; d = device_next(d))
@@ -456,6 +501,8 @@ static void tend(uint64_t *dice, uint64_t strike_at)
 			strike(fault, (int)roll(dice, 2));
 			struck = true;
 		}
+		if (turns++ % 8 == 0)
+			disturb();
 		if (clock_monotonic_ns() > end)
 			wrong("hangs; ends have sent %zu and %zu, received %zu and %zu, links %u %u", sent_by(&ends[0]), sent_by(&ends[1]),
 				ends[0].got, ends[1].got, newest(&ends[0])->state, newest(&ends[1])->state);
@@ -557,6 +604,7 @@ static void set_up(void)
 	settings.rdma_idle = 60000;
 	settings.net_memory = UINT64_C(1) << 30;
 	settings.spin = 50;
+	signals_sigaction(SIGUSR1, &(struct sigaction){ .sa_handler = handler }, NULL);
 	sim_verbs_install();
 	for (int i = 0; i < 2; i++) {
 		pthread_mutex_init(&ends[i].turn, NULL);
@@ -597,6 +645,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "nothing was taken from where the program had it\n");
 		return 1;
 	}
+	if (last - first >= 100 && !atomic_load(&dlaccel_stats.slot[STAT_rdma_placed].value)) {
+		fprintf(stderr, "nothing was written into a buffer that was advertised\n");
+		return 1;
+	}
 	if (last - first >= 100 && !asides()) {
 		fprintf(stderr, "no send of a loop stepped aside\n");
 		return 1;
@@ -608,6 +660,8 @@ int main(int argc, char **argv)
 	for (int i = 0; i < FAULTS; i++)
 		printf("%-10s %u conversations, %u links failed\n", fault_names[i], tally.runs[i], tally.failed[i]);
 	printf("%u directions went by a new link again\n", tally.returned);
+	printf("%llu bytes into buffers of %llu adverts\n", (unsigned long long)atomic_load(&dlaccel_stats.slot[STAT_rdma_placed].value),
+		(unsigned long long)atomic_load(&dlaccel_stats.slot[STAT_rdma_adverts].value));
 	printf("%llu messages without a doorbell\n", (unsigned long long)atomic_load(&dlaccel_stats.slot[STAT_rdma_unrung].value));
 	return 0;
 }

@@ -371,7 +371,7 @@ static uint64_t some_number(uint64_t *d, uint64_t near)
 
 static void say_control(struct peer *p, uint64_t *d)
 {
-	struct control c[4] = { { .type = (uint8_t)roll(d, 7), .flags = (uint8_t)roll(d, 4), .id = (uint32_t)some_number(d, 2),
+	struct control c[4] = { { .type = (uint8_t)roll(d, CONTROL_RECALLED + 3), .flags = (uint8_t)roll(d, 4), .id = (uint32_t)some_number(d, 2),
 		.ring = some_number(d, p->ring_w), .at = some_number(d, p->out_at) } };
 
 	peer_message(p, c, roll(d, 12) ? sizeof(c[0]) : roll(d, sizeof(c)));
@@ -398,11 +398,22 @@ static void write_record(struct peer *p, uint64_t *d)
 	peer_write(p, h, p->theirs.ring_address + (roll(d, 8) ? off : roll(d, 64)), n < PEER_RING - off ? n : PEER_RING - off);
 }
 
+/* A buffer of its own, or what is none. */
+static void say_advert(struct peer *p, uint64_t *d)
+{
+	struct advert a = { .at = roll(d, 4) ? load_rlx(verbs_of(p->stream)->v->tx_at) : some_number(d, p->in_at),
+		.address = roll(d, 4) ? (uintptr_t)p->bulk : some_number(d, 0), .length = roll(d, 4) ? PEER_BULK : some_number(d, PEER_BULK),
+		.rkey = roll(d, 4) ? p->mr->rkey : roll(d, 99999), .id = roll(d, 9) };
+
+	peer_message(p, &a, sizeof(a));
+}
+
 static void write_words(struct peer *p, uint64_t *d)
 {
 	struct peer_words *w = (struct peer_words *)p->memory;
 
-	*w = (struct peer_words){ .claim = { .upto = some_number(d, 70000), .id = roll(d, 4) }, .polls = some_number(d, 1) };
+	*w = (struct peer_words){ .claim = { .upto = some_number(d, 70000), .id = roll(d, 4) },
+		.placed = { .bytes = some_number(d, 70000), .id = roll(d, 4) }, .polls = some_number(d, 1) };
 	peer_write(p, w, p->theirs.ring_address + PEER_RING, sizeof(*w));
 }
 
@@ -443,8 +454,8 @@ static _Atomic bool attacking;
 /* One kind alone goes further than all kinds: some end the connection at once. */
 static void *attacks(void *arg)
 {
-	enum { DEEDS = 5, ALL = DEEDS };
-	static void (*const deeds[DEEDS])(struct peer *p, uint64_t *d) = { say_control, say_frame, write_record, write_words, say_intro };
+	enum { DEEDS = 6, ALL = DEEDS };
+	static void (*const deeds[DEEDS])(struct peer *p, uint64_t *d) = { say_control, say_frame, write_record, write_words, say_intro, say_advert };
 	struct peer *p = arg;
 	uint64_t d = dice + 1;
 	unsigned kind = roll(&d, ALL + 1);
@@ -562,6 +573,10 @@ int main(int argc, char **argv)
 	peer_end(&honest);
 	while (count_of(STAT_net_ring_pages)) /* until the thread has given all back */
 		peer_nap();
+	if (last - first >= 60 && !count_of(STAT_rdma_placed)) {
+		fprintf(stderr, "nothing was written into a buffer of the peer's\n");
+		return 1;
+	}
 	printf("%lu seeds, %llu violations, %llu bytes of blocks read, %llu requests for what is not there\n", last - first,
 		(unsigned long long)count_of(STAT_net_violations),
 		(unsigned long long)(count_of(STAT_rdma_direct) + count_of(STAT_rdma_bounced)), (unsigned long long)sim_wire.bad_keys);

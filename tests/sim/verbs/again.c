@@ -48,7 +48,7 @@ static bool up(struct sim_end *e, const struct sim_end *peer, uint32_t name)
 	e->next->name = name;
 	e->next->peer_ring = (uintptr_t)peer->next->ring;
 	e->next->peer_rkey = peer->next->rkey;
-	e->next->intro_here = true;
+	e->next->intro_here = e->next->adverts = true;
 	return verbs_return_up(e->next, peer->name);
 }
 

@@ -1,4 +1,5 @@
 #include "device.h"
+#include "memory.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -11,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PACKET = 4096, WQES = 256, SLOTS = 2048, KEYS = 65536, CQES = 16384, INLINE = 128 };
+enum { PACKET = 4096, WQES = 256, SLOTS = 2048, CQES = 16384, INLINE = 128 };
 
 struct wqe {
 	struct ibv_send_wr wr;
@@ -77,10 +78,10 @@ struct sim_wire sim_wire = { .hole_from = UINT64_MAX, .lockable = UINT64_MAX };
 static struct device_sim devices[2];
 static struct sim_qp *_Atomic buried; /* their peers may still look at them */
 
-/* Registered memory, by key. */
-static struct { char *at; size_t len; } keys[KEYS];
-static pthread_rwlock_t keys_lock = PTHREAD_RWLOCK_INITIALIZER;
-static uint32_t next_key = 1;
+bool sim_is_first(const struct ibv_context *context)
+{
+	return context == &devices[0].context;
+}
 
 static uint64_t now_us(void)
 {
@@ -94,79 +95,6 @@ static unsigned roll(struct device_sim *d, unsigned sides)
 {
 	d->dice = d->dice * 6364136223846793005u + 1442695040888963407u;
 	return (unsigned)(d->dice >> 33) % sides;
-}
-
-/* A device asks no thread of the program for leave. */
-__attribute__((no_sanitize("thread"))) static void copy(char *to, const char *from, size_t n)
-{
-	volatile char *t = to;
-	const volatile char *f = from;
-
-	for (; n >= 8 && !(((uintptr_t)t | (uintptr_t)f) & 7); n -= 8, t += 8, f += 8)
-		*(volatile uint64_t *)t = *(const volatile uint64_t *)f;
-	while (n--)
-		*t++ = *f++;
-}
-
-/* ---- registered memory */
-
-static bool is_first(const struct ibv_context *context)
-{
-	return context == &devices[0].context;
-}
-
-static bool lock_pages(const struct ibv_context *context, size_t len)
-{
-	if (!is_first(context))
-		return true;
-	bool fits = atomic_fetch_add(&sim_wire.locked, len) + len <= atomic_load(&sim_wire.lockable);
-	if (!fits)
-		atomic_fetch_sub(&sim_wire.locked, len);
-	return fits;
-}
-
-static struct ibv_mr *reg_mr(struct ibv_pd *pd, void *addr, size_t len, int access)
-{
-	if (!lock_pages(pd->context, len)) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	struct ibv_mr *mr = calloc(1, sizeof(*mr));
-
-	pthread_rwlock_wrlock(&keys_lock);
-	while (keys[next_key % KEYS].at || !(next_key % KEYS))
-		next_key++;
-	keys[next_key % KEYS].at = addr;
-	keys[next_key % KEYS].len = len;
-	*mr = (struct ibv_mr){ .context = pd->context, .pd = pd, .addr = addr, .length = len, .lkey = next_key, .rkey = next_key };
-	next_key++;
-	pthread_rwlock_unlock(&keys_lock);
-	return mr;
-}
-
-static int dereg_mr(struct ibv_mr *mr)
-{
-	pthread_rwlock_wrlock(&keys_lock);
-	keys[mr->lkey % KEYS].at = NULL;
-	pthread_rwlock_unlock(&keys_lock);
-	if (is_first(mr->context))
-		atomic_fetch_sub(&sim_wire.locked, mr->length);
-	free(mr);
-	return 0;
-}
-
-/* Between memory and a packet, while the key is good. */
-static bool dma(uint32_t key, uint64_t at, char *packet, size_t n, bool into)
-{
-	pthread_rwlock_rdlock(&keys_lock);
-	char *base = keys[key % KEYS].at;
-	bool ok = !n || (base && at >= (uintptr_t)base && at + n <= (uintptr_t)base + keys[key % KEYS].len);
-	if (ok && into)
-		copy((char *)at, packet, n);
-	else if (ok)
-		copy(packet, (char *)at, n);
-	pthread_rwlock_unlock(&keys_lock);
-	return ok;
 }
 
 /* ---- completions */
@@ -192,7 +120,7 @@ static int poll_cq(struct ibv_cq *cq, int most, struct ibv_wc *wc)
 	struct sim_cq *q = (struct sim_cq *)cq;
 	int n = 0;
 
-	if (is_first(cq->context) && atomic_load(&sim_wire.blind))
+	if (sim_is_first(cq->context) && atomic_load(&sim_wire.blind))
 		return 0;
 	pthread_mutex_lock(&q->lock);
 	while (n < most && q->head != q->tail)
@@ -309,6 +237,8 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_
 		}
 		struct wqe *w = &q->queue[q->tail % WQES];
 		*w = (struct wqe){ .wr = *wr };
+		if (wr->opcode == IBV_WR_BIND_MW && !sim_is_known(wr->bind_mw.mw))
+			sim_wrong("a window is bound by another key than it was bound with last");
 		for (int i = 0; i < wr->num_sge; i++) {
 			w->sge[i] = wr->sg_list[i];
 			w->length += w->sge[i].length;
@@ -385,6 +315,7 @@ static void destroy_qp(struct rdma_cm_id *id)
 		}
 	pthread_mutex_unlock(&q->dev->qps_lock);
 	reset(q);
+	sim_unbind(&q->qp);
 	id->qp = NULL;
 	q->next = atomic_load(&buried);
 	while (!atomic_compare_exchange_weak(&buried, &q->next, q))
@@ -459,11 +390,22 @@ static bool deliver(struct sim_qp *to, struct wqe *w, char *packet, size_t n)
 		return false;
 	}
 	if (!with_imm)
-		dma(r.sge.lkey, r.sge.addr, packet, n, true);
+		sim_dma(r.sge.lkey, r.sge.addr, packet, n, true);
 	complete(to->qp.recv_cq, (struct ibv_wc){ .wr_id = r.id, .opcode = with_imm ? IBV_WC_RECV_RDMA_WITH_IMM : IBV_WC_RECV,
 		.wc_flags = with_imm ? IBV_WC_WITH_IMM : 0, .byte_len = (uint32_t)w->length, .qp_num = to->qp.qp_num },
 		w->wr.send_flags & IBV_SEND_SOLICITED);
 	return true;
+}
+
+static void hold(void)
+{
+	struct timespec nap = { .tv_nsec = 100000 };
+
+	while (atomic_load(&sim_wire.hold)) {
+		atomic_store(&sim_wire.held, true);
+		nanosleep(&nap, NULL);
+	}
+	atomic_store(&sim_wire.held, false);
 }
 
 /* The packet in hand, at the responder.  False: no answer. */
@@ -479,7 +421,9 @@ static bool respond(struct sim_qp *q, struct wqe *w, char *packet, size_t n)
 		ok = deliver(peer, w, packet, n);
 	} else if (ok) {
 		linger(q->dev);
-		ok = dma(wr->wr.rdma.rkey, wr->wr.rdma.remote_addr + w->done, packet, n, !read);
+		if (sim_is_window(wr->wr.rdma.rkey))
+			hold();
+		ok = sim_remote_dma(&peer->qp, wr->wr.rdma.rkey, wr->wr.rdma.remote_addr + w->done, packet, n, !read);
 		if (!ok) {
 			atomic_fetch_add(&sim_wire.bad_keys, 1);
 			atomic_store(&peer->state, IBV_QPS_ERR);
@@ -499,8 +443,8 @@ static bool gather(const struct wqe *w, char *packet, size_t n)
 
 	if (k > n)
 		k = n;
-	return dma(w->sge[0].lkey, w->sge[0].addr + w->done, packet, k, false) &&
-	       dma(w->sge[1].lkey, w->sge[1].addr + w->done + k - first, packet + k, n - k, false);
+	return sim_dma(w->sge[0].lkey, w->sge[0].addr + w->done, packet, k, false) &&
+	       sim_dma(w->sge[1].lkey, w->sge[1].addr + w->done + k - first, packet + k, n - k, false);
 }
 
 static bool take_local(const struct wqe *w, char *packet, size_t n)
@@ -510,17 +454,6 @@ static bool take_local(const struct wqe *w, char *packet, size_t n)
 	else if (w->wr.opcode != IBV_WR_RDMA_READ)
 		return gather(w, packet, n);
 	return true;
-}
-
-static void hold(void)
-{
-	struct timespec nap = { .tv_nsec = 100000 };
-
-	while (atomic_load(&sim_wire.hold)) {
-		atomic_store(&sim_wire.held, true);
-		nanosleep(&nap, NULL);
-	}
-	atomic_store(&sim_wire.held, false);
 }
 
 /* One packet there and its answer back. */
@@ -543,7 +476,7 @@ static bool carry(struct sim_qp *q, struct wqe *w, size_t n)
 	w->executed = w->answered = false;
 	if (read && w->done + n == w->length)
 		hold();
-	return !read || dma(w->sge->lkey, w->sge->addr + w->done, packet, n, true);
+	return !read || sim_dma(w->sge->lkey, w->sge->addr + w->done, packet, n, true);
 }
 
 static void end_wqe(struct sim_qp *q, struct wqe *w, enum ibv_wc_status status)
@@ -565,6 +498,19 @@ static void fail(struct sim_qp *q, struct wqe *w)
 	atomic_store(&q->state, IBV_QPS_ERR);
 }
 
+/* What a device does by itself: nothing of it is on the wire. */
+static bool is_local(const struct ibv_send_wr *wr)
+{
+	return wr->opcode == IBV_WR_BIND_MW || wr->opcode == IBV_WR_LOCAL_INV;
+}
+
+static void do_locally(struct sim_qp *q, struct wqe *w)
+{
+	if (w->wr.opcode == IBV_WR_BIND_MW ? !sim_bind(&q->qp, &w->wr) : !sim_invalidate(w->wr.invalidate_rkey))
+		sim_wrong("a window is used as it must not be");
+	end_wqe(q, w, IBV_WC_SUCCESS);
+}
+
 /* Only a fence keeps the next request from being executed while a READ's answer is on its way, or lost. */
 static void overtake(struct sim_qp *q, struct wqe *read)
 {
@@ -573,11 +519,12 @@ static void overtake(struct sim_qp *q, struct wqe *read)
 	pthread_mutex_lock(&q->queue_lock);
 	struct wqe *next = q->tail - q->head > 1 ? &q->queue[(q->head + 1) % WQES] : NULL;
 	pthread_mutex_unlock(&q->queue_lock);
-	if (!next || next->executed || next->wr.send_flags & IBV_SEND_FENCE || next->length > PACKET || in_hole() ||
+	if (!next || next->executed || next->wr.send_flags & IBV_SEND_FENCE || is_local(&next->wr) || next->length > PACKET || in_hole() ||
 	    read->done + PACKET < read->length)
 		return;
 	next->executed = is_up(q->peer) && take_local(next, packet, next->length) && respond(q, next, packet, next->length);
 }
+
 
 static void step(struct sim_qp *q, struct wqe *w)
 {
@@ -585,6 +532,8 @@ static void step(struct sim_qp *q, struct wqe *w)
 
 	if (atomic_load(&q->broken)) {
 		fail(q, w);
+	} else if (is_local(&w->wr)) {
+		do_locally(q, w);
 	} else if (carry(q, w, n)) {
 		w->lost_since = 0;
 		w->done += n;
@@ -698,8 +647,7 @@ void sim_verbs_install(void)
 	verbs.ibv_get_device_name = device_name;
 	verbs.ibv_alloc_pd = alloc_pd;
 	verbs.ibv_dealloc_pd = dealloc_pd;
-	verbs.ibv_reg_mr = reg_mr;
-	verbs.ibv_dereg_mr = dereg_mr;
+	sim_memory_install();
 	verbs.ibv_create_comp_channel = create_channel;
 	verbs.ibv_destroy_comp_channel = destroy_channel;
 	verbs.ibv_create_cq = create_cq;
@@ -780,6 +728,7 @@ void sim_start(uint64_t seed)
 		d->context.ops.req_notify_cq = req_notify_cq;
 		d->context.ops.post_srq_recv = post_srq_recv;
 		d->context.ops.post_send = post_send;
+		sim_memory_of(&d->context);
 		d->device.name[0] = (char)('a' + i);
 		pthread_mutex_init(&d->qps_lock, NULL);
 		if (pthread_create(&t, NULL, run, d))

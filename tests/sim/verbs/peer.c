@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { HUNG_S = 120, WORDS = 4096, MEMORY = 2 * PEER_RING + WORDS + PEER_SLOTS * PEER_SLOT };
+enum { HUNG_S = 120, WORDS = 4096, SLOTS = PEER_SLOTS * PEER_SLOT, MEMORY = 2 * PEER_RING + WORDS + SLOTS + PEER_BULK };
 
 void peer_nap(void)
 {
@@ -122,7 +122,8 @@ static void make_queues(struct peer *p)
 	p->cq = verbs.ibv_create_cq(context, PEER_CQES, NULL, NULL, 0);
 	p->srq = verbs.ibv_create_srq(p->pd, &srq);
 	p->memory = calloc(1, MEMORY);
-	p->mr = verbs.ibv_reg_mr(p->pd, p->memory, MEMORY, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+	p->bulk = p->memory + MEMORY - PEER_BULK;
+	p->mr = verbs.ibv_reg_mr(p->pd, p->memory, MEMORY, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ);
 	for (uint64_t i = 0; i < PEER_SLOTS; i++)
 		give_slot(p, i);
 }
@@ -321,15 +322,20 @@ void peer_write_with_imm(struct peer *p, const void *from, size_t n)
 	post(p, &wr);
 }
 
-void peer_write(struct peer *p, const void *from, uint64_t to, size_t n)
+void peer_write_by(struct peer *p, uint32_t key, const void *from, uint64_t to, size_t n)
 {
 	struct ibv_sge sge = { (uintptr_t)from, (uint32_t)n, p->mr->lkey };
 	struct ibv_send_wr wr = {
 		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_SIGNALED,
-		.wr.rdma = { to, p->theirs.ring_rkey },
+		.wr.rdma = { to, key },
 	};
 
 	post(p, &wr);
+}
+
+void peer_write(struct peer *p, const void *from, uint64_t to, size_t n)
+{
+	peer_write_by(p, p->theirs.ring_rkey, from, to, n);
 }
 
 static void note_message(struct peer *p, const struct ibv_wc *wc)
@@ -340,6 +346,8 @@ static void note_message(struct peer *p, const struct ibv_wc *wc)
 		memcpy(&p->theirs, slot, sizeof(p->theirs));
 	else if (wc->byte_len == sizeof(p->heard))
 		memcpy(&p->heard, slot, sizeof(p->heard));
+	else if (wc->byte_len == sizeof(p->advert))
+		memcpy(&p->advert, slot, sizeof(p->advert));
 	else
 		sim_wrong("a message of %u bytes", wc->byte_len);
 	if (!p->deaf)

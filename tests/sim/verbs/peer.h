@@ -8,7 +8,7 @@
 
 #include "verbs.h"
 
-enum { PEER_SHIFT = RING_SHIFT_LEAST, PEER_RING = 1 << PEER_SHIFT, PEER_SLOTS = 64, PEER_SLOT = 128, PEER_CQES = 4096, PEER_PATIENCE_S = 30 };
+enum { PEER_SHIFT = RING_SHIFT_LEAST, PEER_RING = 1 << PEER_SHIFT, PEER_SLOTS = 64, PEER_SLOT = 128, PEER_CQES = 4096, PEER_BULK = 1 << 17, PEER_PATIENCE_S = 30 };
 
 struct peer {
 	int role; /* of the library's end: 0 it connected, and so listens */
@@ -24,11 +24,13 @@ struct peer {
 	struct ibv_srq *srq;
 	struct ibv_mr *mr;
 	char *memory; /* staging, ring, words, slots */
+	char *bulk;   /* behind them, for what is long */
 	uint64_t posted;
 	bool deaf; /* messages find no place any more once those that there are have been used up */
 	uint8_t nonce[2][16];
 	struct intro theirs;
 	struct control heard; /* the last */
+	struct advert advert; /* the last */
 	uint64_t out_at, ring_w, in_at, ring_r;
 	uint64_t had_at; /* what the library's program has had */
 
@@ -74,8 +76,9 @@ void peer_message(struct peer *p, const void *message, size_t n);
 bool peer_message_quietly(struct peer *p, const void *message, size_t n);
 /* Bytes of its memory into the library's ring, and a receive of the library's is used up. */
 void peer_write_with_imm(struct peer *p, const void *from, size_t n);
-/* Bytes of its memory into the library's. */
+/* Bytes of its memory into the library's ring, or wherever that key opens. */
 void peer_write(struct peer *p, const void *from, uint64_t to, size_t n);
+void peer_write_by(struct peer *p, uint32_t key, const void *from, uint64_t to, size_t n);
 /* The meeting up to the introduction that an honest one would send now; and that. */
 struct intro peer_begin(struct peer *p);
 void peer_introduce(struct peer *p, const void *intro, size_t n);
@@ -93,6 +96,8 @@ void peer_meet_again(struct peer *p);
 void peer_die(struct peer *p);
 
 /* ---- peer_talk.c */
+/* A head on TCP, of where the peer's own direction stands. */
+void peer_say_head(struct peer *p, enum frame_type type, uint32_t len);
 /* Both directions in frames. */
 void peer_agree(struct peer *p);
 /* The same number of bytes each time, and what they are followed by. */

@@ -74,7 +74,7 @@ static void check(const uint8_t *bytes, size_t n, uint64_t at)
 			sim_wrong("byte %llu", (unsigned long long)(at + i));
 }
 
-static void say_head(struct peer *p, enum frame_type type, uint32_t len)
+void peer_say_head(struct peer *p, enum frame_type type, uint32_t len)
 {
 	struct frame_head h = { .type = type, .len = len, .ring = (uint32_t)p->ring_w, .at = p->out_at };
 
@@ -92,7 +92,7 @@ void peer_say_by_ring(struct peer *p)
 	peer_await(p, false);
 	p->ring_w += whole;
 	p->out_at += PIECE;
-	say_head(p, FRAME_BELL, 0);
+	peer_say_head(p, FRAME_BELL, 0);
 }
 
 void peer_say_by_tcp(struct peer *p)
@@ -101,20 +101,20 @@ void peer_say_by_tcp(struct peer *p)
 
 	for (size_t i = 0; i < PIECE; i++)
 		bytes[i] = byte_at(p->out_at + i);
-	say_head(p, FRAME_DATA, PIECE);
+	peer_say_head(p, FRAME_DATA, PIECE);
 	to_tcp(p, bytes, sizeof(bytes));
 	p->out_at += PIECE;
 }
 
 void peer_say_failover(struct peer *p)
 {
-	say_head(p, FRAME_FAILOVER, 0);
+	peer_say_head(p, FRAME_FAILOVER, 0);
 	p->over = true;
 }
 
 void peer_say_return(struct peer *p)
 {
-	say_head(p, FRAME_RETURN, p->name);
+	peer_say_head(p, FRAME_RETURN, p->name);
 	p->over = false;
 	p->sends_by = p->name;
 	p->ring_w = 0;

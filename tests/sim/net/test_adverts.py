@@ -1,0 +1,64 @@
+"""A training loop on blocking sockets: once its shapes are known, a tensor is written from the sender's buffer into the one that the
+receiver waits with, without being asked for; so it is when the shape changes, and nothing is registered any more by then.
+
+    test_adverts.py --preload LIBRARY --tool DLACCEL
+"""
+import argparse
+import sys
+
+import hosts
+import streams
+import vhost
+from test_rdma import counters
+
+PROGRAM = str(vhost.HERE / 'net_shapes.py')
+FOLDER = '/tmp/counters'
+ENOUGH = 4 << 20    # bytes placed by each end, of each shape
+LIMIT_S = 400
+
+
+def two_ends(a, tool):
+    return [c for c in counters(a, tool, FOLDER) if c.get('net.upgraded.verbs')]
+
+
+def placed(a, tool, more_than):
+    """Both ends, once each has placed so many bytes more."""
+    ends = two_ends(a, tool) if a.run(f'ls {FOLDER}/*.stats', check=False).rc == 0 else []
+    enough = len(ends) == 2 and all(e.get('rdma.bytes_placed', 0) > more for e, more in zip(ends, more_than))
+    return ends if enough else None
+
+
+def body(args):
+    env = {'DLACCEL_DIR': FOLDER, 'DLACCEL_NET_THRESHOLD': '2K', **streams.PATIENT}
+    with hosts.near('adverts') as (a, b):
+        a.run(f'rm -rf {FOLDER}; mkdir -m 700 {FOLDER}')
+        server = b.spawn([sys.executable, PROGRAM, 'serve', b.addr, '7800'], preload=args.preload, env=env)
+        server.expect('listening', 300)
+        client = a.spawn([sys.executable, PROGRAM, 'talk', b.addr, '7800', f'{FOLDER}/end'], preload=args.preload, env=env)
+        before = [0, 0]
+        for shape in range(2):
+            ends = vhost.wait_until(lambda: placed(a, args.tool, [n + ENOUGH for n in before]), LIMIT_S, f'shape {shape} placed')
+            known = [e['rdma.registrations'] for e in ends]
+            before = [e['rdma.bytes_placed'] for e in ends]
+            ends = vhost.wait_until(lambda: placed(a, args.tool, [n + ENOUGH for n in before]), LIMIT_S, f'shape {shape} placed again')
+            assert [e['rdma.registrations'] for e in ends] == known, (known, ends)
+            before = [e['rdma.bytes_placed'] for e in ends]
+            a.run(f'touch {FOLDER}/end.{shape}')
+        sent, got = client.wait(300), server.wait(300)
+        assert sent.rc == got.rc == 0 and sent.out, (sent, got)
+        assert got.out.split('\n')[1].split()[0] == sent.out.split()[0], (sent, got)
+        ends = two_ends(a, args.tool)
+        for one, other in (ends, ends[::-1]):
+            assert 'net.violations' not in one and 'rdma.failovers' not in one, ends
+            assert one['net.bytes_verbs'] == other['net.recv_verbs'], ends
+            assert one['rdma.bytes_placed'] <= other['rdma.bytes_direct'], ends
+        told = [{k: e.get(k, 0) for k in ('rdma.adverts', 'rdma.bytes_placed', 'rdma.bytes_direct', 'net.blocks', 'rdma.registrations')} for e in ends]
+        print(f'ok {sent.out.split()[0]} bytes each way; {told}')
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--preload', required=True)
+    parser.add_argument('--tool', required=True)
+    arguments = parser.parse_args()
+    vhost.main(lambda: body(arguments))
