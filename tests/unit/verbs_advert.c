@@ -20,7 +20,7 @@ enum { DEAD_US = 20000, LONG_US = 30000000, IDLE_US = 120000000, LENGTH = 100000
 static struct peer p;
 static uint8_t buffer[LENGTH];
 static _Atomic pthread_t reader;
-static bool leaps; /* the handler never comes back */
+static _Atomic bool leaps; /* the handler never comes back */
 static sigjmp_buf outside;
 
 static uint64_t count_of(enum stat_id id)

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { DEAD_US = 20000, IDLE_US = 120000000, BLOCK = 2 * PEER_RING, GONE = 0xa5, PATIENCE = 300 };
+enum { DEAD_US = 20000, SOON_US = 200000, IDLE_US = 120000000, BLOCK = 2 * PEER_RING, GONE = 0xa5, PATIENCE = 4000 };
 
 static struct peer p;
 static char buffer[BLOCK];
@@ -65,8 +65,12 @@ static void time_passes(void)
 
 static const struct {
 	void (*happens)(void);
-	bool whole; /* the link has patience: the READ ends well */
-} deeds[] = { { link_fails, false }, { device_goes, false }, { time_passes, false }, { signal_comes, true }, { descriptor_ends, true }, { time_passes, true } };
+	bool whole; /* the READ ends well */
+	uint64_t dead_us; /* a busy machine must have begun it by then */
+} deeds[] = {
+	{ link_fails, false, SOON_US }, { device_goes, false, SOON_US }, { time_passes, false, SOON_US },
+	{ signal_comes, true, IDLE_US }, { descriptor_ends, true, IDLE_US }, { time_passes, true, IDLE_US },
+};
 
 static void offer(void)
 {
@@ -93,7 +97,7 @@ static void rests_before_it_returns(int which)
 	peer_agree(&p);
 	offer();
 	setsockopt(p.lib_fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon));
-	settings.rdma_dead = deeds[which].whole ? IDLE_US : DEAD_US;
+	settings.rdma_dead = deeds[which].dead_us;
 	sim_wire.hold = true;
 	if (pthread_create(&t, NULL, reads, NULL))
 		sim_wrong("no thread");
