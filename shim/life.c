@@ -248,6 +248,7 @@ static void set_nonblock(struct sock *s, bool yes)
 	struct stream *st = load_acq(s->stream);
 
 	store_rlx(s->nonblock, yes);
+	sock_look_soon(s);
 	if (st)
 		store_rlx(st->nonblock, yes);
 }

@@ -32,7 +32,7 @@ SPECIAL = {
     "drain_settle": ("stream_swallow(s, fd, tx) | any", "any"),
     "direct_recheck": ("load_rlx(s->side->segr) == r && load_acq(s->in->segw) == r + 1", "1"),
     "switch_recheck": ("!(load_acq(h->plain) & BUSY_MASK)", "1"),
-    "plain_recheck": ("!load_acq(h->switching) && !load_acq(h->on)", "1"),
+    "plain_recheck": ("!load_acq(h->away)", "1"),
 }
 # Steps that the model has under another name: poll goes to sleep as recv does.
 MODEL_NAME = {"poll_recheck": "recheck_before_sleep", "epoll_recheck": "recheck_before_sleep"}
@@ -104,8 +104,8 @@ REORDERED = {
          "\tbool ringing = load_acq(s->in->ringing);\n\tpause_sometimes();\n\tif (for_good)\n\t\tstore_rlx(s->in->closing, 1);\n\tif (ringing)\n\t\twait_for_ringing(s);"),
     ],
     "fence_switch": [
-        ("\tstore_rel(h->switching, true);\n\tfull_fence(); /* MUTATE: fence_switch */\n\tif (!(load_acq(h->plain) & BUSY_MASK)) {",
-         "\tuint64_t plain = load_acq(h->plain);\n\tpause_sometimes();\n\tstore_rel(h->switching, true);\n\tif (!(plain & BUSY_MASK)) {"),
+        ("\tstore_rel(h->away, AWAY_SWITCHING);\n\tfull_fence(); /* MUTATE: fence_switch */\n\tif (!(load_acq(h->plain) & BUSY_MASK)) {",
+         "\tuint64_t plain = load_acq(h->plain);\n\tpause_sometimes();\n\tstore_rel(h->away, AWAY_SWITCHING);\n\tif (!(plain & BUSY_MASK)) {"),
     ],
 }
 # What both ends share is read and written by these; the copy's pause before it reads and after it has written.
