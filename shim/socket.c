@@ -65,7 +65,7 @@ static void half_init(struct half *h)
 	store_rlx(h->never, false);
 }
 
-/* refs and the calls under way stay as they are: a stale look-up may be adding and taking back its own at this moment. */
+/* refs, the waits and the calls under way stay as they are: a stale look-up may be adding and taking back its own at this moment. */
 static void sock_init(struct sock *s, int fd, int role, bool nonblock)
 {
 	store_rlx(s->stream, NULL);
@@ -85,7 +85,6 @@ static void sock_init(struct sock *s, int fd, int role, bool nonblock)
 	store_rlx(s->told[TX], 0);
 	store_rlx(s->told[RX], 0);
 	store_rlx(s->epolls, 0);
-	store_rlx(s->waiters, 0);
 	store_rlx(s->fds, 0);
 	s->role = role;
 	s->fd = fd;
@@ -198,11 +197,12 @@ void sock_track(int fd, int role, bool nonblock)
 
 static bool is_held(const struct sock *s)
 {
-	return atomic_load(&s->refs) || ((atomic_load(&s->half[TX].plain) | atomic_load(&s->half[RX].plain)) & BUSY_MASK);
+	return atomic_load(&s->refs) || atomic_load(&s->waiters) ||
+	       ((atomic_load(&s->half[TX].plain) | atomic_load(&s->half[RX].plain)) & BUSY_MASK);
 }
 
 /*
- * Whoever lets go last, of the references or a half's calls, comes here; a stale look-up does, too.  `live` first:
+ * Whoever lets go last, of the references, a half's calls or the waits, comes here; a stale look-up does, too.  `live` first:
  * seen true before `is_held` is false, it is this life's, for the next one is referenced before it is live.
  */
 static bool may_end(struct sock *s)

@@ -35,10 +35,10 @@ struct half {
 
 struct sock {
 	/* a plain call, and one that registers it, need no more than the first line */
-	alignas(64) _Atomic int refs; /* table entries and calls; not those that a half counts */
+	alignas(64) _Atomic int refs; /* table entries and calls; not those that a half or `waiters` counts */
 	_Atomic int fds;              /* table entries alone */
 	_Atomic int epolls;           /* registrations in epoll sets */
-	_Atomic int waiters;          /* waits that began before there was a stream */
+	_Atomic int waiters;          /* waits that began before there was a stream; they hold it, too */
 	_Atomic(struct stream *) stream;
 	struct half half[2];
 	_Atomic bool live;            /* a stale look-up must not end it twice */
@@ -155,6 +155,24 @@ static inline bool half_is_on(const struct half *h)
 static inline struct stream *sock_stream(struct sock *s, enum direction d)
 {
 	return half_is_on(&s->half[d]) ? load_acq(s->stream) : NULL;
+}
+
+static inline void sock_wait_end(struct sock *s)
+{
+	if (__builtin_expect(count_add(&s->waiters, -1) == 1 && !atomic_load(&s->refs), 0))
+		sock_end(s);
+}
+
+/* A wait that finds no stream; false: not this connection's number any more. */
+static inline bool sock_wait_begin(struct fd_look l)
+{
+	struct sock *s = sock_of(l.entry);
+
+	count_add(&s->waiters, 1);
+	if (__builtin_expect(load_acq(*l.at) == l.entry, 1))
+		return true;
+	sock_wait_end(s);
+	return false;
 }
 
 /*

@@ -264,6 +264,7 @@ static void adopt(struct sock *s, int fd, struct stream *st)
 {
 	st->owner = s;
 	st->let_go = call_abandoned;
+	store_rlx(wait_any_stream, true);
 	store_rel(s->stream, st);
 	sock_read_options(s, fd, st);
 	store_rlx(st->watched, load_rlx(s->epolls) > 0);

@@ -13,7 +13,8 @@ import tempfile
 import instructions
 
 # turn of plain.c: hooked calls in one turn, instructions and locked ones that each of them may take more
-CALLS = {"send": (4, 85, 2.1), "write": (4, 80, 2.1), "writev": (4, 90, 2.1), "sendmsg": (4, 97, 2.1), "empty": (1, 112, 2.1)}
+CALLS = {"send": (4, 85, 2.1), "write": (4, 80, 2.1), "writev": (4, 90, 2.1), "sendmsg": (4, 97, 2.1), "empty": (1, 112, 2.1),
+         "epoll": (1, 107, 2.1), "epoll_timeout": (1, 107, 2.1), "poll": (1, 760, 16.1)}
 LOCKED = re.compile(r"^\s*([0-9a-f]+):\s+(?:lock\b|xchg\s.*\()", re.M)
 COST = re.compile(r"^(?:0x([0-9a-f]+) \d+ (\d+)|(ob|calls)=(.*))$", re.M)
 
