@@ -24,6 +24,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
+from test_settings import EVERY_PATH  # noqa: E402
+
 TAG = re.compile(r"/\* MUTATE: (\w+) \*/")
 SPECIAL = {
     # Without it the doorbell is believed to be sent; `false` would only keep the stream inline.
@@ -179,7 +182,7 @@ class Tree:
     def first_failure(self):
         """The check that fails, or None."""
         for env, text in CHECKS:
-            full = dict(os.environ, DLACCEL_NET_THRESHOLD="1", DLACCEL_BLOCK_MIN="192K", **env)
+            full = {**os.environ, **EVERY_PATH, **env}
             child = subprocess.Popen(self.command(text), env=full, stdout=subprocess.DEVNULL,
                                      stderr=subprocess.DEVNULL, start_new_session=True)
             try:
