@@ -54,6 +54,26 @@ static size_t bytes_of(const struct iovec *iov, int cnt)
 	return n;
 }
 
+/*
+ * A quick call that does not wait is the kernel's: libc's way there makes a cancellation point, which in a process of threads
+ * takes two locked instructions and code that nothing else keeps warm.  `nonblock` is what the program set; one that
+ * another process, or a system call past us, has made wait all the same is no cancellation point in that call.
+ */
+static inline bool is_direct(struct fd_look l)
+{
+	return load_rlx(real_data_is_direct) && load_rlx(sock_of(l.entry)->nonblock);
+}
+
+static inline ssize_t from_kernel(long r)
+{
+	if (__builtin_expect(r >= 0, 1))
+		return r;
+	errno = (int)-r;
+	return -1;
+}
+
+#define QUICK(l, libcs, number, ...) (is_direct(l) ? from_kernel(sys_call(number, __VA_ARGS__)) : (libcs))
+
 /* A call of its own, so that the quick one needs no stack. */
 #define LOOKING __attribute__((noinline)) static
 
@@ -72,7 +92,7 @@ LOOKING ssize_t look_read(int fd, void *buf, size_t n, struct fd_look l)
 ssize_t data_read(int fd, void *buf, size_t n, struct fd_look l)
 {
 	if (plain_enter(&l, RX, 0))
-		return plain_leave(l, fd, RX, real.read(fd, buf, n));
+		return plain_leave(l, fd, RX, QUICK(l, real.read(fd, buf, n), SYS_read, fd, buf, n));
 	return look_read(fd, buf, n, l);
 }
 
@@ -109,7 +129,7 @@ LOOKING ssize_t look_readv(int fd, const struct iovec *iov, int cnt, struct fd_l
 ssize_t data_readv(int fd, const struct iovec *iov, int cnt, struct fd_look l)
 {
 	if (plain_enter(&l, RX, 0))
-		return plain_leave(l, fd, RX, real.readv(fd, iov, cnt));
+		return plain_leave(l, fd, RX, QUICK(l, real.readv(fd, iov, cnt), SYS_readv, fd, iov, cnt));
 	return look_readv(fd, iov, cnt, l);
 }
 
@@ -192,7 +212,7 @@ LOOKING ssize_t look_recv(int fd, void *buf, size_t n, int flags, struct fd_look
 ssize_t data_recv(int fd, void *buf, size_t n, int flags, struct fd_look l)
 {
 	if (!(flags & RECV_OTHERWISE) && plain_enter(&l, RX, 0))
-		return plain_leave(l, fd, RX, real.recv(fd, buf, n, flags));
+		return plain_leave(l, fd, RX, QUICK(l, real.recv(fd, buf, n, flags), SYS_recvfrom, fd, buf, n, flags));
 	return look_recv(fd, buf, n, flags, l);
 }
 
@@ -284,7 +304,7 @@ LOOKING ssize_t look_recvmsg(int fd, struct msghdr *msg, int flags, struct fd_lo
 ssize_t data_recvmsg(int fd, struct msghdr *msg, int flags, struct fd_look l)
 {
 	if (!(flags & RECV_OTHERWISE) && plain_enter(&l, RX, 0))
-		return plain_leave(l, fd, RX, real.recvmsg(fd, msg, flags));
+		return plain_leave(l, fd, RX, QUICK(l, real.recvmsg(fd, msg, flags), SYS_recvmsg, fd, msg, flags));
 	return look_recvmsg(fd, msg, flags, l);
 }
 
@@ -364,7 +384,7 @@ LOOKING ssize_t look_write(int fd, const void *buf, size_t n, struct fd_look l)
 ssize_t data_write(int fd, const void *buf, size_t n, struct fd_look l)
 {
 	if (plain_enter(&l, TX, n))
-		return plain_leave(l, fd, TX, real.write(fd, buf, n));
+		return plain_leave(l, fd, TX, QUICK(l, real.write(fd, buf, n), SYS_write, fd, buf, n));
 	return look_write(fd, buf, n, l);
 }
 
@@ -382,7 +402,7 @@ LOOKING ssize_t look_writev(int fd, const struct iovec *iov, int cnt, struct fd_
 ssize_t data_writev(int fd, const struct iovec *iov, int cnt, struct fd_look l)
 {
 	if (plain_enter(&l, TX, bytes_of(iov, cnt)))
-		return plain_leave(l, fd, TX, real.writev(fd, iov, cnt));
+		return plain_leave(l, fd, TX, QUICK(l, real.writev(fd, iov, cnt), SYS_writev, fd, iov, cnt));
 	return look_writev(fd, iov, cnt, l);
 }
 
@@ -467,7 +487,7 @@ LOOKING ssize_t look_send(int fd, const void *buf, size_t n, int flags, struct f
 ssize_t data_send(int fd, const void *buf, size_t n, int flags, struct fd_look l)
 {
 	if (!(flags & SEND_OTHERWISE) && plain_enter(&l, TX, n))
-		return plain_leave(l, fd, TX, real.send(fd, buf, n, flags));
+		return plain_leave(l, fd, TX, QUICK(l, real.send(fd, buf, n, flags), SYS_sendto, fd, buf, n, flags));
 	return look_send(fd, buf, n, flags, l);
 }
 
@@ -490,7 +510,7 @@ static bool is_ordinary(const struct msghdr *msg, int flags)
 ssize_t data_sendmsg(int fd, const struct msghdr *msg, int flags, struct fd_look l)
 {
 	if (is_ordinary(msg, flags) && plain_enter(&l, TX, bytes_of(msg->msg_iov, (int)msg->msg_iovlen)))
-		return plain_leave(l, fd, TX, real.sendmsg(fd, msg, flags));
+		return plain_leave(l, fd, TX, QUICK(l, real.sendmsg(fd, msg, flags), SYS_sendmsg, fd, msg, flags));
 	return look_sendmsg(fd, msg, flags, l);
 }
 
