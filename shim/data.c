@@ -576,12 +576,22 @@ static ssize_t copy_file(struct sock *s, int out, int in, off64_t *off, size_t n
 		sock_leave(s);                                                                     \
 	} while (0)
 
-ssize_t data_sendfile(struct sock *s, int out, int in, off64_t *off, size_t n)
+LOOKING ssize_t look_sendfile(int out, int in, off64_t *off, size_t n, struct fd_look l)
 {
+	struct sock *s = sock_enter_look(out, l, TX);
 	ssize_t r;
 
+	if (!s)
+		return real.sendfile64(out, in, off, n);
 	RAW_SEND(s, out, 0, real.sendfile64(out, in, off, n), copy_file(s, out, in, off, n));
 	return r;
+}
+
+ssize_t data_sendfile(int out, int in, off64_t *off, size_t n, struct fd_look l)
+{
+	if (plain_enter(&l, TX, 0))
+		return plain_leave_moved(l, TX, real.sendfile64(out, in, off, n));
+	return look_sendfile(out, in, off, n, l);
 }
 
 /*

@@ -19,7 +19,7 @@ ssize_t data_send(int fd, const void *buf, size_t n, int flags, struct fd_look l
 ssize_t data_sendto(struct sock *s, int fd, const void *buf, size_t n, int flags, const struct sockaddr *addr, socklen_t len);
 ssize_t data_sendmsg(int fd, const struct msghdr *msg, int flags, struct fd_look l);
 int data_sendmmsg(struct sock *s, int fd, struct mmsghdr *msgs, unsigned n, int flags);
-ssize_t data_sendfile(struct sock *s, int out, int in, off64_t *off, size_t n);
+ssize_t data_sendfile(int out, int in, off64_t *off, size_t n, struct fd_look l);
 ssize_t data_splice_out(struct sock *s, int in, off64_t *off_in, int out, size_t n, unsigned flags);
 ssize_t data_splice_in(struct sock *s, int in, int out, off64_t *off_out, size_t n, unsigned flags);
 

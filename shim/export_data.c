@@ -136,14 +136,14 @@ EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
 
 EXPORT ssize_t sendfile(int out, int in, off_t *off, size_t n)
 {
-	HELD(out);
-	return s ? data_sendfile(s, out, in, off, n) : real.sendfile(out, in, off, n);
+	LOOK(out);
+	return is_sock(l) ? data_sendfile(out, in, off, n, l) : real.sendfile(out, in, off, n);
 }
 
 EXPORT ssize_t sendfile64(int out, int in, off64_t *off, size_t n)
 {
-	HELD(out);
-	return s ? data_sendfile(s, out, in, off, n) : real.sendfile64(out, in, off, n);
+	LOOK(out);
+	return is_sock(l) ? data_sendfile(out, in, off, n, l) : real.sendfile64(out, in, off, n);
 }
 
 EXPORT ssize_t splice(int in, off64_t *off_in, int out, off64_t *off_out, size_t n, unsigned flags)

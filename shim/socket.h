@@ -215,14 +215,20 @@ static inline bool plain_enter(struct fd_look *l, enum direction d, uint64_t upc
 ssize_t plain_leave_looking(struct sock *s, int fd, enum direction d, ssize_t r);
 ssize_t plain_end(struct sock *s, ssize_t r);
 
-static inline ssize_t plain_leave(struct fd_look l, int fd, enum direction d, ssize_t r)
+/* As sock_plain_moved: whatever the result, it shows nothing. */
+static inline ssize_t plain_leave_moved(struct fd_look l, enum direction d, ssize_t r)
 {
 	struct sock *s = sock_of(l.entry);
 
-	if (__builtin_expect((size_t)r >= LARGE, 0)) /* or an error */
-		return plain_leave_looking(s, fd, d, r);
-	count_64(&s->half[d].plain, ((uint64_t)r << BUSY_BITS) - 1);
+	count_64(&s->half[d].plain, ((r > 0 ? (uint64_t)r : 0) << BUSY_BITS) - 1);
 	return __builtin_expect(atomic_load(&s->refs), 1) ? r : plain_end(s, r);
+}
+
+static inline ssize_t plain_leave(struct fd_look l, int fd, enum direction d, ssize_t r)
+{
+	if (__builtin_expect((size_t)r >= LARGE, 0)) /* or an error */
+		return plain_leave_looking(sock_of(l.entry), fd, d, r);
+	return plain_leave_moved(l, d, r);
 }
 
 /* What plain_enter left: the connection, held, or NULL where it is gone. */

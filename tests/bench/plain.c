@@ -6,19 +6,22 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 enum { CONNECTIONS = 8, BYTES = 64 };
 
-static int client[CONNECTIONS], server[CONNECTIONS], ep;
+static int client[CONNECTIONS], server[CONNECTIONS], ep, file;
 static char data[BYTES];
 
 static void moved(ssize_t n)
@@ -58,6 +61,16 @@ static void turn_write(void) { round_trip(write_to, read_from); }
 static void turn_writev(void) { round_trip(writev_to, readv_from); }
 static void turn_sendmsg(void) { round_trip(sendmsg_to, recvmsg_from); }
 
+static void sendfile_to(int fd) { moved(sendfile(fd, file, &(off_t){ 0 }, BYTES)); }
+static void turn_sendfile(void) { round_trip(sendfile_to, recv_from); }
+
+static void turn_cork(void)
+{
+	for (int on = 1; on >= 0; on--)
+		if (setsockopt(server[0], IPPROTO_TCP, TCP_CORK, &on, sizeof(on)))
+			abort();
+}
+
 static void turn_empty(void)
 {
 	if (read(server[0], data, BYTES) != -1 || errno != EAGAIN)
@@ -93,7 +106,8 @@ static const struct {
 	int unread; /* bytes that lie at the last connection's server */
 } table[] = {
 	{ "send", turn_send, 0 }, { "write", turn_write, 0 }, { "writev", turn_writev, 0 }, { "sendmsg", turn_sendmsg, 0 },
-	{ "empty", turn_empty, 0 }, { "epoll", turn_epoll, 1 }, { "epoll_timeout", turn_epoll_timeout, 1 }, { "poll", turn_poll, 1 },
+	{ "sendfile", turn_sendfile, 0 }, { "cork", turn_cork, 0 }, { "empty", turn_empty, 0 },
+	{ "epoll", turn_epoll, 1 }, { "epoll_timeout", turn_epoll_timeout, 1 }, { "poll", turn_poll, 1 },
 };
 
 static void open_pair(int listener, const struct sockaddr_in *to, int i)
@@ -115,6 +129,9 @@ static void open_all(void)
 	if (bind(listener, (struct sockaddr *)&at, len) || listen(listener, 8) || getsockname(listener, (struct sockaddr *)&at, &len))
 		abort();
 	ep = epoll_create1(0);
+	file = memfd_create("file", 0);
+	if (ftruncate(file, BYTES))
+		abort();
 	for (int i = 0; i < CONNECTIONS; i++)
 		open_pair(listener, &at, i);
 }

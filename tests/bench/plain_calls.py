@@ -14,8 +14,8 @@ import tempfile
 import instructions
 
 # turn of plain.c: hooked calls in one turn, instructions and locked ones that each of them may take more
-CALLS = {"send": (4, 85, 2.1), "write": (4, 86, 2.1), "writev": (4, 96, 2.1), "sendmsg": (4, 101, 2.1), "empty": (1, 120, 2.1),
-         "epoll": (1, 107, 2.1), "epoll_timeout": (1, 107, 2.1), "poll": (1, 760, 16.1)}
+CALLS = {"send": (4, 85, 2.1), "write": (4, 86, 2.1), "writev": (4, 96, 2.1), "sendmsg": (4, 101, 2.1), "sendfile": (4, 83, 2.1),
+         "cork": (2, 50, 0.1), "empty": (1, 120, 2.1), "epoll": (1, 107, 2.1), "epoll_timeout": (1, 107, 2.1), "poll": (1, 760, 16.1)}
 LOCKED = re.compile(r"^\s*([0-9a-f]+):\s+(?:lock\b|xchg\s.*\()", re.M)
 COST = re.compile(r"^(?:0x([0-9a-f]+) \d+ (\d+)|(ob|calls)=(.*))$", re.M)
 
