@@ -568,22 +568,15 @@ static void measure(struct sending *w, uint64_t start, uint64_t touched)
 	struct stream *s = w->s;
 	struct tuner_window *t = &s->route_window;
 
-	if (!says_something(w, (enum route)t->way, touched)) {
-		t->bytes = 0;
-		return;
-	}
-	t->bytes += w->done;
-	t->ticks += clock_ticks() - start;
-	if (t->bytes < MEASURED)
-		return;
-	tuner_took(&s->route, t->way, t->bytes, t->ticks);
-	t->bytes = 0;
+	if (w->done && !says_something(w, (enum route)t->way, touched))
+		tuner_window_drop(t);
+	else if (tuner_window_add(t, w->done, clock_ticks() - start, MEASURED))
+		tuner_window_judge(t, &s->route, 0);
 }
 
 static enum route choose_route(struct stream *s)
 {
-	if (!s->route_window.bytes)
-		s->route_window = (struct tuner_window){ .way = tuner_choose(&s->route, ROUTES) };
+	tuner_window_begin(&s->route_window, &s->route, ROUTES);
 	return (enum route)s->route_window.way;
 }
 

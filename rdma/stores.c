@@ -22,29 +22,32 @@ static bool possible(void)
 #endif
 }
 
-static void open_window(struct stream *s)
+static void begin(struct stream *s)
 {
-	s->window = (struct stores_window){
-		.t.way = tuner_choose(&s->stores, STORES), .rr = load_rlx(s->out->rr), .took = load_rlx(s->out->took) };
+	struct stores_window *w = &s->window;
+
+	if (!tuner_window_begin(&w->t, &s->stores, STORES))
+		return;
+	w->rr = load_rlx(s->out->rr);
+	w->took = load_rlx(s->out->took);
 }
 
 /* A receiver that took little meanwhile, or that does not say what it cost it, is left out. */
-static void close_window(struct stream *s)
+static void judge(struct stream *s)
 {
 	struct stores_window *w = &s->window;
 	uint64_t taken = load_rlx(s->out->rr) - w->rr, took = load_rlx(s->out->took) - w->took;
 
 	if (taken >= w->t.bytes / 2 && taken < 4 * WINDOW && took < UINT64_MAX / (4 * WINDOW))
-		tuner_took(&s->stores, w->t.way, w->t.bytes, w->t.ticks + took * w->t.bytes / taken);
-	w->t.bytes = 0;
+		tuner_window_judge(&w->t, &s->stores, took * w->t.bytes / taken);
+	tuner_window_drop(&w->t);
 }
 
 struct storing stores_begin(struct stream *s, size_t n)
 {
 	if (n < LEAST || !possible())
 		return (struct storing){ .copy = copy_through_caches };
-	if (!s->window.t.bytes)
-		open_window(s);
+	begin(s);
 	return (struct storing){ .copy = s->window.t.way == STORES_PAST ? copy_past_caches : copy_through_caches, .start = clock_ticks() };
 }
 
@@ -52,12 +55,11 @@ void stores_end(struct stream *s, const struct storing *w, size_t n)
 {
 	if (!w->start)
 		return;
-	s->window.t.ticks += clock_ticks() - w->start;
-	s->window.t.bytes += n;
+	bool enough = tuner_window_add(&s->window.t, n, clock_ticks() - w->start, WINDOW);
 	if (w->copy == copy_past_caches)
 		stat_add(STAT_net_stored_past, n);
-	if (s->window.t.bytes >= WINDOW)
-		close_window(s);
+	if (enough)
+		judge(s);
 }
 
 uint64_t stores_take_begin(size_t n)

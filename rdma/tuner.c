@@ -5,8 +5,6 @@
  */
 #include "tuner.h"
 
-#include <stdbool.h>
-
 enum { SAMPLES = 3, TURNS_FOR_EACH = 12, AGAIN_EVERY = 128, WEIGHT = 4 };
 
 static unsigned known(const struct tuner *t, unsigned ways)
@@ -52,4 +50,27 @@ void tuner_took(struct tuner *t, unsigned way, size_t n, uint64_t ticks)
 	t->rate[way] = t->samples[way] ? (was * (WEIGHT - 1) + now) / WEIGHT : now;
 	if (t->samples[way] < SAMPLES)
 		t->samples[way]++;
+}
+
+bool tuner_window_begin(struct tuner_window *w, struct tuner *t, unsigned ways)
+{
+	if (w->bytes)
+		return false;
+	*w = (struct tuner_window){ .way = tuner_choose(t, ways) };
+	return true;
+}
+
+bool tuner_window_add(struct tuner_window *w, size_t n, uint64_t ticks, uint64_t enough)
+{
+	if (!n)
+		return false;
+	w->bytes += n;
+	w->ticks += ticks;
+	return w->bytes >= enough;
+}
+
+void tuner_window_judge(struct tuner_window *w, struct tuner *t, uint64_t more)
+{
+	tuner_took(t, w->way, w->bytes, w->ticks + more);
+	tuner_window_drop(w);
 }

@@ -26,7 +26,7 @@
 #define RECEIVE(s, fd, plain, upgraded)                                                            \
 	do {                                                                                       \
 		if (sock_plain_begin(s, fd, RX, 0)) {                                              \
-			r = plain_result(s, fd, (plain));                                          \
+			r = plain_look(s, fd, RX, (plain));                                        \
 			sock_plain_end(s, RX, r);                                                  \
 		} else {                                                                           \
 			r = (upgraded);                                                            \
@@ -45,14 +45,6 @@
 		sock_leave(s);                                                                     \
 	} while (0)
 
-/* Its other direction may be upgraded, and what ended that is not what the kernel says. */
-static ssize_t plain_result(struct sock *s, int fd, ssize_t r)
-{
-	struct stream *st = load_acq(s->stream);
-
-	return r < 0 && st && stream_reset_is_end(st, fd, -errno) ? 0 : r;
-}
-
 static size_t bytes_of(const struct iovec *iov, int cnt)
 {
 	size_t n = 0;
@@ -62,13 +54,46 @@ static size_t bytes_of(const struct iovec *iov, int cnt)
 	return n;
 }
 
-ssize_t data_read(struct sock *s, int fd, void *buf, size_t n)
+/*
+ * A quick call that does not wait is the kernel's: libc's way there makes a cancellation point, which in a process of threads
+ * takes two locked instructions and code that nothing else keeps warm.  `nonblock` is what the program set; one that
+ * another process, or a system call past us, has made wait all the same is no cancellation point in that call.
+ */
+static inline bool is_direct(struct fd_look l)
 {
+	return load_rlx(real_data_is_direct) && load_rlx(sock_of(l.entry)->nonblock);
+}
+
+static inline ssize_t from_kernel(long r)
+{
+	if (__builtin_expect(r >= 0, 1))
+		return r;
+	errno = (int)-r;
+	return -1;
+}
+
+#define QUICK(l, libcs, number, ...) (is_direct(l) ? from_kernel(sys_call(number, __VA_ARGS__)) : (libcs))
+
+/* A call of its own, so that the quick one needs no stack. */
+#define LOOKING __attribute__((noinline)) static
+
+LOOKING ssize_t look_read(int fd, void *buf, size_t n, struct fd_look l)
+{
+	struct sock *s = sock_enter_look(fd, l, RX);
 	struct iovec v = { buf, n };
 	ssize_t r;
 
+	if (!s)
+		return real.read(fd, buf, n);
 	RECEIVE(s, fd, real.read(fd, buf, n), n ? sock_recv(s, fd, &v, 1, 0) : 0);
 	return r;
+}
+
+ssize_t data_read(int fd, void *buf, size_t n, struct fd_look l)
+{
+	if (plain_enter(&l, RX, 0))
+		return plain_leave(l, fd, RX, QUICK(l, real.read(fd, buf, n), SYS_read, fd, buf, n));
+	return look_read(fd, buf, n, l);
 }
 
 /* A vector that the file layer answers before the socket sees it: too long, or without a byte. */
@@ -90,12 +115,22 @@ static bool is_answered(const struct iovec *iov, int cnt, ssize_t *ret)
 	return true;
 }
 
-ssize_t data_readv(struct sock *s, int fd, const struct iovec *iov, int cnt)
+LOOKING ssize_t look_readv(int fd, const struct iovec *iov, int cnt, struct fd_look l)
 {
+	struct sock *s = sock_enter_look(fd, l, RX);
 	ssize_t r;
 
+	if (!s)
+		return real.readv(fd, iov, cnt);
 	RECEIVE(s, fd, real.readv(fd, iov, cnt), is_answered(iov, cnt, &r) ? r : sock_recv(s, fd, iov, cnt, 0));
 	return r;
+}
+
+ssize_t data_readv(int fd, const struct iovec *iov, int cnt, struct fd_look l)
+{
+	if (plain_enter(&l, RX, 0))
+		return plain_leave(l, fd, RX, QUICK(l, real.readv(fd, iov, cnt), SYS_readv, fd, iov, cnt));
+	return look_readv(fd, iov, cnt, l);
 }
 
 /* The only flag with a meaning on a socket. */
@@ -137,7 +172,7 @@ static ssize_t urgent_recv(struct sock *s, int fd, void *buf, size_t n, int flag
 	return real.recv(fd, buf, n, flags);
 }
 
-ssize_t data_recv(struct sock *s, int fd, void *buf, size_t n, int flags, struct sockaddr *addr, socklen_t *len)
+ssize_t data_recvfrom(struct sock *s, int fd, void *buf, size_t n, int flags, struct sockaddr *addr, socklen_t *len)
 {
 	struct iovec v = { buf, n };
 	ssize_t r;
@@ -162,6 +197,23 @@ ssize_t data_recv(struct sock *s, int fd, void *buf, size_t n, int flags, struct
 	if (r >= 0 && addr && len && *len) /* TCP gives no address */
 		*len = 0;
 	return r;
+}
+
+/* Those that do not simply take what comes next. */
+enum { RECV_OTHERWISE = MSG_OOB | MSG_ERRQUEUE | MSG_PEEK };
+
+LOOKING ssize_t look_recv(int fd, void *buf, size_t n, int flags, struct fd_look l)
+{
+	struct sock *s = sock_enter_look(fd, l, RX);
+
+	return s ? data_recvfrom(s, fd, buf, n, flags, NULL, NULL) : real.recv(fd, buf, n, flags);
+}
+
+ssize_t data_recv(int fd, void *buf, size_t n, int flags, struct fd_look l)
+{
+	if (!(flags & RECV_OTHERWISE) && plain_enter(&l, RX, 0))
+		return plain_leave(l, fd, RX, QUICK(l, real.recv(fd, buf, n, flags), SYS_recvfrom, fd, buf, n, flags));
+	return look_recv(fd, buf, n, flags, l);
 }
 
 static bool ended(int fd)
@@ -238,12 +290,22 @@ static ssize_t recvmsg_held(struct sock *s, int fd, struct msghdr *msg, int flag
 	return r;
 }
 
-ssize_t data_recvmsg(struct sock *s, int fd, struct msghdr *msg, int flags)
+LOOKING ssize_t look_recvmsg(int fd, struct msghdr *msg, int flags, struct fd_look l)
 {
-	ssize_t r = recvmsg_held(s, fd, msg, flags);
+	struct sock *s = sock_enter_look(fd, l, RX);
 
+	if (!s)
+		return real.recvmsg(fd, msg, flags);
+	ssize_t r = recvmsg_held(s, fd, msg, flags);
 	sock_leave(s);
 	return r;
+}
+
+ssize_t data_recvmsg(int fd, struct msghdr *msg, int flags, struct fd_look l)
+{
+	if (!(flags & RECV_OTHERWISE) && plain_enter(&l, RX, 0))
+		return plain_leave(l, fd, RX, QUICK(l, real.recvmsg(fd, msg, flags), SYS_recvmsg, fd, msg, flags));
+	return look_recvmsg(fd, msg, flags, l);
 }
 
 static ssize_t sum_of(const struct mmsghdr *msgs, int n)
@@ -307,21 +369,41 @@ int data_recvmmsg(struct sock *s, int fd, struct mmsghdr *msgs, unsigned n, int 
 	return r;
 }
 
-ssize_t data_write(struct sock *s, int fd, const void *buf, size_t n)
+LOOKING ssize_t look_write(int fd, const void *buf, size_t n, struct fd_look l)
 {
+	struct sock *s = sock_enter_look(fd, l, TX);
 	struct iovec v = { (void *)buf, n };
 	ssize_t r;
 
+	if (!s)
+		return real.write(fd, buf, n);
 	SEND(s, fd, n, real.write(fd, buf, n), sock_send(s, fd, &v, 1, 0));
 	return r;
 }
 
-ssize_t data_writev(struct sock *s, int fd, const struct iovec *iov, int cnt)
+ssize_t data_write(int fd, const void *buf, size_t n, struct fd_look l)
 {
+	if (plain_enter(&l, TX, n))
+		return plain_leave(l, fd, TX, QUICK(l, real.write(fd, buf, n), SYS_write, fd, buf, n));
+	return look_write(fd, buf, n, l);
+}
+
+LOOKING ssize_t look_writev(int fd, const struct iovec *iov, int cnt, struct fd_look l)
+{
+	struct sock *s = sock_enter_look(fd, l, TX);
 	ssize_t r;
 
+	if (!s)
+		return real.writev(fd, iov, cnt);
 	SEND(s, fd, bytes_of(iov, cnt), real.writev(fd, iov, cnt), is_answered(iov, cnt, &r) ? r : sock_send(s, fd, iov, cnt, 0));
 	return r;
+}
+
+ssize_t data_writev(int fd, const struct iovec *iov, int cnt, struct fd_look l)
+{
+	if (plain_enter(&l, TX, bytes_of(iov, cnt)))
+		return plain_leave(l, fd, TX, QUICK(l, real.writev(fd, iov, cnt), SYS_writev, fd, iov, cnt));
+	return look_writev(fd, iov, cnt, l);
 }
 
 ssize_t data_pwritev2(struct sock *s, int fd, const struct iovec *iov, int cnt, int flags)
@@ -334,9 +416,11 @@ ssize_t data_pwritev2(struct sock *s, int fd, const struct iovec *iov, int cnt, 
 }
 
 /* The first of its kind brings the connection back to plain TCP before the kernel sees it. */
+enum { SEND_OTHERWISE = MSG_OOB | MSG_ZEROCOPY | MSG_FASTOPEN };
+
 static bool needs_plain(struct sock *s, int fd, int flags)
 {
-	if (!(flags & (MSG_OOB | MSG_ZEROCOPY | MSG_FASTOPEN)))
+	if (!(flags & SEND_OTHERWISE))
 		return false;
 	sock_make_plain(s, fd, flags & MSG_OOB ? FALLBACK_OOB : FALLBACK_ZEROCOPY);
 	return true;
@@ -377,12 +461,12 @@ static ssize_t sendmsg_held(struct sock *s, int fd, const struct msghdr *msg, in
 	return r;
 }
 
-ssize_t data_send(struct sock *s, int fd, const void *buf, size_t n, int flags, const struct sockaddr *addr, socklen_t len)
+ssize_t data_sendto(struct sock *s, int fd, const void *buf, size_t n, int flags, const struct sockaddr *addr, socklen_t len)
 {
 	struct iovec v = { (void *)buf, n };
 	ssize_t r;
 
-	if (flags & (MSG_OOB | MSG_ZEROCOPY | MSG_FASTOPEN)) {
+	if (flags & SEND_OTHERWISE) {
 		struct msghdr m = { .msg_name = (void *)addr, .msg_namelen = len, .msg_iov = &v, .msg_iovlen = 1 };
 		r = sendmsg_held(s, fd, &m, flags);
 		sock_leave(s);
@@ -393,12 +477,41 @@ ssize_t data_send(struct sock *s, int fd, const void *buf, size_t n, int flags, 
 	return r;
 }
 
-ssize_t data_sendmsg(struct sock *s, int fd, const struct msghdr *msg, int flags)
+LOOKING ssize_t look_send(int fd, const void *buf, size_t n, int flags, struct fd_look l)
 {
-	ssize_t r = sendmsg_held(s, fd, msg, flags);
+	struct sock *s = sock_enter_look(fd, l, TX);
 
+	return s ? data_sendto(s, fd, buf, n, flags, NULL, 0) : real.send(fd, buf, n, flags);
+}
+
+ssize_t data_send(int fd, const void *buf, size_t n, int flags, struct fd_look l)
+{
+	if (!(flags & SEND_OTHERWISE) && plain_enter(&l, TX, n))
+		return plain_leave(l, fd, TX, QUICK(l, real.send(fd, buf, n, flags), SYS_sendto, fd, buf, n, flags));
+	return look_send(fd, buf, n, flags, l);
+}
+
+LOOKING ssize_t look_sendmsg(int fd, const struct msghdr *msg, int flags, struct fd_look l)
+{
+	struct sock *s = sock_enter_look(fd, l, TX);
+
+	if (!s)
+		return real.sendmsg(fd, msg, flags);
+	ssize_t r = sendmsg_held(s, fd, msg, flags);
 	sock_leave(s);
 	return r;
+}
+
+static bool is_ordinary(const struct msghdr *msg, int flags)
+{
+	return !(flags & SEND_OTHERWISE) && !msg->msg_controllen && msg->msg_iovlen <= IOV_MAX;
+}
+
+ssize_t data_sendmsg(int fd, const struct msghdr *msg, int flags, struct fd_look l)
+{
+	if (is_ordinary(msg, flags) && plain_enter(&l, TX, bytes_of(msg->msg_iov, (int)msg->msg_iovlen)))
+		return plain_leave(l, fd, TX, QUICK(l, real.sendmsg(fd, msg, flags), SYS_sendmsg, fd, msg, flags));
+	return look_sendmsg(fd, msg, flags, l);
 }
 
 int data_sendmmsg(struct sock *s, int fd, struct mmsghdr *msgs, unsigned n, int flags)
@@ -463,12 +576,22 @@ static ssize_t copy_file(struct sock *s, int out, int in, off64_t *off, size_t n
 		sock_leave(s);                                                                     \
 	} while (0)
 
-ssize_t data_sendfile(struct sock *s, int out, int in, off64_t *off, size_t n)
+LOOKING ssize_t look_sendfile(int out, int in, off64_t *off, size_t n, struct fd_look l)
 {
+	struct sock *s = sock_enter_look(out, l, TX);
 	ssize_t r;
 
+	if (!s)
+		return real.sendfile64(out, in, off, n);
 	RAW_SEND(s, out, 0, real.sendfile64(out, in, off, n), copy_file(s, out, in, off, n));
 	return r;
+}
+
+ssize_t data_sendfile(int out, int in, off64_t *off, size_t n, struct fd_look l)
+{
+	if (plain_enter(&l, TX, 0))
+		return plain_leave_moved(l, TX, real.sendfile64(out, in, off, n));
+	return look_sendfile(out, in, off, n, l);
 }
 
 /*

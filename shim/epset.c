@@ -73,7 +73,8 @@ static void arm(struct epset *set, struct reg *r)
 
 	if (!st)
 		return;
-	store_rlx(set->any, true);
+	if (!atomic_exchange(&set->any, true))
+		epset_not_plain(set);
 	if (!atomic_exchange(&st->watched, true)) { /* what others were told of polling is taken back */
 		stream_sleep_begin(st);
 		stream_sleep_end(st);
@@ -305,6 +306,7 @@ static struct nest *add_nest(struct epset *set, struct nest **at)
 	if (!n)
 		return NULL;
 	atomic_fetch_add(&set->head.nested, 1);
+	epset_not_plain(set);
 	return n;
 }
 

@@ -64,6 +64,7 @@ struct epset {
 	_Atomic int others;     /* registrations that are none of ours */
 	_Atomic unsigned seen;  /* adoptions when `any` was found out */
 	_Atomic bool any;       /* some connection of the set has a stream */
+	_Atomic unsigned plain_at; /* adoptions when it was found to have neither that nor another set in it */
 	_Atomic unsigned waits; /* without one, roughly */
 	_Atomic int turns;      /* waits whose events were looked at */
 	_Atomic unsigned vain;  /* waits in a row that told only what had been told before and was not taken */
@@ -119,6 +120,12 @@ static inline int epset_count(struct epset *set)
 
 /* The registration of an event; NULL: none, or it cannot be told. */
 struct reg *epset_find_data(struct epset *set, uint64_t data);
+
+/* After what makes it so. */
+static inline void epset_not_plain(struct epset *set)
+{
+	atomic_store(&set->plain_at, 0);
+}
 
 static inline bool wants_edges(uint32_t events)
 {

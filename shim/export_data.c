@@ -3,24 +3,29 @@
 #include "export.h"
 #include "real.h"
 
-#define OURS(fd) struct sock *s = sock_enter(fd)
+#define LOOK(fd) struct fd_look l = fd_look(fd)
+static inline bool is_sock(struct fd_look l)
+{
+	return __builtin_expect(fd_kind(l.entry) == FD_SOCK, 0);
+}
+#define HELD(fd) struct sock *s = sock_enter(fd)
 
 EXPORT ssize_t read(int fd, void *buf, size_t n)
 {
-	OURS(fd);
-	return s ? data_read(s, fd, buf, n) : real.read(fd, buf, n);
+	LOOK(fd);
+	return is_sock(l) ? data_read(fd, buf, n, l) : real.read(fd, buf, n);
 }
 
 EXPORT ssize_t __read_chk(int fd, void *buf, size_t n, size_t room)
 {
-	OURS(fd);
-	return s && n <= room ? data_read(s, fd, buf, n) : real.__read_chk(fd, buf, n, room);
+	LOOK(fd);
+	return is_sock(l) && n <= room ? data_read(fd, buf, n, l) : real.__read_chk(fd, buf, n, room);
 }
 
 EXPORT ssize_t readv(int fd, const struct iovec *iov, int cnt)
 {
-	OURS(fd);
-	return s ? data_readv(s, fd, iov, cnt) : real.readv(fd, iov, cnt);
+	LOOK(fd);
+	return is_sock(l) ? data_readv(fd, iov, cnt, l) : real.readv(fd, iov, cnt);
 }
 
 EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int cnt, off_t off, int flags)
@@ -37,51 +42,51 @@ EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int cnt, off_t off, i
 
 EXPORT ssize_t recv(int fd, void *buf, size_t n, int flags)
 {
-	OURS(fd);
-	return s ? data_recv(s, fd, buf, n, flags, NULL, NULL) : real.recv(fd, buf, n, flags);
+	LOOK(fd);
+	return is_sock(l) ? data_recv(fd, buf, n, flags, l) : real.recv(fd, buf, n, flags);
 }
 
 EXPORT ssize_t __recv_chk(int fd, void *buf, size_t n, size_t room, int flags)
 {
-	OURS(fd);
-	return s && n <= room ? data_recv(s, fd, buf, n, flags, NULL, NULL) : real.__recv_chk(fd, buf, n, room, flags);
+	LOOK(fd);
+	return is_sock(l) && n <= room ? data_recv(fd, buf, n, flags, l) : real.__recv_chk(fd, buf, n, room, flags);
 }
 
 EXPORT ssize_t recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *addr, socklen_t *len)
 {
-	OURS(fd);
-	return s ? data_recv(s, fd, buf, n, flags, addr, len) : real.recvfrom(fd, buf, n, flags, addr, len);
+	HELD(fd);
+	return s ? data_recvfrom(s, fd, buf, n, flags, addr, len) : real.recvfrom(fd, buf, n, flags, addr, len);
 }
 
 EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t room, int flags, struct sockaddr *addr, socklen_t *len)
 {
-	OURS(fd);
-	return s && n <= room ? data_recv(s, fd, buf, n, flags, addr, len)
+	HELD(fd);
+	return s && n <= room ? data_recvfrom(s, fd, buf, n, flags, addr, len)
 			      : real.__recvfrom_chk(fd, buf, n, room, flags, addr, len);
 }
 
 EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
-	OURS(fd);
-	return s ? data_recvmsg(s, fd, msg, flags) : real.recvmsg(fd, msg, flags);
+	LOOK(fd);
+	return is_sock(l) ? data_recvmsg(fd, msg, flags, l) : real.recvmsg(fd, msg, flags);
 }
 
 EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags, struct timespec *timeout)
 {
-	OURS(fd);
+	HELD(fd);
 	return s ? data_recvmmsg(s, fd, msgs, n, flags, timeout) : real.recvmmsg(fd, msgs, n, flags, timeout);
 }
 
 EXPORT ssize_t write(int fd, const void *buf, size_t n)
 {
-	OURS(fd);
-	return s ? data_write(s, fd, buf, n) : real.write(fd, buf, n);
+	LOOK(fd);
+	return is_sock(l) ? data_write(fd, buf, n, l) : real.write(fd, buf, n);
 }
 
 EXPORT ssize_t writev(int fd, const struct iovec *iov, int cnt)
 {
-	OURS(fd);
-	return s ? data_writev(s, fd, iov, cnt) : real.writev(fd, iov, cnt);
+	LOOK(fd);
+	return is_sock(l) ? data_writev(fd, iov, cnt, l) : real.writev(fd, iov, cnt);
 }
 
 EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int cnt, off_t off, int flags)
@@ -98,21 +103,21 @@ EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int cnt, off_t off, 
 
 EXPORT ssize_t send(int fd, const void *buf, size_t n, int flags)
 {
-	OURS(fd);
-	return s ? data_send(s, fd, buf, n, flags, NULL, 0) : real.send(fd, buf, n, flags);
+	LOOK(fd);
+	return is_sock(l) ? data_send(fd, buf, n, flags, l) : real.send(fd, buf, n, flags);
 }
 
 EXPORT ssize_t sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *addr, socklen_t len)
 {
-	OURS(fd);
-	return s ? data_send(s, fd, buf, n, flags, addr, len) : real.sendto(fd, buf, n, flags, addr, len);
+	HELD(fd);
+	return s ? data_sendto(s, fd, buf, n, flags, addr, len) : real.sendto(fd, buf, n, flags, addr, len);
 }
 
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 {
-	OURS(fd);
-	if (s)
-		return data_sendmsg(s, fd, msg, flags);
+	LOOK(fd);
+	if (is_sock(l))
+		return data_sendmsg(fd, msg, flags, l);
 	if (msg && msg->msg_controllen)
 		data_passes_fds(msg);
 	return real.sendmsg(fd, msg, flags);
@@ -120,7 +125,7 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 
 EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
 {
-	OURS(fd);
+	HELD(fd);
 	if (s)
 		return data_sendmmsg(s, fd, msgs, n, flags);
 	for (unsigned i = 0; i < n; i++)
@@ -131,14 +136,14 @@ EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
 
 EXPORT ssize_t sendfile(int out, int in, off_t *off, size_t n)
 {
-	OURS(out);
-	return s ? data_sendfile(s, out, in, off, n) : real.sendfile(out, in, off, n);
+	LOOK(out);
+	return is_sock(l) ? data_sendfile(out, in, off, n, l) : real.sendfile(out, in, off, n);
 }
 
 EXPORT ssize_t sendfile64(int out, int in, off64_t *off, size_t n)
 {
-	OURS(out);
-	return s ? data_sendfile(s, out, in, off, n) : real.sendfile64(out, in, off, n);
+	LOOK(out);
+	return is_sock(l) ? data_sendfile(out, in, off, n, l) : real.sendfile64(out, in, off, n);
 }
 
 EXPORT ssize_t splice(int in, off64_t *off_in, int out, off64_t *off_out, size_t n, unsigned flags)

@@ -170,3 +170,10 @@ EXPORT sighandler_t sigset(int sig, sighandler_t disposition)
 {
 	return signals_sigset(sig, disposition);
 }
+
+/* From here on every call of libc's that waits, or might, is a cancellation point. */
+EXPORT int pthread_cancel(pthread_t t)
+{
+	atomic_store(&real_data_is_direct, false);
+	return real.pthread_cancel ? real.pthread_cancel(t) : ENOSYS;
+}

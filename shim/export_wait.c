@@ -44,19 +44,10 @@ static inline bool any_in_set(int n, const fd_set *rd)
 	return false;
 }
 
-static struct timespec *from_ms(int ms, struct timespec *room)
-{
-	if (ms < 0)
-		return NULL;
-	room->tv_sec = ms / 1000;
-	room->tv_nsec = (long)(ms % 1000) * 1000000;
-	return room;
-}
-
 __attribute__((noinline)) static int poll_ours(struct pollfd *fds, nfds_t n, int timeout)
 {
 	struct timespec t;
-	return wait_poll(fds, n, from_ms(timeout, &t), NULL);
+	return wait_poll(fds, n, wait_from_ms(timeout, &t), NULL);
 }
 
 EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
@@ -69,7 +60,7 @@ EXPORT int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t room)
 	struct timespec t;
 	if (n * sizeof(*fds) > room || !any_ours(fds, n))
 		return real.__poll_chk(fds, n, timeout, room);
-	return wait_poll(fds, n, from_ms(timeout, &t), NULL);
+	return wait_poll(fds, n, wait_from_ms(timeout, &t), NULL);
 }
 
 EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
@@ -139,21 +130,24 @@ EXPORT int epoll_ctl(int ep, int op, int fd, struct epoll_event *ev)
 	return fd_get(fd) || fd_get(ep) ? wait_epoll_ctl(ep, op, fd, ev) : real.epoll_ctl(ep, op, fd, ev);
 }
 
-__attribute__((noinline)) static int epoll_ours(int ep, struct epoll_event *evs, int max, int timeout, const sigset_t *mask)
-{
-	struct timespec t;
-	return wait_epoll(ep, evs, max, from_ms(timeout, &t), mask);
-}
-
 EXPORT int epoll_wait(int ep, struct epoll_event *evs, int max, int timeout)
 {
-	return wait_epoll_concerns(ep) ? epoll_ours(ep, evs, max, timeout, NULL) : real.epoll_wait(ep, evs, max, timeout);
+	struct epset_head *h = wait_epoll_concerns(ep);
+	return h ? wait_epoll_ms(h, ep, evs, max, timeout) : real.epoll_wait(ep, evs, max, timeout);
+}
+
+__attribute__((noinline)) static int epoll_masked(int ep, struct epoll_event *evs, int max, int timeout, const sigset_t *mask)
+{
+	struct timespec t;
+	return wait_epoll(ep, evs, max, wait_from_ms(timeout, &t), mask);
 }
 
 EXPORT int epoll_pwait(int ep, struct epoll_event *evs, int max, int timeout, const sigset_t *mask)
 {
-	return wait_epoll_concerns(ep) ? epoll_ours(ep, evs, max, timeout, mask)
-				       : real.epoll_pwait(ep, evs, max, timeout, mask);
+	struct epset_head *h = wait_epoll_concerns(ep);
+	if (!h)
+		return real.epoll_pwait(ep, evs, max, timeout, mask);
+	return mask ? epoll_masked(ep, evs, max, timeout, mask) : wait_epoll_ms(h, ep, evs, max, timeout);
 }
 
 EXPORT int epoll_pwait2(int ep, struct epoll_event *evs, int max, const struct timespec *timeout, const sigset_t *mask)

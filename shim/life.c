@@ -167,7 +167,7 @@ static void after_setsockopt(struct sock *s, int fd, struct stream *st, int leve
 		sock_read_capacity(fd, st);
 }
 
-int life_setsockopt(int fd, int level, int name, const void *val, socklen_t len)
+static int setsockopt_held(int fd, int level, int name, const void *val, socklen_t len)
 {
 	struct sock *s = sock_enter(fd);
 	int r = 0;
@@ -182,6 +182,22 @@ int life_setsockopt(int fd, int level, int name, const void *val, socklen_t len)
 		after_setsockopt(s, fd, st, level, name, int_value(val, len));
 	sock_leave(s);
 	return r;
+}
+
+/*
+ * Without a stream TCP_CORK, which servers set and take back for every answer, is the kernel's alone: a stream that has
+ * come up meanwhile may have asked for it too early.
+ */
+int life_setsockopt(int fd, int level, int name, const void *val, socklen_t len)
+{
+	uintptr_t e = fd_get(fd);
+
+	if (fd_kind(e) != FD_SOCK)
+		return real.setsockopt(fd, level, name, val, len);
+	if (level != IPPROTO_TCP || name != TCP_CORK || load_acq(sock_of(e)->stream))
+		return setsockopt_held(fd, level, name, val, len);
+	int r = real.setsockopt(fd, level, name, val, len);
+	return r || !load_acq(sock_of(e)->stream) ? r : setsockopt_held(fd, level, name, val, len);
 }
 
 /* An end that the kernel takes for an orderly one may be a reset: then its socket has the error.  Or the other way round. */
@@ -248,6 +264,7 @@ static void set_nonblock(struct sock *s, bool yes)
 	struct stream *st = load_acq(s->stream);
 
 	store_rlx(s->nonblock, yes);
+	sock_look_soon(s);
 	if (st)
 		store_rlx(st->nonblock, yes);
 }

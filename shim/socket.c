@@ -57,11 +57,20 @@ static void sock_free(struct sock *s)
 	section_unlock(&free_lock);
 }
 
-/* refs stays as it is: a stale look-up may be adding and taking back its own at this moment. */
+static void half_init(struct half *h)
+{
+	atomic_fetch_and(&h->plain, (uint64_t)BUSY_MASK);
+	store_rlx(h->look_at, 0);
+	store_rlx(h->away, 0);
+	store_rlx(h->never, false);
+}
+
+/* refs, the waits and the calls under way stay as they are: a stale look-up may be adding and taking back its own at this moment. */
 static void sock_init(struct sock *s, int fd, int role, bool nonblock)
 {
 	store_rlx(s->stream, NULL);
-	memset(s->half, 0, sizeof(s->half));
+	for (int d = 0; d < 2; d++)
+		half_init(&s->half[d]);
 	store_rlx(s->next_try, role ? settings.net_threshold : settings.net_threshold / 2);
 	store_rlx(s->next_ticks, 0);
 	s->retry_gap = 0;
@@ -73,8 +82,9 @@ static void sock_init(struct sock *s, int fd, int role, bool nonblock)
 	store_rlx(s->nodelay, false);
 	store_rlx(s->worth, settings.net_threshold < ANY_MESSAGE);
 	store_rlx(s->in_row, 0);
+	store_rlx(s->told[TX], 0);
+	store_rlx(s->told[RX], 0);
 	store_rlx(s->epolls, 0);
-	store_rlx(s->waiters, 0);
 	store_rlx(s->fds, 0);
 	s->role = role;
 	s->fd = fd;
@@ -158,7 +168,7 @@ void sock_tell_plain(struct sock *s, enum direction d)
 {
 	uint64_t n = half_bytes(&s->half[d]);
 
-	stat_add(d == TX ? STAT_net_bytes_plain : STAT_net_recv_plain, (uint32_t)n - atomic_exchange(&s->half[d].told, (uint32_t)n));
+	stat_add(d == TX ? STAT_net_bytes_plain : STAT_net_recv_plain, (uint32_t)n - atomic_exchange(&s->told[d], (uint32_t)n));
 }
 
 void sock_quiesce(struct sock *s, int fd)
@@ -177,7 +187,7 @@ void sock_track(int fd, int role, bool nonblock)
 
 	if (!s)
 		return;
-	atomic_fetch_add(&s->refs, 1); /* before live: see sock_end */
+	atomic_fetch_add(&s->refs, 1); /* before live: see may_end */
 	sock_init(s, fd, role, nonblock);
 	store_rel(s->live, true);
 	sock_share(s, fd);
@@ -185,11 +195,31 @@ void sock_track(int fd, int role, bool nonblock)
 	stat_inc(STAT_net_tracked);
 }
 
+static bool is_held(const struct sock *s)
+{
+	return atomic_load(&s->refs) || atomic_load(&s->waiters) ||
+	       ((atomic_load(&s->half[TX].plain) | atomic_load(&s->half[RX].plain)) & BUSY_MASK);
+}
+
+/*
+ * Whoever lets go last, of the references, a half's calls or the waits, comes here; a stale look-up does, too.  `live` first:
+ * seen true before `is_held` is false, it is this life's, for the next one is referenced before it is live.
+ */
+static bool may_end(struct sock *s)
+{
+	section_lock(&free_lock);
+	bool yes = load_acq(s->live) && !is_held(s);
+	if (yes)
+		store_rlx(s->live, false);
+	section_unlock(&free_lock);
+	return yes;
+}
+
 void sock_end(struct sock *s)
 {
 	int err = errno;
 
-	if (!atomic_exchange(&s->live, false))
+	if (!may_end(s))
 		return;
 	struct stream *st = atomic_exchange(&s->stream, NULL);
 	sock_stop_meeting(s);
@@ -210,8 +240,8 @@ void sock_in_child(struct sock *s)
 	for (int d = 0; d < 2; d++) {
 		struct half *h = &s->half[d];
 		store_rlx(h->plain, load_rlx(h->plain) & ~(uint64_t)BUSY_MASK);
-		store_rlx(h->told, (uint32_t)half_bytes(h));
-		store_rlx(h->switching, false);
+		store_rlx(s->told[d], (uint32_t)half_bytes(h));
+		store_rlx(h->away, load_rlx(h->away) & AWAY_ON);
 	}
 }
 
@@ -251,7 +281,7 @@ ssize_t sock_send(struct sock *s, int fd, const struct iovec *iov, int cnt, int 
 	struct stream *st = load_acq(s->stream);
 	uint64_t before = stream_thread_inline;
 	ssize_t r = stream_send(st, fd, iov, cnt, o);
-	if (__builtin_expect(!load_rlx(s->half[RX].on), 0))
+	if (__builtin_expect(!half_is_on(&s->half[RX]), 0))
 		sock_advance(s, fd, 0);
 	record_transfer(PROBE_SEND, st, fd, r, before);
 	return set_errno(r);
@@ -263,7 +293,7 @@ ssize_t sock_recv(struct sock *s, int fd, const struct iovec *iov, int cnt, int 
 
 	obey_off(s, fd);
 	add_rlx(s->calls, 1);
-	if (__builtin_expect(!load_rlx(s->half[TX].on), 0))
+	if (__builtin_expect(!half_is_on(&s->half[TX]), 0))
 		sock_advance(s, fd, 0);
 	struct stream *st = load_acq(s->stream);
 	uint64_t before = stream_thread_inline;

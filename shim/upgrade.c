@@ -23,10 +23,6 @@
 #define TCP_INQ 36
 #endif
 
-enum {
-	LARGE = 16384, /* a message that is faster through memory even to a peer that sleeps */
-	IN_ROW = 64,   /* small ones sent without an answer: each saves a system call at both ends */
-};
 enum { GAP_FIRST_US = 20, GAP_MOST_US = 10000, TRIES_MOST = 200, TELL_BYTES = 4096 };
 
 /* ---- handing a direction to the stream */
@@ -39,7 +35,7 @@ static void hand_over(struct sock *s, int fd, struct stream *st, enum direction 
 		stream_take_tx(st, fd, n);
 	else
 		stream_take_rx(st, fd, n);
-	store_rel(s->half[d].on, true);
+	store_rel(s->half[d].away, AWAY_ON);
 }
 
 /* A direction changes hands while no call of it is under way; whoever comes meanwhile waits here. */
@@ -47,9 +43,9 @@ static void try_switch(struct sock *s, int fd, struct stream *st, enum direction
 {
 	struct half *h = &s->half[d];
 
-	if (load_rlx(h->on) || load_rlx(h->never))
+	if (load_rlx(h->away) || load_rlx(h->never))
 		return;
-	store_rel(h->switching, true);
+	store_rel(h->away, AWAY_SWITCHING);
 	full_fence(); /* MUTATE: fence_switch */
 	if (!(load_acq(h->plain) & BUSY_MASK)) { /* MUTATE: switch_recheck */
 		enum proof m = d == TX ? proof_tx(fd, half_bytes(h), s->role) : proof_rx(fd, half_bytes(h));
@@ -60,7 +56,8 @@ static void try_switch(struct sock *s, int fd, struct stream *st, enum direction
 			fallback(FALLBACK_UNCOUNTED);
 		}
 	}
-	store_rel(h->switching, false);
+	if (!half_is_on(h))
+		store_rel(h->away, 0);
 }
 
 static uint64_t carried(struct sock *s)
@@ -68,7 +65,10 @@ static uint64_t carried(struct sock *s)
 	return half_bytes(&s->half[TX]) + half_bytes(&s->half[RX]);
 }
 
-/* A receive that blocks can spin; after a wait for the descriptor it hardly blocks. */
+/*
+ * A receive that blocks can spin; after a wait for the descriptor it hardly blocks.  Small messages without an answer
+ * save a system call each at both ends.
+ */
 static bool shows_worth(struct sock *s, enum direction d, uint64_t upcoming)
 {
 	unsigned n = d == TX ? load_rlx(s->in_row) + 1 : 0;
@@ -77,25 +77,95 @@ static bool shows_worth(struct sock *s, enum direction d, uint64_t upcoming)
 	return upcoming >= LARGE || n >= IN_ROW || (d == RX && !load_rlx(s->nonblock) && !load_rlx(s->epolls));
 }
 
+/*
+ * How many bytes the direction may carry before a call looks at the connection again.  Both directions count for the next
+ * try, so the two together must not reach it unseen.
+ */
+static uint64_t quiet_bytes(struct sock *s, struct half *h)
+{
+	bool tries = load_rlx(s->worth) && !load_rlx(s->never) && !load_rlx(h->never);
+
+	return tries && carried(s) + 2 * TELL_BYTES > load_rlx(s->next_try) ? 0 : TELL_BYTES;
+}
+
+static void tell_plain(struct sock *s, enum direction d, uint64_t all)
+{
+	if ((uint32_t)all - load_rlx(s->told[d]) >= TELL_BYTES)
+		sock_tell_plain(s, d);
+}
+
+static void look(struct sock *s, int fd, enum direction d, uint64_t upcoming)
+{
+	struct half *h = &s->half[d];
+	uint64_t all = half_bytes(h);
+
+	tell_plain(s, d, all);
+	if (load_rlx(s->worth))
+		store_rlx(s->in_row, 0);
+	else if (shows_worth(s, d, upcoming))
+		sock_is_worth(s);
+	if (load_rlx(s->worth) && !load_rlx(s->never) && carried(s) + upcoming >= load_rlx(s->next_try))
+		sock_advance(s, fd, upcoming);
+	store_rlx(h->look_at, (uint32_t)(all + quiet_bytes(s, h)));
+}
+
 bool sock_plain_begin(struct sock *s, int fd, enum direction d, uint64_t upcoming)
 {
 	struct half *h = &s->half[d];
 
-	if (load_acq(h->on))
+	if (half_is_on(h))
 		return false;
-	if (!load_rlx(s->worth) && shows_worth(s, d, upcoming))
-		sock_is_worth(s);
-	if (load_rlx(s->worth) && !load_rlx(s->never) && carried(s) + upcoming >= load_rlx(s->next_try))
-		sock_advance(s, fd, upcoming);
+	look(s, fd, d, upcoming);
 	for (;;) {
-		count_add_64(&h->plain, 1); /* orders with `switching` */
-		if (!load_acq(h->switching) && !load_acq(h->on)) /* MUTATE: plain_recheck */
+		count_64(&h->plain, 1); /* orders with `away` */
+		if (!load_acq(h->away)) /* MUTATE: plain_recheck */
 			return true;
-		count_add_64(&h->plain, (uint64_t)-1);
-		if (load_acq(h->on))
+		count_64(&h->plain, (uint64_t)-1);
+		if (half_is_on(h))
 			return false;
 		cpu_relax();
 	}
+}
+
+/* An error may be one of the stream that has the other direction: what ended that is not what the kernel says. */
+ssize_t plain_look(struct sock *s, int fd, enum direction d, ssize_t r)
+{
+	struct stream *st = load_acq(s->stream);
+
+	if (r >= LARGE)
+		sock_is_worth(s);
+	return d == RX && r < 0 && st && stream_reset_is_end(st, fd, -errno) ? 0 : r;
+}
+
+static void let_go(struct sock *s, enum direction d, uint64_t moved)
+{
+	count_64(&s->half[d].plain, (moved << BUSY_BITS) - 1);
+	if (!atomic_load(&s->refs))
+		sock_end(s);
+}
+
+ssize_t plain_leave_looking(struct sock *s, int fd, enum direction d, ssize_t r)
+{
+	r = plain_look(s, fd, d, r);
+	let_go(s, d, r > 0 ? (uint64_t)r : 0);
+	return r;
+}
+
+ssize_t plain_end(struct sock *s, ssize_t r)
+{
+	sock_end(s);
+	return r;
+}
+
+struct sock *sock_enter_look(int fd, struct fd_look l, enum direction d)
+{
+	struct sock *s = sock_of(l.entry);
+
+	if (!l.at) {
+		store_rlx(s->half[d].look_at, (uint32_t)half_bytes(&s->half[d]));
+		let_go(s, d, 0);
+	}
+	return sock_enter_entry(fd, l.entry);
 }
 
 void sock_plain_moved(struct sock *s, enum direction d, ssize_t n)
@@ -104,8 +174,7 @@ void sock_plain_moved(struct sock *s, enum direction d, ssize_t n)
 	uint64_t moved = n > 0 ? (uint64_t)n : 0;
 	uint64_t all = (count_add_64(&h->plain, (moved << BUSY_BITS) - 1) >> BUSY_BITS) + moved;
 
-	if ((uint32_t)all - load_rlx(h->told) >= TELL_BYTES)
-		sock_tell_plain(s, d);
+	tell_plain(s, d, all);
 }
 
 void sock_plain_end(struct sock *s, enum direction d, ssize_t n)
@@ -195,6 +264,7 @@ static void adopt(struct sock *s, int fd, struct stream *st)
 {
 	st->owner = s;
 	st->let_go = call_abandoned;
+	store_rlx(wait_any_stream, true);
 	store_rel(s->stream, st);
 	sock_read_options(s, fd, st);
 	store_rlx(st->watched, load_rlx(s->epolls) > 0);
@@ -203,6 +273,7 @@ static void adopt(struct sock *s, int fd, struct stream *st)
 	if (load_rlx(s->epolls))
 		wait_stream_adopted();
 	stream_adopted(st, fd);
+	sock_look_soon(s);
 	stat_inc(STAT_net_upgraded);
 	stat_inc(st->ops->stat);
 	probe(PROBE_UPGRADE, (uint64_t)fd, 0, 0);

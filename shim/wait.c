@@ -7,6 +7,7 @@
 
 enum { KERNEL_LOOK_US = 3 };
 
+_Atomic bool wait_any_stream;
 static _Atomic bool blind;
 
 bool waits_are_blind(void)

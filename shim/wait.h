@@ -29,18 +29,31 @@ struct epset_head {
 	_Atomic int nested; /* under the lock of the list of sets */
 };
 
-/* Has this epoll descriptor anything of ours in it? */
-static inline bool wait_epoll_concerns(int ep)
+/* The set of this epoll descriptor, if it has anything of ours in it. */
+static inline struct epset_head *wait_epoll_concerns(int ep)
 {
 	uintptr_t e = fd_get(ep);
 	struct epset_head *h = fd_object(e);
 
-	return fd_kind(e) == FD_EPOLL && load_rlx(h->regs) + load_rlx(h->nested) > 0;
+	return fd_kind(e) == FD_EPOLL && load_rlx(h->regs) + load_rlx(h->nested) > 0 ? h : NULL;
 }
 
+/* A time-out in milliseconds, as poll and epoll_wait have it. */
+static inline struct timespec *wait_from_ms(int ms, struct timespec *room)
+{
+	if (ms < 0)
+		return NULL;
+	room->tv_sec = ms / 1000;
+	room->tv_nsec = (long)(ms % 1000) * 1000000;
+	return room;
+}
+
+/* As wait_epoll, of a set that has something of ours in it. */
+int wait_epoll_ms(struct epset_head *h, int ep, struct epoll_event *evs, int max, int timeout);
 int wait_epoll(int ep, struct epoll_event *evs, int max, const struct timespec *timeout, const sigset_t *mask);
 /* A connection that is in some epoll set has got its stream. */
 void wait_stream_adopted(void);
+extern _Atomic bool wait_any_stream; /* some connection of the process has ever had one */
 /* A registration that the kernel has taken already. */
 void wait_epoll_note(int ep, int op, int fd, const struct epoll_event *ev);
 int wait_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev);

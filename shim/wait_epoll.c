@@ -418,7 +418,7 @@ interrupted:
 	return -1;
 }
 
-static _Atomic unsigned adoptions;
+static _Atomic unsigned adoptions = 1;
 
 void wait_stream_adopted(void)
 {
@@ -433,33 +433,44 @@ static bool has_stream(struct epset *set)
 	return false;
 }
 
-/*
- * None of its connections is upgraded: the kernel's answer is all there is.  One that is upgraded while
- * a wait sleeps rings for everything, since it is in a set.
- */
-static bool is_plain(struct epset *set)
+static bool any_stream(struct epset *set)
 {
 	unsigned now = atomic_load(&adoptions);
 
-	if (load_rlx(set->head.nested))
-		return false;
 	if (load_rlx(set->seen) != now) {
 		section_lock(&set->lock);
 		store_rlx(set->any, has_stream(set));
 		store_rlx(set->seen, now);
 		section_unlock(&set->lock);
 	}
-	return !load_rlx(set->any);
+	return load_rlx(set->any);
 }
 
-/* A wait on few connections can poll them once they are upgraded. */
-static void may_be_worth(struct epset *set)
+/* What ends it, epset_not_plain, comes after what is looked at here a second time. */
+__attribute__((noinline)) static bool found_plain(struct epset *set)
 {
-	unsigned turn = load_rlx(set->waits);
+	unsigned now = atomic_load(&adoptions);
 
-	store_rlx(set->waits, turn + 1);
-	if (epset_count(set) > FEW_WATCHED || turn % LOOK_EVERY)
-		return;
+	if (load_rlx(set->head.nested) || any_stream(set))
+		return false;
+	atomic_store(&set->plain_at, now);
+	if (!atomic_load(&set->head.nested) && !atomic_load(&set->any))
+		return true;
+	store_rlx(set->plain_at, 0);
+	return false;
+}
+
+/*
+ * None of its connections is upgraded: the kernel's answer is all there is.  One that is upgraded while
+ * a wait sleeps rings for everything, since it is in a set.
+ */
+static inline bool is_plain(struct epset *set)
+{
+	return __builtin_expect(load_acq(set->plain_at) == load_acq(adoptions), 1) || found_plain(set);
+}
+
+__attribute__((noinline)) static void are_worth(struct epset *set)
+{
 	section_lock(&set->lock);
 	EPSET_EACH(set, r)
 		if (level_input(r))
@@ -467,30 +478,43 @@ static void may_be_worth(struct epset *set)
 	section_unlock(&set->lock);
 }
 
-/* Its time was counted roughly: adoptions are rare. */
+/* A wait on few connections can poll them once they are upgraded. */
+static inline void may_be_worth(struct epset *set)
+{
+	unsigned turn = load_rlx(set->waits);
+
+	store_rlx(set->waits, turn + 1);
+	if (__builtin_expect(turn % LOOK_EVERY == 0, 0) && epset_count(set) <= FEW_WATCHED)
+		are_worth(set);
+}
+
 static struct timespec rest_of(const struct timespec *timeout, uint64_t began)
 {
 	uint64_t ns = (uint64_t)timeout->tv_sec * 1000000000u + (uint64_t)timeout->tv_nsec;
-	uint64_t gone = clock_coarse_ns() - began;
+	clock_init();
+	uint64_t gone = (clock_ticks() - began) / us_to_ticks(1) * 1000;
 
 	ns = gone < ns ? ns - gone : 0;
 	return (struct timespec){ (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
 }
 
-/* If a stream came up meanwhile, the kernel's answer may be a doorbell, and the wait not over. */
-static int wait_plain(struct epwait *w, const struct timespec *timeout, struct signal_mark mark)
+/* A stream came up while the kernel waited: its answer may be a doorbell, and the wait not over. */
+static int go_on(struct epwait *w, int r, const struct timespec *timeout, uint64_t began, struct signal_mark mark)
 {
-	uint64_t began = timeout ? clock_coarse_ns() : 0;
-	int r = kernel_wait(w, timeout);
-
-	may_be_worth(w->set);
-	if (r <= 0 || is_plain(w->set))
-		return r;
 	r = merge(w, r);
 	if (r)
 		return r;
 	struct timespec left = timeout ? rest_of(timeout, began) : (struct timespec){ 0 };
 	return wait_streams(w, timeout ? &left : NULL, mark);
+}
+
+static int wait_plain(struct epwait *w, const struct timespec *timeout, struct signal_mark mark)
+{
+	uint64_t began = clock_ticks();
+	int r = kernel_wait(w, timeout);
+
+	may_be_worth(w->set);
+	return r <= 0 || is_plain(w->set) ? r : go_on(w, r, timeout, began, mark);
 }
 
 static void cancelled(void *arg)
@@ -525,5 +549,45 @@ int wait_epoll(int ep, struct epoll_event *evs, int max, const struct timespec *
 	r = is_plain(w.set) ? wait_plain(&w, timeout, mark) : wait_streams(&w, timeout, mark);
 	pthread_cleanup_pop(0);
 	count_add(&w.set->waiters, -1);
+	return r;
+}
+
+/* What a wait on a plain set leaves behind for one that has to go on. */
+struct plain_wait {
+	struct epset *set;
+	struct epoll_event *evs;
+	uint64_t began;
+	int ep, max, timeout, waiters;
+	unsigned handled;
+};
+
+__attribute__((noinline)) static int go_on_counted(const struct plain_wait *p, int r)
+{
+	struct epwait w = { .set = p->set, .ep = p->ep, .max = p->max, .evs = p->evs, .alone = !p->waiters };
+	struct timespec t;
+
+	pthread_cleanup_push(cancelled, &w);
+	r = go_on(&w, r, wait_from_ms(p->timeout, &t), p->began, (struct signal_mark){ .all = p->handled });
+	pthread_cleanup_pop(0);
+	return r;
+}
+
+/*
+ * The way of a server whose connections are plain.  A wait that is cancelled here stays counted, which costs no more
+ * than that the set is polled no more and not given back.
+ */
+int wait_epoll_ms(struct epset_head *h, int ep, struct epoll_event *evs, int max, int timeout)
+{
+	struct epset *set = (struct epset *)h;
+	struct timespec t;
+
+	if (__builtin_expect(max <= 0 || !is_plain(set), 0))
+		return wait_epoll(ep, evs, max, wait_from_ms(timeout, &t), NULL);
+	struct plain_wait p = { set, evs, clock_ticks(), ep, max, timeout, count_add(&set->waiters, 1), signal_mark().all };
+	int r = real.epoll_wait(ep, evs, max, timeout);
+	may_be_worth(set);
+	if (__builtin_expect(r > 0 && !is_plain(set), 0))
+		r = go_on_counted(&p, r);
+	count_add(&set->waiters, -1);
 	return r;
 }

@@ -32,6 +32,13 @@ static void give_up_eliding(struct sock *s)
 	sock_leave(s);
 }
 
+static inline void put_held(struct polling *p, struct sock *s)
+{
+	if (p->n <= FEW_WATCHED)
+		sock_is_worth(s);
+	p->held[p->helds++] = s;
+}
+
 /*
  * The wait is not over for a stream that came up meanwhile, so it is counted as waited for until this
  * wait ends.
@@ -42,16 +49,26 @@ static void hold(struct polling *p, struct sock *s)
 		give_up_eliding(s);
 		return;
 	}
-	if (p->n <= FEW_WATCHED)
-		sock_is_worth(s);
 	count_add(&s->waiters, 1);
-	p->held[p->helds++] = s;
+	put_held(p, s);
+	sock_leave(s);
+}
+
+/* The same for most of them, at the price of one count.  False: it has a stream, or is none of ours. */
+static inline bool hold_plain(struct polling *p, struct fd_look l)
+{
+	struct sock *s = sock_of(l.entry);
+
+	if (fd_kind(l.entry) != FD_SOCK || half_is_on(&s->half[RX]) || p->helds == WATCH_MOST || !sock_wait_begin(l))
+		return false;
+	put_held(p, s);
+	return true;
 }
 
 static void collect(struct polling *p)
 {
 	for (nfds_t i = 0; i < p->n; i++) {
-		if (!(p->fds[i].events & IN_EVENTS))
+		if (!(p->fds[i].events & IN_EVENTS) || hold_plain(p, fd_look(p->fds[i].fd)))
 			continue;
 		struct sock *s = sock_enter(p->fds[i].fd);
 		if (!s) {
@@ -74,10 +91,8 @@ static void let_go(struct polling *p)
 {
 	for (int i = 0; i < p->watches; i++)
 		sock_leave(p->watch[i].sock);
-	for (int i = 0; i < p->helds; i++) {
-		count_add(&p->held[i]->waiters, -1);
-		sock_leave(p->held[i]);
-	}
+	for (int i = 0; i < p->helds; i++)
+		sock_wait_end(p->held[i]);
 }
 
 /* Nobody waits unseen any more: doorbells may be elided. */
@@ -241,7 +256,7 @@ int wait_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, cons
 	allow_eliding(&p);
 	pthread_cleanup_push(cancelled, &p);
 	r = p.watches || p.sets ? wait_streams(&p, timeout, mark) : kernel_wait(&p, timeout, mask);
-	if (r > 0 && !p.watches && !p.sets)
+	if (r > 0 && !p.watches && !p.sets && load_rlx(wait_any_stream))
 		r = merge(&p);
 	pthread_cleanup_pop(0);
 	int err = errno;

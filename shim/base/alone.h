@@ -14,8 +14,16 @@ static inline bool process_alone(void)
 	return __libc_single_threaded;
 }
 
-/* Both return what was there before. */
+/* The others return what was there before. */
 #if defined(__x86_64__)
+static inline void count_64(_Atomic uint64_t *p, uint64_t n)
+{
+	if (process_alone())
+		__asm__ volatile("addq %1, %0" : "+m"(*(volatile uint64_t *)p) : "er"(n) : "memory", "cc");
+	else
+		atomic_fetch_add(p, n);
+}
+
 #define COUNT_ADD(name, type)                                                                      \
 	static inline type name(_Atomic type *p, type n)                                           \
 	{                                                                                          \
@@ -25,6 +33,11 @@ static inline bool process_alone(void)
 		return n;                                                                          \
 	}
 #else
+static inline void count_64(_Atomic uint64_t *p, uint64_t n)
+{
+	atomic_fetch_add(p, n);
+}
+
 #define COUNT_ADD(name, type)                                                                      \
 	static inline type name(_Atomic type *p, type n)                                           \
 	{                                                                                          \

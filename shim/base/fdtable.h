@@ -21,14 +21,28 @@ typedef _Atomic(uintptr_t) fd_entry;
 extern _Atomic(fd_entry *) fd_chunks[FD_CHUNKS];
 extern _Atomic int fd_highest; /* highest number ever entered; -1: none */
 
+/* An entry, and where it was found: NULL where there is none, nor can be one. */
+struct fd_look {
+	fd_entry *at;
+	uintptr_t entry;
+};
+
+static inline struct fd_look fd_look(int fd)
+{
+	unsigned n = (unsigned)fd;
+
+	if (__builtin_expect(n >= FD_LIMIT, 0))
+		return (struct fd_look){ NULL, 0 };
+	fd_entry *chunk = atomic_load_explicit(&fd_chunks[n >> FD_CHUNK_BITS], memory_order_acquire);
+	if (!chunk)
+		return (struct fd_look){ NULL, 0 };
+	fd_entry *at = &chunk[n & ((1 << FD_CHUNK_BITS) - 1)];
+	return (struct fd_look){ at, atomic_load_explicit(at, memory_order_acquire) };
+}
+
 static inline uintptr_t fd_get(int fd)
 {
-	if (__builtin_expect((unsigned)fd >= FD_LIMIT, 0))
-		return 0;
-	fd_entry *chunk = atomic_load_explicit(&fd_chunks[fd >> FD_CHUNK_BITS], memory_order_acquire);
-	if (!chunk)
-		return 0;
-	return atomic_load_explicit(&chunk[fd & ((1 << FD_CHUNK_BITS) - 1)], memory_order_acquire);
+	return fd_look(fd).entry;
 }
 
 static inline enum fd_kind fd_kind(uintptr_t entry)

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <gnu/libc-version.h>
+#include <link.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -42,11 +43,44 @@ struct real real = {
 
 bool real_epoll_ctl_is_libcs;
 
-static bool is_libcs(void *fn)
-{
-	Dl_info here, libc;
+_Atomic bool real_data_is_direct;
 
-	return dladdr(fn, &here) && dladdr((void *)gnu_get_libc_version, &libc) && here.dli_fbase == libc.dli_fbase;
+struct range {
+	uintptr_t from, to;
+};
+
+static bool is_in(const struct range *r, const void *fn)
+{
+	return (uintptr_t)fn >= r->from && (uintptr_t)fn < r->to;
+}
+
+static int find_libc(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+		uintptr_t from = info->dlpi_addr + p->p_vaddr;
+		struct range r = { from, from + p->p_memsz };
+		if (p->p_type != PT_LOAD || !is_in(&r, (const void *)gnu_get_libc_version))
+			continue;
+		*(struct range *)arg = r;
+		return 1;
+	}
+	return 0;
+}
+
+/* By where libc's code lies: dladdr goes through its symbols, one by one. */
+static void find_out_whose(void)
+{
+	struct range libc = { 0, 0 };
+
+	dl_iterate_phdr(find_libc, &libc);
+	const void *data[] = { (const void *)real.read, (const void *)real.readv, (const void *)real.recv, (const void *)real.recvmsg,
+		(const void *)real.write, (const void *)real.writev, (const void *)real.send, (const void *)real.sendmsg };
+	bool all = true;
+	for (unsigned i = 0; i < sizeof(data) / sizeof(*data); i++)
+		all &= is_in(&libc, data[i]);
+	real_data_is_direct = all;
+	real_epoll_ctl_is_libcs = is_in(&libc, (const void *)real.epoll_ctl);
 }
 
 /* Threads may run this at once: each stores the same values. */
@@ -62,7 +96,7 @@ int real_init(void)
 	missing += presence && !real.name;
 #include "hooks_libc.def"
 #undef HOOK
-	real_epoll_ctl_is_libcs = real.epoll_ctl && is_libcs((void *)real.epoll_ctl);
+	find_out_whose();
 	atomic_store_explicit(&done, missing, memory_order_release);
 	return missing;
 }

@@ -6,6 +6,7 @@
  */
 #pragma once
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -29,6 +30,11 @@ extern struct real real;
 
 /* It is the C library's, not that of another library in the chain: a system call does the same. */
 extern bool real_epoll_ctl_is_libcs;
+/*
+ * So are read, write, send, recv and their like, and no thread of the process has been cancelled yet: for one that does
+ * not wait a system call does the same.
+ */
+extern _Atomic bool real_data_is_direct;
 
 /* Resolves all pointers; idempotent, safe from any thread.  Returns how many REQUIRED are missing. */
 int real_init(void);

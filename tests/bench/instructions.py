@@ -17,20 +17,25 @@ CALLS = {"read": 1, "write": 1, "writev": 1, "pipe": 2, "fcntl": 1, "ioctl": 1, 
 FEW, MANY = 1000, 3000
 
 
-def total(program, call, count, library):
+def cannot_run():
+    """What is missing, or None."""
+    return None if shutil.which("valgrind") else "valgrind is not installed"
+
+
+def total(argv, library, options=(), out="/dev/null"):
     env = {k: v for k, v in os.environ.items() if not k.startswith("DLACCEL") and k != "LD_PRELOAD"}
     if library:
         env["LD_PRELOAD"] = library
-    argv = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", program, call, str(count)]
+    argv = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *options, *argv]
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=300)
     found = re.search(r"Collected : (\d+)", done.stderr)
     if done.returncode or not found:
-        raise RuntimeError(f"callgrind on {call}: {done.returncode}: {done.stderr[-1000:]}")
+        raise RuntimeError(f"{argv}: {done.returncode}: {done.stderr[-1000:]}")
     return int(found.group(1))
 
 
 def per_call(program, call, library):
-    many, few = total(program, call, MANY, library), total(program, call, FEW, library)
+    many, few = (total([program, call, str(n)], library) for n in (MANY, FEW))
     return (many - few) / (MANY - FEW) / CALLS[call]
 
 
@@ -40,8 +45,8 @@ def measure(program, library):
 
 
 def main():
-    if not shutil.which("valgrind"):
-        print("skipped: valgrind is not installed")
+    if why := cannot_run():
+        print(f"skipped: {why}")
         return 77
     bad = 0
     for call, (bare, preloaded) in measure(*sys.argv[1:3]).items():

@@ -15,13 +15,7 @@ SOURCE = pair.HERE.parent.parent
 
 
 def copy_source(into):
-    """What git would carry, committed or not; a release without git is taken whole but for its builds."""
-    into.mkdir()
-    listed = subprocess.run(["git", "-C", SOURCE, "ls-files", "-z", "-co", "--exclude-standard"], stdout=subprocess.PIPE,
-                            stderr=subprocess.DEVNULL)
-    which = ["--null", "--ignore-failed-read", "-T", "-"] if listed.returncode == 0 else ["--exclude=./build*", "."]
-    packed = subprocess.run(["tar", "-c", "-C", SOURCE, *which], input=listed.stdout, stdout=subprocess.PIPE).stdout
-    subprocess.run(["tar", "-x", "-C", into], input=packed, check=True)
+    subprocess.run([SOURCE / "tests/harness/copy_source.sh", SOURCE, into], check=True)
     (into / ".venv").unlink(missing_ok=True)
     (into / ".venv").symlink_to(SOURCE / ".venv")
 

@@ -14,6 +14,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
 from run_pair import check_expectations, isolate, read_stats  # noqa: E402
+from test_settings import EVERY_PATH  # noqa: E402
 
 SECONDS = 40
 
@@ -28,7 +29,7 @@ class Round:
         self.children = {}
 
     def start(self, name, *argv, preload=True):
-        env = dict(os.environ, DLACCEL_NET_THRESHOLD="1", DLACCEL_BLOCK_MIN="192K", DLACCEL_NET_RING="256K")
+        env = {**os.environ, **EVERY_PATH, "DLACCEL_NET_RING": "256K"}
         if self.kind == "freeze":
             env["DLACCEL_BLOCK_ALWAYS"] = "1"
         if preload:

@@ -24,6 +24,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
+from test_settings import EVERY_PATH  # noqa: E402
+
 TAG = re.compile(r"/\* MUTATE: (\w+) \*/")
 SPECIAL = {
     # Without it the doorbell is believed to be sent; `false` would only keep the stream inline.
@@ -32,7 +35,7 @@ SPECIAL = {
     "drain_settle": ("stream_swallow(s, fd, tx) | any", "any"),
     "direct_recheck": ("load_rlx(s->side->segr) == r && load_acq(s->in->segw) == r + 1", "1"),
     "switch_recheck": ("!(load_acq(h->plain) & BUSY_MASK)", "1"),
-    "plain_recheck": ("!load_acq(h->switching) && !load_acq(h->on)", "1"),
+    "plain_recheck": ("!load_acq(h->away)", "1"),
 }
 # Steps that the model has under another name: poll goes to sleep as recv does.
 MODEL_NAME = {"poll_recheck": "recheck_before_sleep", "epoll_recheck": "recheck_before_sleep"}
@@ -104,8 +107,8 @@ REORDERED = {
          "\tbool ringing = load_acq(s->in->ringing);\n\tpause_sometimes();\n\tif (for_good)\n\t\tstore_rlx(s->in->closing, 1);\n\tif (ringing)\n\t\twait_for_ringing(s);"),
     ],
     "fence_switch": [
-        ("\tstore_rel(h->switching, true);\n\tfull_fence(); /* MUTATE: fence_switch */\n\tif (!(load_acq(h->plain) & BUSY_MASK)) {",
-         "\tuint64_t plain = load_acq(h->plain);\n\tpause_sometimes();\n\tstore_rel(h->switching, true);\n\tif (!(plain & BUSY_MASK)) {"),
+        ("\tstore_rel(h->away, AWAY_SWITCHING);\n\tfull_fence(); /* MUTATE: fence_switch */\n\tif (!(load_acq(h->plain) & BUSY_MASK)) {",
+         "\tuint64_t plain = load_acq(h->plain);\n\tpause_sometimes();\n\tstore_rel(h->away, AWAY_SWITCHING);\n\tif (!(plain & BUSY_MASK)) {"),
     ],
 }
 # What both ends share is read and written by these; the copy's pause before it reads and after it has written.
@@ -179,7 +182,7 @@ class Tree:
     def first_failure(self):
         """The check that fails, or None."""
         for env, text in CHECKS:
-            full = dict(os.environ, DLACCEL_NET_THRESHOLD="1", DLACCEL_BLOCK_MIN="192K", **env)
+            full = {**os.environ, **EVERY_PATH, **env}
             child = subprocess.Popen(self.command(text), env=full, stdout=subprocess.DEVNULL,
                                      stderr=subprocess.DEVNULL, start_new_session=True)
             try:

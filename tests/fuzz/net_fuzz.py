@@ -15,6 +15,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
 from run_pair import check_expectations, isolate, read_stats  # noqa: E402
+from test_settings import EVERY_PATH  # noqa: E402
 
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -73,9 +74,7 @@ def main():
     fuzzer = os.path.abspath(args.fuzzer)
     isolate()
     with tempfile.TemporaryDirectory() as stats:
-        env = dict(os.environ, DLACCEL_DIR=stats)
-        env.setdefault("DLACCEL_NET_THRESHOLD", "1")
-        env.setdefault("DLACCEL_BLOCK_MIN", "192K")
+        env = {**EVERY_PATH, **os.environ, "DLACCEL_DIR": stats}
         env.update(item.split("=", 1) for item in args.env)
         command = [fuzzer, *rest, "--preload", os.path.abspath(args.lib), *(["--show", "1"] if args.kinds else [])]
         done = subprocess.run(command, env=env, check=False, text=True, errors="replace",

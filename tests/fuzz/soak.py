@@ -15,6 +15,9 @@ import subprocess
 import sys
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
+from test_settings import EVERY_PATH  # noqa: E402
+
 KINDS = {  # arguments of diff_fuzz, seeds a turn
     "step": ([], 6),
     "stream": (["--mib", "6"], 3),
@@ -32,7 +35,7 @@ def turn(args, number, seed, kind, side, settings):
     """One run; the command if it found something, else None."""
     extra, seeds = KINDS[kind]
     argv = [args.fuzzer, kind, "--seeds", f"{seed}:{seed + seeds}", "--side", side, *extra, "--preload", args.lib]
-    env = {"DLACCEL_NET_THRESHOLD": "1", "DLACCEL_BLOCK_MIN": "192K", **settings}
+    env = {**EVERY_PATH, **settings}
     command = " ".join([f"{k}={v}" for k, v in env.items()] + [shlex.join(argv)])
     try:
         done = subprocess.run(argv, env={**os.environ, **env}, capture_output=True, text=True, errors="replace",

@@ -25,6 +25,8 @@ import sys
 import tempfile
 import time
 
+from test_settings import EVERY_PATH
+
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
 SKIP = 77
@@ -157,9 +159,7 @@ class Run:
         preload = list(filter(None, [self.args.beside]))
         if role in self.preloaded:
             preload.insert(0, self.args.client_lib if role == "client" else self.args.lib)
-            env["DLACCEL_DIR"] = stats_dir
-            env.setdefault("DLACCEL_NET_THRESHOLD", "1")
-            env.setdefault("DLACCEL_BLOCK_MIN", "192K")  # blocks are to be among what is tried, in messages of any test
+            env = {**EVERY_PATH, **env, "DLACCEL_DIR": stats_dir}
         if preload:
             env["LD_PRELOAD"] = ":".join(preload)
         return env

@@ -704,13 +704,14 @@ static enum step arm(struct thread *t)
 static enum step try_switch(struct thread *t)
 {
 	BEGIN(F_SPIN)
-	store(t, SWITCHING, 1);
+	store(t, AWAY, SWITCHING);
 	if (!mutated("fence_switch"))
 		FENCE();
 	OP(v[0] = load(t, CALLING));
 	if (!v[0] || mutated("switch_recheck"))
-		store(t, ON, 1);
-	store(t, SWITCHING, 0);
+		store(t, AWAY, ON);
+	else
+		store(t, AWAY, 0);
 	FENCE();
 	END(0);
 }

@@ -308,22 +308,21 @@ static enum step send_all(struct thread *t)
 	END(0);
 }
 
-/* sock_plain_begin, the plain call, sock_plain_end; a call that finds the direction handed over is over. */
+/* plain_enter or sock_plain_begin, the plain call, plain_leave or sock_plain_end; a call that finds the direction handed over is over. */
 static enum step plain_call(struct thread *t)
 {
 	BEGIN(F_SEND_INLINE)
 	for (;;) {
 		ATOMIC(now->mem[CALLING]++);
-		OP(v[0] = load(t, SWITCHING));
-		OP(v[1] = load(t, ON));
-		if ((!v[0] && !v[1]) || mutated("plain_recheck"))
+		OP(v[0] = load(t, AWAY));
+		if (!v[0] || mutated("plain_recheck"))
 			break;
 		ATOMIC(now->mem[CALLING]--);
-		OP(v[1] = load(t, ON));
-		if (v[1])
+		OP(v[0] = load(t, AWAY));
+		if (v[0] == ON)
 			RETURN(0);
 	}
-	OP({ if (now->mem[ON]) found("a plain call is under way in a direction that is handed over"); });
+	OP({ if (now->mem[AWAY] == ON) found("a plain call is under way in a direction that is handed over"); });
 	ATOMIC(now->mem[CALLING]--);
 	END(0);
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every /* MUTATE: name */ in rdma/ has its switch in the model.  tags.py PROTOCOL SOURCE..."""
+"""Every /* MUTATE: name */ in rdma/ and shim/ has its switch in the model.  tags.py PROTOCOL SOURCE..."""
 import re
 import subprocess
 import sys

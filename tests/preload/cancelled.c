@@ -1,7 +1,8 @@
 /* A thread blocked in recv, poll or send is cancelled, or leaves by siglongjmp out of a handler; the
- * connection is as it was and the next call works. */
+ * connection is as it was and the next call works.  One that never waits is cancelled in its next call, too. */
 #include "pair.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -10,7 +11,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 
-static atomic_int tid, cleanups;
+static atomic_int tid, cleanups, asked;
 static sigjmp_buf away;
 
 static void cleanup(void *arg)
@@ -74,11 +75,46 @@ static void exchange(struct end *e)
 	put(e, e->fd, 50000);
 }
 
+/* The first that is cancelled in its process; nothing else in it is a cancellation point. */
+static void *ask(void *arg)
+{
+	struct end *e = arg;
+	char c;
+
+	pthread_cleanup_push(cleanup, NULL);
+	for (;;) {
+		ssize_t r = atomic_load(&cleanups) ? read(e->fd, &c, 1) : recv(e->fd, &c, 1, 0);
+		check(r == -1 && errno == EAGAIN);
+		atomic_fetch_add(&asked, 1);
+	}
+	pthread_cleanup_pop(0);
+	return NULL;
+}
+
+static void cancel_asking(struct end *e)
+{
+	pthread_t t;
+	void *ret = NULL;
+
+	atomic_store(&asked, 0);
+	check(!pthread_create(&t, NULL, ask, e));
+	while (atomic_load(&asked) < 100)
+		usleep(10);
+	pthread_cancel(t);
+	pthread_join(t, &ret);
+	check(ret == PTHREAD_CANCELED);
+}
+
 static void client(struct end *e)
 {
 	struct sigaction sa = { .sa_handler = on_alarm };
 
 	sigaction(SIGALRM, &sa, NULL);
+	int flags = fcntl(e->fd, F_GETFL);
+	check(!fcntl(e->fd, F_SETFL, flags | O_NONBLOCK));
+	cancel_asking(e);
+	cancel_asking(e);
+	check(!fcntl(e->fd, F_SETFL, flags));
 	for (int i = 0; i < 60; i++) {
 		cancel_one(e, i % 3);
 		if (i % 10 == 9)

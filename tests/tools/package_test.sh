@@ -8,14 +8,8 @@ done
 source=$1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir "$work/source" "$work/root"
-# what git would carry, committed or not; a release without git is taken whole but for its builds
-if git -C "$source" rev-parse >/dev/null 2>&1; then
-	(cd "$source" && git ls-files -z -co --exclude-standard | tar -c --null --ignore-failed-read -T - -f -) |
-		tar -x -C "$work/source"
-else
-	tar -c -C "$source" --exclude './build*' . | tar -x -C "$work/source"
-fi
+mkdir "$work/root"
+"$source/tests/harness/copy_source.sh" "$source" "$work/source"
 unset DLACCEL DLACCEL_TOOL DLACCEL_LIBRARY LD_PRELOAD LD_LIBRARY_PATH CFLAGS LDFLAGS
 cd "$work/source"
 dpkg-buildpackage -us -uc -b >"$work/log" 2>&1 || { tail -50 "$work/log"; echo "the package does not build"; exit 1; }

@@ -1,5 +1,5 @@
 /* The fastest of several ways is found whatever the order, found again when it changes, and one that cannot be measured
- * does not keep the others from being taken. */
+ * does not keep the others from being taken.  A window keeps its way until it is judged, by what moved something. */
 #include <criterion/criterion.h>
 
 #include "tuner.h"
@@ -68,4 +68,26 @@ Test(tuner, tries_all_for_as_long_as_nothing_is_known)
 	work(&t, TUNER_WAYS, ticks, 3000, taken);
 	for (unsigned i = 0; i < TUNER_WAYS; i++)
 		cr_expect_eq(taken[i], 1000);
+}
+
+Test(tuner, a_window_keeps_its_way_until_it_is_judged)
+{
+	struct tuner t = { 0 };
+	struct tuner_window w = { 0 };
+
+	cr_expect(tuner_window_begin(&w, &t, 2));
+	cr_expect_eq(w.way, 0);
+	cr_expect(!tuner_window_add(&w, 100, 10, 256));
+	cr_expect(!tuner_window_begin(&w, &t, 2), "begun twice");
+	cr_expect(!tuner_window_add(&w, 0, 1u << 30, 256), "what moved nothing was counted");
+	cr_expect(tuner_window_add(&w, 156, 6, 256));
+	tuner_window_judge(&w, &t, 16);
+	cr_expect_eq(t.rate[0], (256u << 10) / 32);
+	cr_expect(tuner_window_begin(&w, &t, 2));
+	cr_expect_eq(w.way, 1);
+	tuner_window_add(&w, 1, 1u << 30, 256);
+	tuner_window_drop(&w);
+	cr_expect(tuner_window_begin(&w, &t, 2));
+	cr_expect_eq(w.ticks, 0);
+	cr_expect_eq(t.samples[1], 0);
 }
