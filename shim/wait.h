@@ -6,8 +6,11 @@
  */
 #pragma once
 #include "socket.h"
+#include "sys.h"
 
+#include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <time.h>
@@ -67,6 +70,23 @@ bool wait_epoll_holds_unrung(int ep);
 void wait_epoll_closed(void *set);
 void wait_sock_closed(struct sock *s, int fd);
 void wait_after_fork(void);
+
+/*
+ * A wait with a mask looks at the kernel more than once, each time with that mask: in between, too, what it keeps out is kept out.
+ * To be ended with the wait's errno.
+ */
+static inline void wait_keep_out(const sigset_t *mask, sigset_t *ret_before)
+{
+	sys_call(SYS_rt_sigprocmask, SIG_BLOCK, mask, ret_before, _NSIG / 8);
+}
+
+static inline void wait_let_in(const sigset_t *before)
+{
+	int err = errno;
+
+	sys_call(SYS_rt_sigprocmask, SIG_SETMASK, before, NULL, _NSIG / 8);
+	errno = err; /* whatever a handler has made of it */
+}
 
 /* ---- within the waits: one watched stream */
 struct watch {

@@ -362,7 +362,7 @@ static bool something_ready(struct epwait *w)
 	       epset_nest_due(w->set);
 }
 
-static int wait_streams(struct epwait *w, const struct timespec *timeout, struct signal_mark mark)
+static int look_and_wait(struct epwait *w, const struct timespec *timeout, struct signal_mark mark)
 {
 	struct deadline d = deadline_in(timeout);
 	struct timespec left, none = { 0 };
@@ -394,7 +394,7 @@ static int wait_streams(struct epwait *w, const struct timespec *timeout, struct
 			watch_sleep_begin(w->watch, w->watches);
 			ready = something_ready(w); /* MUTATE: epoll_recheck */
 		}
-		if (!ready && !w->mask && signal_mark().all != mark.all) {
+		if (!ready && signal_mark().all != mark.all) {
 			w->asleep = false;
 			watch_sleep_end(w->watch, w->watches);
 			goto interrupted;
@@ -416,6 +416,18 @@ interrupted:
 	let_go(w);
 	errno = EINTR;
 	return -1;
+}
+
+static int wait_streams(struct epwait *w, const struct timespec *timeout, struct signal_mark mark)
+{
+	sigset_t before;
+
+	if (!w->mask)
+		return look_and_wait(w, timeout, mark);
+	wait_keep_out(w->mask, &before);
+	int r = look_and_wait(w, timeout, signal_mark());
+	wait_let_in(&before);
+	return r;
 }
 
 static _Atomic unsigned adoptions = 1;
@@ -561,13 +573,14 @@ struct plain_wait {
 	unsigned handled;
 };
 
-__attribute__((noinline)) static int go_on_counted(const struct plain_wait *p, int r)
+__attribute__((noinline)) static int go_on_counted(const struct plain_wait *p, int found)
 {
 	struct epwait w = { .set = p->set, .ep = p->ep, .max = p->max, .evs = p->evs, .alone = !p->waiters };
 	struct timespec t;
+	int r;
 
 	pthread_cleanup_push(cancelled, &w);
-	r = go_on(&w, r, wait_from_ms(p->timeout, &t), p->began, (struct signal_mark){ .all = p->handled });
+	r = go_on(&w, found, wait_from_ms(p->timeout, &t), p->began, (struct signal_mark){ .all = p->handled });
 	pthread_cleanup_pop(0);
 	return r;
 }

@@ -187,7 +187,7 @@ static bool shortcut(struct polling *p)
 	return true;
 }
 
-static int wait_streams(struct polling *p, const struct timespec *timeout, struct signal_mark mark)
+static int look_and_wait(struct polling *p, const struct timespec *timeout, struct signal_mark mark)
 {
 	struct deadline d = deadline_in(timeout);
 	struct timespec left, none = { 0 };
@@ -211,7 +211,7 @@ static int wait_streams(struct polling *p, const struct timespec *timeout, struc
 			watch_sleep_begin(p->watch, p->watches);
 			ready = watch_any_ready(p->watch, p->watches); /* MUTATE: poll_recheck */
 		}
-		if (!ready && !over && !p->mask && signal_mark().all != mark.all) {
+		if (!ready && !over && signal_mark().all != mark.all) {
 			errno = EINTR;
 			r = -1;
 		} else if (ready) { /* a wait that finds something leaves a pending signal alone, whatever its mask admits */
@@ -230,6 +230,18 @@ static int wait_streams(struct polling *p, const struct timespec *timeout, struc
 			return r;
 		p->sets = false; /* somebody has read it meanwhile */
 	}
+}
+
+static int wait_streams(struct polling *p, const struct timespec *timeout, struct signal_mark mark)
+{
+	sigset_t before;
+
+	if (!p->mask)
+		return look_and_wait(p, timeout, mark);
+	wait_keep_out(p->mask, &before);
+	int r = look_and_wait(p, timeout, signal_mark());
+	wait_let_in(&before);
+	return r;
 }
 
 static void cancelled(void *arg)
