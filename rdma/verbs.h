@@ -161,6 +161,8 @@ struct verbs_stream {
 	_Atomic unsigned short_sleeps; /* how many in a row ended within a spin's time */
 	uint64_t aside_at;       /* what had been received when a send last stepped aside, and how often it has since; side->p */
 	unsigned asides;
+	bool large_sent;         /* while plain; and how many large pieces go before a place for the mark is waited for again: side->p */
+	unsigned place_skip, place_backoff;
 };
 
 static inline struct verbs_stream *verbs_of(struct stream *s)

@@ -122,6 +122,43 @@ static void large_message_in_pieces(void)
 	comes_to_frames();
 }
 
+static void *sends_flood(void *unused)
+{
+	for (int i = 0; i < 8; i++)
+		put(0, ROOM);
+	return NULL;
+}
+
+static void give_patience(void)
+{
+	store_rlx(link_out(verbs_of(ends[0].s))->ack_ticks, us_to_ticks(1000000));
+}
+
+/* A sender that could have sent all of it before the peer reads any comes to frames all the same. */
+static void flood(void)
+{
+	struct timespec nap = { .tv_nsec = 50000000 };
+	pthread_t t;
+
+	give_patience();
+	pthread_create(&t, NULL, sends_flood, NULL);
+	nanosleep(&nap, NULL);
+	for (int i = 0; i < 16; i++)
+		get(1, ROOM / 2, MSG_WAITALL);
+	pthread_join(t, NULL);
+	if (!load_rlx(side_of(1)->framed) || side_of(0)->frames_from > 2 * ROOM)
+		sim_wrong("frames from %llu on", (unsigned long long)side_of(0)->frames_from);
+}
+
+/* Nobody reads: it does not wait for ever. */
+static void flood_to_nobody(void)
+{
+	put(0, ROOM);
+	put(0, ROOM);
+	if (!verbs_of(ends[0].s)->place_backoff)
+		sim_wrong("it has not waited");
+}
+
 /* More than a receive has place for comes from its first byte on by one call. */
 static void many_buffers(void)
 {
@@ -485,7 +522,7 @@ static const struct {
 	void (*run)(void);
 } tests[] = {
 	{ "small messages", small_messages }, { "large message", large_message }, { "large message in pieces", large_message_in_pieces },
-	{ "many buffers", many_buffers }, { "short sleeps", short_sleeps }, { "mark while asleep", mark_while_asleep }, { "spare first", spare_first },
+	{ "flood", flood }, { "flood to nobody", flood_to_nobody }, { "many buffers", many_buffers }, { "short sleeps", short_sleeps }, { "mark while asleep", mark_while_asleep }, { "spare first", spare_first },
 	{ "answers", answers }, { "impossible message", impossible_message }, { "reset behind bytes", reset_behind_bytes }, { "beside another", beside_another },
 	{ "no more inside", no_more_inside }, { "cancelled", cancelled }, { "left by longjmp", left_by_longjmp }, { "killed", killed },
 	{ "forked inside", forked_inside }, { "handler receives", handler_receives },
