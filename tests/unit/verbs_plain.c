@@ -521,11 +521,13 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } tests[] = {
-	{ "small messages", small_messages }, { "large message", large_message }, { "large message in pieces", large_message_in_pieces },
-	{ "flood", flood }, { "flood to nobody", flood_to_nobody }, { "many buffers", many_buffers }, { "short sleeps", short_sleeps }, { "mark while asleep", mark_while_asleep }, { "spare first", spare_first },
-	{ "answers", answers }, { "impossible message", impossible_message }, { "reset behind bytes", reset_behind_bytes }, { "beside another", beside_another },
-	{ "no more inside", no_more_inside }, { "cancelled", cancelled }, { "left by longjmp", left_by_longjmp }, { "killed", killed },
-	{ "forked inside", forked_inside }, { "handler receives", handler_receives },
+	{ "small messages", small_messages }, { "large message", large_message },
+	{ "large message in pieces", large_message_in_pieces }, { "flood", flood }, { "flood to nobody", flood_to_nobody },
+	{ "many buffers", many_buffers }, { "short sleeps", short_sleeps }, { "mark while asleep", mark_while_asleep },
+	{ "spare first", spare_first }, { "answers", answers }, { "impossible message", impossible_message },
+	{ "reset behind bytes", reset_behind_bytes }, { "beside another", beside_another }, { "no more inside", no_more_inside },
+	{ "cancelled", cancelled }, { "left by longjmp", left_by_longjmp }, { "killed", killed }, { "forked inside", forked_inside },
+	{ "handler receives", handler_receives },
 };
 
 static void set_up(void)
