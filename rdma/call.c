@@ -4,6 +4,7 @@
 static __thread TLS_IE struct {
 	struct stream *s;
 	_Atomic uint64_t *mark;
+	_Atomic uint32_t *inside;
 	bool asleep, counted, polls;
 	void (*take_back)(void *what);
 	void *what;
@@ -14,6 +15,7 @@ void call_begin(struct stream *s)
 	if (signal_in_handler())
 		return;
 	call.asleep = call.counted = call.polls = false;
+	call.inside = NULL;
 	call.s = s;
 }
 
@@ -42,6 +44,19 @@ void call_wakes(struct stream *s)
 	if (!signal_in_handler())
 		call.asleep = false;
 	section_leave();
+}
+
+void call_takes(_Atomic uint32_t *inside)
+{
+	if (!signal_in_handler())
+		call.inside = inside;
+}
+
+/* By a handler: the receive that it interrupts goes on in the child, too. */
+void stream_before_fork(void)
+{
+	if (call.s && call.inside)
+		atomic_fetch_add(call.inside, 1);
 }
 
 void call_polls(bool yes)

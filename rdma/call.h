@@ -12,6 +12,8 @@ void call_end(void);
 /* Into the kernel: `mark` (or NULL) says READING; `counted`: stream_sleep_begin was called. */
 void call_sleeps(struct stream *s, _Atomic uint64_t *mark, bool counted);
 void call_wakes(struct stream *s);
+/* There it takes what nobody else counts; NULL: no more.  It stays in `inside` of a call that is left. */
+void call_takes(_Atomic uint32_t *inside);
 void call_polls(bool yes);
 /*
  * Something of the call is lent to the peer: taken back, by that function, before a handler of the program runs in this thread, which may never

@@ -141,6 +141,7 @@ struct verbs_side {
 	_Atomic uint32_t peer_name; /* of the link that the peer said it sends by */
 	_Atomic uint32_t last_up;   /* the newest that has been up; thread only writes */
 	_Atomic uint32_t taken; /* how often something has been taken out of TCP */
+	_Atomic uint32_t direct; /* receives that take plain TCP by the kernel's own call; one that never came back stays counted */
 	_Atomic uint64_t rx_at;
 	_Atomic uint64_t mark_at; /* where the mark may stand; UINT64_MAX: nowhere */
 	uint64_t mark_gap;
@@ -179,9 +180,14 @@ struct verbs_stream {
 	struct links *links;
 	uint64_t last_look;   /* at the kernel's state of the connection, by a sender that rings for nothing; side->p */
 	_Atomic unsigned unrung; /* hint: so many in a row came without a doorbell */
+	_Atomic bool frames_pay; /* hints, while plain: what we receive is worth frames; */
+	_Atomic uint64_t slept_at; /* since when somebody sleeps, and */
+	_Atomic unsigned short_sleeps; /* how many in a row ended within a spin's time */
 	uint64_t aside_at;       /* what had been received when a send last stepped aside, and how often it has since; side->p */
 	unsigned asides;
 	struct habit habits[HABITS]; /* under side.c */
+	bool large_sent;         /* while plain; and how many large pieces go before a place for the mark is waited for again: side->p */
+	unsigned place_skip, place_backoff;
 };
 
 static inline struct verbs_stream *verbs_of(struct stream *s)

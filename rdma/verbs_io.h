@@ -24,7 +24,8 @@ bool flush_tail(struct verbs_stream *vs, int fd);
 /* Tells the sender how far we are; the same over a link that nothing has come by. */
 void verbs_tell_state(struct verbs_stream *vs);
 int verbs_say_state(struct verbs_stream *vs, struct link *l);
-/* Where it may leave plain TCP. */
+/* Where it may leave plain TCP; of what no more than this comes at once, it need not. */
+enum { PLAIN_MOST = 8192 };
 void verbs_propose(struct verbs_stream *vs, uint64_t at);
 /* A block that the sender wants back is answered for, over the link that it said so by; side->c held. */
 void verbs_answer_withdrawal(struct verbs_stream *vs, struct link *l);

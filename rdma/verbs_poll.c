@@ -5,22 +5,38 @@
  */
 #include "clock.h"
 #include "process.h"
+#include "settings.h"
 #include "spin.h"
 #include "stats.h"
 #include "verbs_recv.h"
 #include "verbs_sending.h"
 
-enum { LOOK_US = 10000, UNRUNG_SURE = 4 };
+enum { LOOK_US = 10000, UNRUNG_SURE = 4, SHORT_SURE = 8 };
 
 /* ---- the receiver */
 
 /* All its waits are seen, and none is in the kernel. */
-static bool may_poll(struct verbs_stream *vs)
+static bool all_waits_seen(struct verbs_stream *vs)
 {
 	struct verbs_side *v = vs->v;
 
-	return link_is_up(link_in(vs)) && load_rlx(v->framed) && !load_rlx(v->edge) && !load_rlx(v->side.plain) &&
-	       !load_rlx(vs->base.watched) && !load_rlx(vs->links->sleepers) && load_rlx(vs->base.lowat) <= 1;
+	return link_is_up(link_in(vs)) && !load_rlx(v->edge) && !load_rlx(v->side.plain) && !load_rlx(vs->base.watched) &&
+	       !load_rlx(vs->links->sleepers) && load_rlx(vs->base.lowat) <= 1;
+}
+
+static bool may_poll(struct verbs_stream *vs)
+{
+	return load_rlx(vs->v->framed) && all_waits_seen(vs);
+}
+
+/* Of a plain stream: would a spin have found what came? */
+static void note_sleep(struct verbs_stream *vs)
+{
+	bool is_short = clock_ticks() - load_rlx(vs->slept_at) < us_to_ticks(settings.spin) && all_waits_seen(vs);
+
+	store_rlx(vs->short_sleeps, is_short ? load_rlx(vs->short_sleeps) + 1 : 0);
+	if (load_rlx(vs->short_sleeps) >= SHORT_SURE)
+		store_rlx(vs->frames_pay, true);
 }
 
 bool verbs_may_spin(struct stream *s)
@@ -89,11 +105,16 @@ void verbs_stop_polling(struct stream *s)
 void verbs_sleep_begin(struct stream *s)
 {
 	stop_polling(verbs_of(s), 1);
+	store_rlx(verbs_of(s)->slept_at, clock_ticks());
 }
 
 void verbs_sleep_end(struct stream *s)
 {
-	atomic_fetch_sub(&verbs_of(s)->links->sleepers, 1);
+	struct verbs_stream *vs = verbs_of(s);
+
+	atomic_fetch_sub(&vs->links->sleepers, 1);
+	if (!load_rlx(vs->v->framed) && !load_rlx(vs->frames_pay))
+		note_sleep(vs);
 }
 
 bool verbs_is_unrung(struct verbs_stream *vs)

@@ -100,6 +100,55 @@ static bool sleep_in_kernel(struct receiving *w, struct signal_mark mark, ssize_
 	return !verbs_ring_has(w->vs);
 }
 
+/* What a signal of this call interrupts has not slept yet. */
+static ssize_t take_asleep(struct receiving *w, bool interrupted)
+{
+	struct stream *s = &w->vs->base;
+	struct iovec iov[INLINE_IOV];
+	struct msghdr m = { .msg_iov = iov };
+	int flags = (w->flags & ~MSG_WAITALL) | (interrupted ? MSG_DONTWAIT : 0);
+	size_t asked;
+	ssize_t k;
+
+	m.msg_iovlen = (size_t)cursor_export(&w->c, iov, INLINE_IOV, SIZE_MAX, &asked);
+	stat_inc(STAT_net_direct);
+	call_sleeps(s, NULL, true);
+	pthread_cleanup_push(call_cancelled, s);
+	k = m.msg_iovlen == 1 ? real.recv(w->fd, iov[0].iov_base, iov[0].iov_len, flags) : real.recvmsg(w->fd, &m, flags);
+	if (k < 0)
+		k = interrupted && errno == EAGAIN ? -EINTR : -errno;
+	pthread_cleanup_pop(0);
+	call_wakes(s);
+	return k;
+}
+
+static bool take_direct(struct receiving *w, struct signal_mark mark, ssize_t *ret)
+{
+	struct stream *s = &w->vs->base;
+
+	if (!recv_begin_direct(w))
+		return false;
+	stream_sleep_begin(s);
+	*ret = take_asleep(w, signal_mark().breaking != mark.breaking);
+	stream_sleep_end(s);
+	w->fd = stream_fd(s, w->fd);
+	recv_end_direct(w, *ret);
+	if (w->got && *ret < 0)
+		side_keep_error(&w->v->side, *ret);
+	return true;
+}
+
+/* The kernel's own call, with the program's buffer.  False: it cannot be, nothing done. */
+static bool receive_direct(struct receiving *w, struct signal_mark mark, ssize_t *ret)
+{
+	if (load_rlx(w->v->framed) || !is_blocking(w) || w->peek)
+		return false;
+	call_takes(&w->v->direct);
+	bool done = take_direct(w, mark, ret);
+	call_takes(NULL);
+	return done;
+}
+
 static ssize_t receive(struct receiving *w, struct signal_mark mark)
 {
 	ssize_t k;
@@ -107,6 +156,11 @@ static ssize_t receive(struct receiving *w, struct signal_mark mark)
 	w->beside = sees_asleep(w);
 	for (;;) {
 		w->fd = stream_fd(&w->vs->base, w->fd);
+		if (receive_direct(w, mark, &k)) {
+			if (k > 0 && w->c.left && w->flags & MSG_WAITALL)
+				continue;
+			return answer(w, k);
+		}
 		take_locked(w);
 		if (w->beside && w->got && w->c.left) { /* TCP may hold more of what has been peeked or counted */
 			w->beside = false;

@@ -3,7 +3,10 @@
 #include "cursor.h"
 #include "verbs_io.h"
 
-enum { WINDOW = 8192 }; /* of TCP, looked at before anything is taken */
+enum {
+	WINDOW = 8192, /* of TCP, looked at before anything is taken */
+	INLINE_IOV = 64,
+};
 
 /* What a receive saw in TCP when it slept there: good for as long as nobody has taken anything since. */
 struct ahead {
@@ -71,6 +74,12 @@ void recv_kernel_answer(struct receiving *w, long k);
 void recv_payload_taken(struct receiving *w, size_t n);
 /* Straight into the program's buffer; bytes. */
 long recv_into(struct receiving *w, size_t limit);
+/*
+ * Plain TCP of which nothing is known but that it is the program's: its receive may be the kernel's own call.  Until
+ * that is over no place for the mark is proposed, so that any number of receives may be in there, as of a bare socket.
+ */
+bool recv_begin_direct(struct receiving *w);
+void recv_end_direct(struct receiving *w, long k);
 /* What has been looked at is there to be taken. */
 void recv_discard(struct receiving *w, size_t n);
 bool recv_take_plain(struct receiving *w);

@@ -24,7 +24,14 @@ enum {
 	FRAME_MOST = 1 << 18, /* what a frame owes is filled by whatever the program sends next */
 	INLINE_IOV = 64,
 	IN_PLACE_LEAST = 4096, /* of what is registered */
+	PLACE_US = 4000, PLACE_ACKS = 64, /* a peer that reads has said where frames may begin by then: so long, and so many acknowledgements */
+	PLACE_BACKOFF_MOST = 1 << 16,
 };
+
+static bool may_sleep(const struct sending *w)
+{
+	return !(w->flags & MSG_DONTWAIT) && !(sys_call(SYS_fcntl, w->fd, F_GETFL) & O_NONBLOCK);
+}
 
 static bool is_framed(struct verbs_side *v)
 {
@@ -42,6 +49,45 @@ static void agree(struct verbs_stream *vs)
 	v->frames_from = at - 1;
 	if (at - 1 == now)
 		frame_out_put(&v->out, v->mark_out, MARK_BYTES);
+}
+
+/* The peer has had something large, or is about to, and says where frames may begin. */
+static bool place_is_due(struct sending *w)
+{
+	struct verbs_stream *vs = w->vs;
+
+	if (w->c.left <= SMALL || w->v->frames_from != UINT64_MAX || load_rlx(w->v->side.plain) || !link_is_up(link_out(vs)))
+		return false;
+	if (!vs->large_sent) {
+		vs->large_sent = true;
+		return false;
+	}
+	if (vs->place_skip) {
+		vs->place_skip--;
+		return false;
+	}
+	return may_sleep(w) && !signal_in_handler();
+}
+
+/* One that goes on sending meanwhile is past whatever place the peer says. */
+static void await_place(struct sending *w)
+{
+	struct verbs_stream *vs = w->vs;
+	struct link *l = link_out(vs);
+	uint64_t now = load_rlx(w->v->tx_at), seq;
+
+	if (load_acq(l->peer_counted) > now || link_ping(l, &seq) || !link_wait(l, seq)) /* nothing else has been acknowledged yet */
+		return;
+	struct pause p = link_pause_begin(0);
+	while (load_acq(l->peer_counted) <= now && link_is_up(l)) {
+		if (clock_ticks() - p.start > us_to_ticks(PLACE_US) + PLACE_ACKS * load_rlx(l->ack_ticks)) {
+			vs->place_backoff = vs->place_backoff < PLACE_BACKOFF_MOST ? 2 * vs->place_backoff + 1 : PLACE_BACKOFF_MOST;
+			vs->place_skip = vs->place_backoff;
+			return;
+		}
+		link_poll(l);
+		link_pause(&p);
+	}
 }
 
 static void payload_sent(struct verbs_side *v, size_t n)
@@ -158,11 +204,6 @@ static void end_duty(struct sending *w)
 {
 	w->must = 0;
 	w->v->finishing = 0;
-}
-
-static bool may_sleep(const struct sending *w)
-{
-	return !(w->flags & MSG_DONTWAIT) && !(sys_call(SYS_fcntl, w->fd, F_GETFL) & O_NONBLOCK);
 }
 
 /* 0: try again; else what the call ends with. */
@@ -462,6 +503,8 @@ static int send_all(struct sending *w)
 	int r = 0;
 
 	while (w->c.left && !r) {
+		if (place_is_due(w))
+			await_place(w);
 		agree(w->vs);
 		announce_return(w->vs);
 		push_tail(w);

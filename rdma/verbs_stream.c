@@ -106,7 +106,7 @@ static void take_tx(struct stream *s, int fd, uint64_t carried)
 	store_rlx(verbs_of(s)->v->tx_at, carried);
 }
 
-/* What lies in TCP now was sent plain; from there on the sender may put its mark. */
+/* What lies in TCP now was sent plain; from there on the sender may put its mark, when that pays. */
 static void take_rx(struct stream *s, int fd, uint64_t carried)
 {
 	struct verbs_stream *vs = verbs_of(s);
@@ -114,7 +114,10 @@ static void take_rx(struct stream *s, int fd, uint64_t carried)
 
 	store_rlx(vs->v->rx_at, carried);
 	sys_call(SYS_ioctl, fd, FIONREAD, &queued);
-	verbs_propose(vs, carried + (uint64_t)queued);
+	if (queued > PLAIN_MOST)
+		store_rlx(vs->frames_pay, true);
+	if (load_rlx(vs->frames_pay))
+		verbs_propose(vs, carried + (uint64_t)queued);
 }
 
 static bool recvmsg_inline(struct stream *s, int fd, struct msghdr *msg, int flags, ssize_t *ret)

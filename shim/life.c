@@ -493,6 +493,7 @@ static void before_fork(void)
 	if (!tracks_anything() || !process_is_owner())
 		return;
 	family_before_fork();
+	stream_before_fork();
 	for (int fd = 0; fd <= atomic_load(&fd_highest); fd++)
 		if (fd_kind(fd_get(fd)) == FD_SOCK)
 			mark_forked(fd);

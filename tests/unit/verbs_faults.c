@@ -160,7 +160,7 @@ static void make_end(int i, bool chats, uint64_t *dice)
 		setsockopt(e->fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ .tv_usec = 2000 }, sizeof(struct timeval));
 }
 
-static void make_ends(uint64_t *dice)
+static void make_ends(uint64_t *dice, bool framed)
 {
 	static const uint8_t mark[2][MARK_BYTES] = { "from connecting", "from accepting " };
 
@@ -184,12 +184,13 @@ static void make_ends(uint64_t *dice)
 		store_rlx(ends[i].s->watched, ends[i].loops);
 	}
 	for (int i = 0; i < 2; i++) {
+		store_rlx(verbs_of(ends[i].s)->frames_pay, framed);
 		stream_take_tx(ends[i].s, ends[i].fd, 0);
 		stream_take_rx(ends[i].s, ends[i].fd, 0);
 	}
 }
 
-/* Most conversations are in frames from their first byte on; the others' senders hear of it on their way. */
+/* Most conversations are in frames from their first byte on; the others' receivers find on their way that it pays. */
 static void agree_first(void)
 {
 	for (int i = 0; i < 2; i++)
@@ -568,8 +569,9 @@ static void run_seed(void)
 	sim_wire.hole_from = UINT64_MAX;
 	sim_wire.ack_loss = 0;
 	sim_start(seed);
-	make_ends(&dice);
-	if (roll(&dice, 4))
+	bool framed = roll(&dice, 4);
+	make_ends(&dice, framed);
+	if (framed)
 		agree_first();
 	set_wire(&dice, strike_at);
 	if (fault == STOPPED)

@@ -43,6 +43,7 @@ void peer_agree(struct peer *p)
 	struct control c = { .type = CONTROL_COUNTED };
 	uint8_t mark[MARK_BYTES], other[MARK_BYTES];
 
+	store_rlx(verbs_of(p->stream)->frames_pay, true);
 	stream_take_tx(p->stream, p->lib_fd, 0);
 	stream_take_rx(p->stream, p->lib_fd, 0);
 	peer_await(p, true);

@@ -1,0 +1,583 @@
+/*
+ * A direction between hosts that nothing large comes by stays plain, and its receive is the kernel's own call; what is large, or
+ * comes while a spin would have lasted, turns it to frames.  Where bytes have been taken that are not counted, by a receive that
+ * is still inside, that was left or killed there, or that a handler has forked in, no place for the mark is said: it would be
+ * another than the sender's.  Over simulated devices, both ends the library's; real.recv stands still where a test wants it to.
+ */
+#include "verbs_ends.h"
+
+#include "clock.h"
+#include "process.h"
+#include "real.h"
+#include "settings.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <string.h>
+#include <sys/wait.h>
+
+enum { SMALL = 64, MUCH = 20000, ALARM_S = 30 };
+
+/* ---- the kernel's call, and what a test does before it and behind it */
+
+static __typeof__(real.recv) kernel_recv;
+static _Atomic unsigned receives;
+static void (*_Atomic before)(void), (*_Atomic behind)(void);
+
+static void once(void (*_Atomic *what)(void))
+{
+	void (*f)(void) = atomic_exchange(what, NULL);
+
+	if (f)
+		f();
+}
+
+static ssize_t watched_recv(int fd, void *buf, size_t n, int flags)
+{
+	receives++;
+	once(&before);
+	ssize_t k = kernel_recv(fd, buf, n, flags);
+	once(&behind);
+	return k;
+}
+
+/* ---- what a test asks */
+
+static void nothing_there(int i)
+{
+	ssize_t k = take(i, SMALL, MSG_DONTWAIT);
+
+	if (k != -EAGAIN)
+		sim_wrong("end %d: %zd where nothing is", i, k);
+}
+
+static bool has_proposed(int i)
+{
+	return load_rlx(side_of(i)->mark_at) != UINT64_MAX || load_rlx(side_of(i)->framed);
+}
+
+static void must_be_plain(int i, const char *why)
+{
+	if (has_proposed(i))
+		sim_wrong("%s: a place for the mark", why);
+}
+
+/* Something large has come to end 1, which looks for more. */
+static void large_comes(void)
+{
+	put(0, MUCH);
+	get(1, MUCH, MSG_DONTWAIT);
+	nothing_there(1);
+}
+
+/* From here on large messages come by the ring. */
+static void comes_to_frames(void)
+{
+	if (load_rlx(side_of(1)->mark_at) != ends[0].sent)
+		sim_wrong("the mark at %llu, not at %llu", (unsigned long long)load_rlx(side_of(1)->mark_at), (unsigned long long)ends[0].sent);
+	listen_to_devices();
+	put(0, MUCH);
+	get(1, MUCH, MSG_WAITALL);
+	put(0, SMALL);
+	get(1, SMALL, 0);
+	if (!load_rlx(side_of(1)->framed) || !link_in(verbs_of(ends[1].s))->ring_r)
+		sim_wrong("nothing comes by the ring");
+}
+
+/* ---- what stays plain, and what does not */
+
+static void small_messages(void)
+{
+	for (int i = 0; i < 2000; i++) {
+		put(i % 2, SMALL);
+		get(!(i % 2), i % 3 ? SMALL : SMALL / 2, 0);
+		if (i % 3 == 0)
+			get(!(i % 2), SMALL / 2, 0);
+	}
+	for (int i = 0; i < 40; i++) { /* past the bytes at which the kernel is asked for more */
+		put(0, 4096);
+		get(1, 4096, MSG_WAITALL);
+	}
+	must_be_plain(1, "small messages");
+	must_be_plain(0, "small messages");
+	if (receives != 2000 + 667 + 40)
+		sim_wrong("%u calls", receives);
+}
+
+static void large_message(void)
+{
+	put(0, SMALL);
+	get(1, SMALL, 0);
+	large_comes();
+	comes_to_frames();
+	must_be_plain(0, "the other direction");
+}
+
+static void large_message_in_pieces(void)
+{
+	put(0, 5 * MUCH);
+	for (int i = 0; i < 25; i++)
+		get(1, 5 * MUCH / 25, 0);
+	nothing_there(1);
+	comes_to_frames();
+}
+
+static void *sends_flood(void *unused)
+{
+	for (int i = 0; i < 8; i++)
+		put(0, ROOM);
+	return NULL;
+}
+
+static void give_patience(void)
+{
+	store_rlx(link_out(verbs_of(ends[0].s))->ack_ticks, us_to_ticks(1000000));
+}
+
+/* A sender that could have sent all of it before the peer reads any comes to frames all the same. */
+static void flood(void)
+{
+	struct timespec nap = { .tv_nsec = 50000000 };
+	pthread_t t;
+
+	give_patience();
+	pthread_create(&t, NULL, sends_flood, NULL);
+	nanosleep(&nap, NULL);
+	for (int i = 0; i < 16; i++)
+		get(1, ROOM / 2, MSG_WAITALL);
+	pthread_join(t, NULL);
+	if (!load_rlx(side_of(1)->framed) || side_of(0)->frames_from > 2 * ROOM)
+		sim_wrong("frames from %llu on", (unsigned long long)side_of(0)->frames_from);
+}
+
+/* Nobody reads: it does not wait for ever. */
+static void flood_to_nobody(void)
+{
+	put(0, ROOM);
+	put(0, ROOM);
+	if (!verbs_of(ends[0].s)->place_backoff)
+		sim_wrong("it has not waited");
+}
+
+/* More than a receive has place for comes from its first byte on by one call. */
+static void many_buffers(void)
+{
+	enum { PARTS = 100 };
+	uint8_t buf[PARTS];
+	struct iovec v[PARTS];
+
+	for (int i = 0; i < PARTS; i++)
+		v[i] = (struct iovec){ buf + i, 1 };
+	put(0, PARTS);
+	ssize_t k = stream_recv(ends[1].s, ends[1].fd, v, PARTS, options(0));
+	if (k != PARTS || buf[PARTS - 1] != byte_at(PARTS - 1))
+		sim_wrong("%zd", k);
+}
+
+static void *sends_later(void *unused)
+{
+	struct timespec nap = { .tv_nsec = 5000000 };
+
+	nanosleep(&nap, NULL);
+	put(0, SMALL);
+	return NULL;
+}
+
+static void sleeps(int times)
+{
+	pthread_t t;
+
+	for (int i = 0; i < times; i++) {
+		pthread_create(&t, NULL, sends_later, NULL);
+		get(1, SMALL, 0);
+		pthread_join(t, NULL);
+	}
+	nothing_there(1);
+}
+
+/* As long as a spin lasts, nearly. */
+static void short_sleeps(void)
+{
+	sleeps(20);
+	must_be_plain(1, "no spins");
+	settings.spin = 10000000;
+	store_rlx(ends[1].s->watched, true);
+	sleeps(20);
+	must_be_plain(1, "one that may not spin");
+	store_rlx(ends[1].s->watched, false);
+	sleeps(8);
+	comes_to_frames();
+}
+
+static void *gets_much(void *unused)
+{
+	get(1, MUCH, MSG_WAITALL);
+	return NULL;
+}
+
+/* One that sleeps when the frames come takes none of them for payload. */
+static void mark_while_asleep(void)
+{
+	struct timespec nap = { .tv_nsec = 20000000 };
+	pthread_t t;
+
+	large_comes();
+	listen_to_devices();
+	pthread_create(&t, NULL, gets_much, NULL);
+	nanosleep(&nap, NULL);
+	put(0, MUCH);
+	pthread_join(t, NULL);
+}
+
+/* What was taken for a part of the mark is the program's, and comes first. */
+static void spare_first(void)
+{
+	struct verbs_side *v = side_of(1);
+	uint8_t buf[SMALL];
+	struct iovec to = { buf, sizeof(buf) };
+
+	v->spare_end = 4;
+	if (stream_recv(ends[1].s, ends[1].fd, &to, 1, options(0)) != 4 || memcmp(buf, v->mark_in, 4))
+		sim_wrong("other bytes");
+}
+
+/* ---- the kernel's answers are the program's */
+
+static void sends_half(void)
+{
+	put(0, SMALL / 2);
+}
+
+static void answers(void)
+{
+	struct timeval soon = { .tv_usec = 1000 };
+	struct linger reset = { 1, 0 };
+	struct stream_opts o = options(0);
+	uint8_t buf[SMALL];
+	struct iovec v = { buf, sizeof(buf) };
+
+	store_rlx(side_of(1)->side.err, ETIMEDOUT);
+	if (take(1, SMALL, 0) != -ETIMEDOUT)
+		sim_wrong("an error that was kept");
+	o.mark.breaking--; /* as if a handler had run since the call began */
+	if (stream_recv(ends[1].s, ends[1].fd, &v, 1, o) != -EINTR)
+		sim_wrong("no interruption");
+	put(0, SMALL);
+	ssize_t k = stream_recv(ends[1].s, ends[1].fd, &v, 1, o);
+	if (k != SMALL)
+		sim_wrong("interrupted with bytes there: %zd", k);
+	ends[1].had += SMALL;
+	setsockopt(ends[1].fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon));
+	if (take(1, SMALL, 0) != -EAGAIN)
+		sim_wrong("no time-out");
+	put(0, SMALL / 2);
+	atomic_store(&behind, sends_half);
+	get(1, SMALL, MSG_WAITALL);
+	put(0, SMALL / 2);
+	k = take(1, SMALL, MSG_WAITALL);
+	if (k != SMALL / 2)
+		sim_wrong("a time-out behind bytes: %zd", k);
+	put(0, SMALL);
+	get(1, SMALL, MSG_PEEK);
+	ends[1].had -= SMALL;
+	get(1, SMALL, 0);
+	setsockopt(ends[0].fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	close(ends[0].fd);
+	if (take(1, SMALL, 0) != -ECONNRESET || take(1, SMALL, 0) != 0)
+		sim_wrong("no reset");
+}
+
+static void impossible_message(void)
+{
+	link_told(link_in(verbs_of(ends[1].s)), "", 1);
+	if (take(1, SMALL, 0) != -ECONNRESET)
+		sim_wrong("it goes on");
+}
+
+/* Before the call returns. */
+static void closes_with_reset(void)
+{
+	struct linger reset = { 1, 0 };
+
+	setsockopt(ends[0].fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	close(ends[0].fd);
+}
+
+/* Met by a call that returns bytes, it is the next one's. */
+static void reset_behind_bytes(void)
+{
+	put(0, SMALL / 2);
+	atomic_store(&behind, closes_with_reset);
+	ssize_t k = take(1, SMALL, MSG_WAITALL);
+	if (k != SMALL / 2 || take(1, SMALL, 0) != -ECONNRESET || take(1, SMALL, 0) != 0)
+		sim_wrong("%zd, and no reset", k);
+}
+
+/* ---- bytes that are taken and not counted */
+
+static int gate[2], there[2];
+
+static void stands_still(void)
+{
+	char byte = 0;
+
+	if (write(there[1], &byte, 1) != 1 || read(gate[0], &byte, 1) != 1)
+		_exit(1);
+}
+
+/* Somebody has taken the next bytes, and is to go on when it is let. */
+static pthread_t *stands_inside(void *(*who)(void *))
+{
+	static pthread_t t;
+	char byte;
+
+	put(0, SMALL);
+	atomic_store(&behind, stands_still);
+	pthread_create(&t, NULL, who, NULL);
+	if (read(there[0], &byte, 1) != 1)
+		sim_wrong("nobody is inside");
+	ends[1].had += SMALL; /* counted here */
+	return &t;
+}
+
+static void *gets_uncounted(void *unused)
+{
+	uint8_t buf[SMALL];
+	struct iovec v = { buf, sizeof(buf) };
+
+	if (stream_recv(ends[1].s, ends[1].fd, &v, 1, options(0)) != SMALL)
+		sim_wrong("not what was taken");
+	return NULL;
+}
+
+static void beside_another(void)
+{
+	pthread_t *t = stands_inside(gets_uncounted);
+
+	large_comes();
+	must_be_plain(1, "a receive is inside");
+	if (write(gate[1], "", 1) != 1)
+		sim_wrong("no gate");
+	pthread_join(*t, NULL);
+	nothing_there(1);
+	comes_to_frames();
+}
+
+/* Two of them, where it is wanted that they stop: none goes inside any more. */
+static void no_more_inside(void)
+{
+	pthread_t *t = stands_inside(gets_uncounted);
+	unsigned was;
+
+	large_comes();
+	put(0, SMALL);
+	was = load_rlx(side_of(1)->direct);
+	get(1, SMALL, 0);
+	if (was != 1 || atomic_load(&dlaccel_stats.slot[STAT_net_direct].value) != 1)
+		sim_wrong("%u inside", was);
+	if (write(gate[1], "", 1) != 1)
+		sim_wrong("no gate");
+	pthread_join(*t, NULL);
+	nothing_there(1);
+	comes_to_frames();
+}
+
+static void goes_on_in_tcp(const char *why)
+{
+	large_comes();
+	must_be_plain(1, why);
+	for (int i = 0; i < 20; i++) {
+		put(0, i % 2 ? MUCH : SMALL);
+		get(1, i % 2 ? MUCH : SMALL, MSG_WAITALL);
+	}
+	must_be_plain(1, why);
+}
+
+static void cancelled(void)
+{
+	pthread_t *t = stands_inside(gets_uncounted);
+
+	pthread_cancel(*t);
+	pthread_join(*t, NULL);
+	goes_on_in_tcp("a receive was cancelled");
+}
+
+static sigjmp_buf out;
+
+static void jumps(int unused)
+{
+	siglongjmp(out, 1);
+}
+
+static void raises(void)
+{
+	raise(SIGUSR1);
+}
+
+static void handle(void (*handler)(int))
+{
+	struct sigaction act = { .sa_handler = handler };
+
+	signals_sigaction(SIGUSR1, &act, NULL);
+}
+
+static void left_by_longjmp(void)
+{
+	handle(jumps);
+	put(0, SMALL);
+	atomic_store(&behind, raises);
+	if (!sigsetjmp(out, 1))
+		get(1, SMALL, 0);
+	ends[1].had += SMALL;
+	goes_on_in_tcp("a receive was left");
+	if (load_rlx(ends[1].links->sleepers))
+		sim_wrong("it is still asleep");
+}
+
+static void dies(void)
+{
+	raise(SIGKILL);
+}
+
+static void killed(void)
+{
+	int status;
+
+	put(0, SMALL);
+	pid_t pid = fork();
+	if (!pid) {
+		process_note();
+		verbs_after_fork();
+		atomic_store(&behind, dies);
+		get(1, SMALL, 0);
+		_exit(1);
+	}
+	if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status))
+		sim_wrong("the child lives");
+	ends[1].had += SMALL;
+	goes_on_in_tcp("a receiver was killed");
+}
+
+static pid_t forked;
+
+static void forks(int unused)
+{
+	forked = fork();
+	if (!forked) {
+		process_note();
+		verbs_after_fork();
+		alarm(ALARM_S);
+	}
+}
+
+static void forks_and_stands(void)
+{
+	raise(SIGUSR1);
+	if (!forked)
+		stands_still();
+}
+
+/* A handler forks inside a receive: both go on in there. */
+static void forked_inside(void)
+{
+	char byte;
+	int status;
+
+	handle(forks);
+	pthread_atfork(stream_before_fork, NULL, NULL);
+	put(0, SMALL);
+	atomic_store(&behind, forks_and_stands);
+	get(1, SMALL, 0);
+	if (!forked)
+		_exit(0);
+	if (read(there[0], &byte, 1) != 1)
+		sim_wrong("no child");
+	goes_on_in_tcp("a child is inside");
+	if (write(gate[1], "", 1) != 1 || waitpid(forked, &status, 0) != forked)
+		sim_wrong("no gate");
+}
+
+static void receives_too(int unused)
+{
+	get(1, SMALL, 0);
+}
+
+/* A handler receives above the receive that it interrupts: both are counted. */
+static void handler_receives(void)
+{
+	handle(receives_too);
+	put(0, 2 * SMALL);
+	atomic_store(&before, raises);
+	get(1, SMALL, 0);
+	if (load_rlx(side_of(1)->direct))
+		sim_wrong("somebody is inside");
+	large_comes();
+	comes_to_frames();
+}
+
+/* ---- */
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} tests[] = {
+	{ "small messages", small_messages }, { "large message", large_message },
+	{ "large message in pieces", large_message_in_pieces }, { "flood", flood }, { "flood to nobody", flood_to_nobody },
+	{ "many buffers", many_buffers }, { "short sleeps", short_sleeps }, { "mark while asleep", mark_while_asleep },
+	{ "spare first", spare_first }, { "answers", answers }, { "impossible message", impossible_message },
+	{ "reset behind bytes", reset_behind_bytes }, { "beside another", beside_another }, { "no more inside", no_more_inside },
+	{ "cancelled", cancelled }, { "left by longjmp", left_by_longjmp }, { "killed", killed }, { "forked inside", forked_inside },
+	{ "handler receives", handler_receives },
+};
+
+static void set_up(void)
+{
+	real_init();
+	process_note();
+	clock_init();
+	settings.rdma_devices = "";
+	settings.rdma_dead = 1000000;
+	settings.rdma_idle = 60000000;
+	settings.net_memory = UINT64_C(1) << 30;
+	settings.spin = 0;
+	sim_wire.retry_us = UINT64_MAX;
+	sim_wire.hole_from = UINT64_MAX;
+	sim_verbs_install();
+	sim_start(1);
+	if (!verbs_is_ours()) /* the first that asks */
+		sim_wrong("no devices");
+	kernel_recv = real.recv;
+	real.recv = watched_recv;
+	if (pipe(gate) || pipe(there))
+		sim_wrong("no pipe");
+}
+
+static bool passes(void (*run)(void))
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		set_up();
+		make_ends();
+		alarm(ALARM_S);
+		run();
+		_exit(0);
+	}
+	return waitpid(pid, &status, 0) == pid && !status;
+}
+
+int main(int argc, char **argv)
+{
+	int failed = 0;
+
+	for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++) {
+		if (argc > 1 && strcmp(argv[1], tests[i].name))
+			continue;
+		if (!passes(tests[i].run)) {
+			fprintf(stderr, "failed: %s\n", tests[i].name);
+			failed = 1;
+		}
+	}
+	return failed;
+}
