@@ -422,11 +422,13 @@ static int wait_streams(struct epwait *w, const struct timespec *timeout, struct
 {
 	sigset_t before;
 
-	if (!w->mask)
-		return look_and_wait(w, timeout, mark);
-	wait_keep_out(w->mask, &before);
-	int r = look_and_wait(w, timeout, signal_mark());
-	wait_let_in(&before);
+	if (w->mask) {
+		wait_keep_out(w->mask, &before);
+		mark = signal_mark();
+	}
+	int r = look_and_wait(w, timeout, mark);
+	if (w->mask)
+		wait_let_in(&before);
 	return r;
 }
 

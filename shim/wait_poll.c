@@ -236,11 +236,13 @@ static int wait_streams(struct polling *p, const struct timespec *timeout, struc
 {
 	sigset_t before;
 
-	if (!p->mask)
-		return look_and_wait(p, timeout, mark);
-	wait_keep_out(p->mask, &before);
-	int r = look_and_wait(p, timeout, signal_mark());
-	wait_let_in(&before);
+	if (p->mask) {
+		wait_keep_out(p->mask, &before);
+		mark = signal_mark();
+	}
+	int r = look_and_wait(p, timeout, mark);
+	if (p->mask)
+		wait_let_in(&before);
 	return r;
 }
 

@@ -12,6 +12,7 @@
 #include "settings.h"
 #include "stats.h"
 #include "verbs.h"
+#include "verbs_device.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -151,16 +152,14 @@ static bool read_and_wait(void)
 	static char block[4096];
 	struct link *l = ends[0].link;
 	struct device *there = ends[1].link->device;
-	struct memreg_hold *h = device_register(there, block, sizeof(block));
+	struct ibv_mr *mr = verbs.ibv_reg_mr(there->pd, block, sizeof(block), IBV_ACCESS_REMOTE_READ);
+	struct block_part part = { .to = l->staging, .lkey = l->lkey, .rkey = mr->rkey, .address = (uintptr_t)block, .bytes = sizeof(block) };
 	uint64_t seq;
 
-	if (!h)
-		sim_wrong("no registration");
-	struct block_part part = { .to = l->staging, .lkey = l->lkey, .rkey = h->key.rkey, .address = (uintptr_t)block, .bytes = sizeof(block) };
 	if (link_read_block(l, &part, &seq))
 		sim_wrong("no read");
 	bool well = link_wait_bulk(l, &l->reads, seq, part.bytes);
-	device_unregister(there, h);
+	verbs.ibv_dereg_mr(mr);
 	return well;
 }
 

@@ -573,10 +573,6 @@ int main(int argc, char **argv)
 	peer_end(&honest);
 	while (count_of(STAT_net_ring_pages)) /* until the thread has given all back */
 		peer_nap();
-	if (last - first >= 60 && !count_of(STAT_rdma_placed)) {
-		fprintf(stderr, "nothing was written into a buffer of the peer's\n");
-		return 1;
-	}
 	printf("%lu seeds, %llu violations, %llu bytes of blocks read, %llu requests for what is not there\n", last - first,
 		(unsigned long long)count_of(STAT_net_violations),
 		(unsigned long long)(count_of(STAT_rdma_direct) + count_of(STAT_rdma_bounced)), (unsigned long long)sim_wire.bad_keys);
