@@ -525,7 +525,6 @@ static void overtake(struct sim_qp *q, struct wqe *read)
 	next->executed = is_up(q->peer) && take_local(next, packet, next->length) && respond(q, next, packet, next->length);
 }
 
-
 static void step(struct sim_qp *q, struct wqe *w)
 {
 	size_t left = w->length - w->done, n = left < PACKET ? left : PACKET;
