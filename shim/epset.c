@@ -49,13 +49,14 @@ static void out_of_set(struct epset *set, struct reg *r)
 	r->events = 0;
 }
 
-void epset_stand_down(struct epset *set, int fd)
+bool epset_stand_down(struct epset *set, int fd)
 {
 	if (!set->stands || set->stands_for != fd)
-		return;
+		return false;
 	sys_call(SYS_epoll_ctl, set->stands_in, EPOLL_CTL_DEL, set->stand_in, NULL); /* a fork's child may have it, too */
 	fd_close_hidden(set->stand_in);
 	set->stands = false;
+	return true;
 }
 
 static void drop_reg(struct epset *set, struct reg *r)
@@ -83,7 +84,7 @@ static void arm(struct epset *set, struct reg *r)
 		stream_set_edge(st, true);
 }
 
-static bool kernel_shows(int fd)
+bool epset_kernel_shows(int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 
@@ -125,7 +126,7 @@ static void meet_unread(struct epset *set, int ep, struct reg *r)
 
 	if (st && wants_edges(r->events))
 		epset_set_force(set, r, unread && (r->events & EPOLLIN));
-	if (!unread || !(r->events & EPOLLIN) || kernel_shows(r->fd))
+	if (!unread || !(r->events & EPOLLIN) || epset_kernel_shows(r->fd))
 		return;
 	if (!wants_edges(r->events))
 		atomic_store(&set->unrung, true);

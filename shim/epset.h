@@ -137,10 +137,12 @@ static inline bool level_input(const struct reg *r)
 	return (r->events & EPOLLIN) && !wants_edges(r->events);
 }
 
-/* The stand-in of this registration, if it has one, is needed no more: its event came, or is none of the program's. */
-void epset_stand_down(struct epset *set, int fd);
+/* The stand-in of this registration is needed no more: its event came, or is none of the program's. False: it has none. */
+bool epset_stand_down(struct epset *set, int fd);
 /* Registered edge-triggered over unread data that nobody rang for: owes one event, or no more. */
 void epset_set_force(struct epset *set, struct reg *r, bool yes);
+/* The kernel itself has something to be read there. */
+bool epset_kernel_shows(int fd);
 /* A one-shot registration was told of an event that the kernel does not know of: as it would have been with it. */
 void epset_disarm(int ep, int fd, uint32_t events, uint64_t data);
 /* A level-triggered registration with unread data by what is in shared memory; the lock is held. */

@@ -28,6 +28,7 @@ struct epwait {
 	int again; /* of the events, those that were told before and not taken */
 	unsigned turn;
 	bool twice; /* the event in hand is this turn's second of its registration: one is our stand-in's */
+	bool stood; /* its registration had a stand-in, whose event it may be */
 	bool alone, asleep;
 };
 
@@ -113,7 +114,7 @@ static struct sock *who(struct epwait *w, const struct epoll_event *ev, struct r
 	struct epset *set = w->set;
 	struct sock *s = NULL;
 
-	w->twice = false;
+	w->twice = w->stood = false;
 	section_lock(&set->lock);
 	struct reg *r = epset_find_data(set, ev->data.u64);
 	if (r && (s = sock_enter(r->fd)) && (s != r->sock || !sock_stream(s, RX))) {
@@ -127,7 +128,7 @@ static struct sock *who(struct epwait *w, const struct epoll_event *ev, struct r
 		if (r->force) /* the event may be the stand-in's */
 			epset_disarm(w->ep, r->fd, r->events, r->data);
 		epset_set_force(set, r, false);
-		epset_stand_down(set, r->fd);
+		w->stood = epset_stand_down(set, r->fd);
 		if (level_input(r) && (ev->events & EPOLLIN) && !atomic_load(&set->unseen))
 			make_hot(set, r->fd);
 	}
@@ -135,13 +136,22 @@ static struct sock *who(struct epwait *w, const struct epoll_event *ev, struct r
 	return s;
 }
 
-/* An event taken from the program disarmed a one-shot registration: arm it again. */
+/*
+ * An event taken from the program disarmed a one-shot registration: it is armed again.  Of two in one turn the other one
+ * may be told, and armed again the registration would have one too many.
+ */
 static void rearm(struct epwait *w, const struct reg *r)
 {
 	struct epoll_event ev = { .events = r->events, .data.u64 = r->data };
 
-	if (r->events & EPOLLONESHOT)
+	if ((r->events & EPOLLONESHOT) && !w->twice)
 		sys_call(SYS_epoll_ctl, w->ep, EPOLL_CTL_MOD, r->fd, &ev);
+}
+
+/* A stand-in is readable for good; what it was put there for may have been read before anybody waited. */
+static bool stands_for_nothing(struct epwait *w, struct stream *st, int fd)
+{
+	return w->stood && stream_wait_ready(st) != READY_YES && !epset_kernel_shows(fd);
 }
 
 static void note_told(struct epwait *w, struct sock *s)
@@ -181,7 +191,7 @@ static bool correct(struct epwait *w, struct epoll_event *ev)
 	if (ev->events & (EPOLLERR | EPOLLHUP))
 		ev->events = stream_over_events(sock_stream(s, RX), r.fd, ev->events);
 	if ((ev->events & EPOLLIN) && !(ev->events & (EPOLLERR | EPOLLHUP)))
-		is = stream_really_readable(sock_stream(s, RX), r.fd);
+		is = stands_for_nothing(w, sock_stream(s, RX), r.fd) ? READABLE_NO : stream_really_readable(sock_stream(s, RX), r.fd);
 	if (is == READABLE_NO) {
 		ev->events &= ~(uint32_t)(EPOLLIN | EPOLLRDNORM);
 		stat_inc(STAT_epoll_filtered);
@@ -189,10 +199,12 @@ static bool correct(struct epwait *w, struct epoll_event *ev)
 		ev->events = 0;
 		w->redo = true;
 	}
-	if (ev->events && !w->twice)
-		note_told(w, s);
-	else if (!ev->events)
+	if (!ev->events)
 		rearm(w, &r);
+	else if (w->twice)
+		epset_disarm(w->ep, r.fd, r.events, r.data); /* the first may have been taken, and armed it again */
+	else
+		note_told(w, s);
 	sock_leave(s);
 	return ev->events != 0;
 }

@@ -2,7 +2,7 @@
  * registration that has had its event, which a poll of the set does not give it again; and a set made over data that
  * another wait found, which tells of it, a one-shot registration of nothing more; and one whose sleeper another thread
  * wakes by registering such data there, or in a set within; and such a registration that is gone before anybody waits, or
- * that is rung for after all, which is one event. */
+ * whose data is, or that is rung for after all, which is one event. */
 #include "pair.h"
 
 #include <poll.h>
@@ -189,6 +189,35 @@ static void told_once(struct end *e, unsigned how)
 	close(ep);
 }
 
+static void set_lowat(int fd, int n)
+{
+	check(!setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &n, sizeof(n)));
+}
+
+/* Armed anew over such data, which is read before anybody waits; the stream is back in TCP by then. */
+static void taken_first(struct end *e, unsigned how)
+{
+	struct epoll_event ev = { .events = EPOLLIN | how };
+	int ep = set_with(e->fd, EPOLLIN);
+
+	leave_half(e, ep);
+	check(!epoll_ctl(ep, EPOLL_CTL_MOD, e->fd, &ev));
+	set_lowat(e->fd, 2);
+	tell('g');
+	tell('n');
+	await('n');
+	set_lowat(e->fd, 1);
+	take(e, e->fd, 180);
+	check(!events_of(ep, 0));
+	tell('g');
+	check(events_of(ep, -1) == EPOLLIN);
+	take(e, e->fd, 120);
+	tell('n');
+	await('n');
+	check(!events_of(ep, 0));
+	close(ep);
+}
+
 static void gone_again(struct end *e)
 {
 	int first = set_with(e->fd, EPOLLIN), ep;
@@ -217,6 +246,9 @@ static void client(struct end *e)
 		told_once(e, 0);
 		told_once(e, EPOLLET);
 		told_once(e, EPOLLONESHOT);
+		taken_first(e, 0);
+		taken_first(e, EPOLLET);
+		taken_first(e, EPOLLONESHOT);
 		gone_again(e);
 	}
 	tell('e');
