@@ -73,19 +73,37 @@ void wait_after_fork(void);
 
 /*
  * A wait with a mask looks at the kernel more than once, each time with that mask: in between, too, what it keeps out is kept out.
- * To be ended with the wait's errno.
+ * Without a mask (NULL) nothing changes.  Returns which signals the wait is to take for old.
  */
-static inline void wait_keep_out(const sigset_t *mask, sigset_t *ret_before)
+static inline struct signal_mark wait_keep_out(const sigset_t *mask, sigset_t *ret_before, struct signal_mark mark)
 {
+	if (!mask)
+		return mark;
 	sys_call(SYS_rt_sigprocmask, SIG_BLOCK, mask, ret_before, _NSIG / 8);
+	return signal_mark();
 }
 
-static inline void wait_let_in(const sigset_t *before)
+/* The wait is over; its errno stays, whatever a handler makes of it. */
+static inline void wait_let_in(const sigset_t *mask, const sigset_t *before)
 {
 	int err = errno;
 
-	sys_call(SYS_rt_sigprocmask, SIG_SETMASK, before, NULL, _NSIG / 8);
-	errno = err; /* whatever a handler has made of it */
+	if (mask)
+		sys_call(SYS_rt_sigprocmask, SIG_SETMASK, before, NULL, _NSIG / 8);
+	errno = err;
+}
+
+/* The kernel would end a wait with this mask at once, unless it has something to tell. */
+static inline bool wait_meets_signal(const sigset_t *mask)
+{
+	sigset_t pending;
+
+	sigemptyset(&pending);
+	sys_call(SYS_rt_sigpending, &pending, _NSIG / 8);
+	for (int sig = 1; sig < _NSIG; sig++)
+		if (sigismember(&pending, sig) == 1 && !sigismember(mask, sig))
+			return true;
+	return false;
 }
 
 /* ---- within the waits: one watched stream */

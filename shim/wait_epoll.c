@@ -374,6 +374,22 @@ static bool something_ready(struct epwait *w)
 	       epset_nest_due(w->set);
 }
 
+/*
+ * A wait that finds something leaves a pending signal alone.  What this set does not poll has been rung for, but the doorbell may
+ * still be under way when the program knows already, from a poll say, that it is there.
+ */
+static bool is_ahead_of_signal(struct epwait *w)
+{
+	if (!w->mask || !wait_meets_signal(w->mask))
+		return false;
+	section_lock(&w->set->lock);
+	bool yes = epset_any_readable(w->set);
+	if (yes)
+		atomic_store(&w->set->unrung, true);
+	section_unlock(&w->set->lock);
+	return yes;
+}
+
 static int look_and_wait(struct epwait *w, const struct timespec *timeout, struct signal_mark mark)
 {
 	struct deadline d = deadline_in(timeout);
@@ -405,6 +421,7 @@ static int look_and_wait(struct epwait *w, const struct timespec *timeout, struc
 			w->asleep = true;
 			watch_sleep_begin(w->watch, w->watches);
 			ready = something_ready(w); /* MUTATE: epoll_recheck */
+			ready = ready || is_ahead_of_signal(w);
 		}
 		if (!ready && signal_mark().all != mark.all) {
 			w->asleep = false;
@@ -434,13 +451,9 @@ static int wait_streams(struct epwait *w, const struct timespec *timeout, struct
 {
 	sigset_t before;
 
-	if (w->mask) {
-		wait_keep_out(w->mask, &before);
-		mark = signal_mark();
-	}
+	mark = wait_keep_out(w->mask, &before, mark);
 	int r = look_and_wait(w, timeout, mark);
-	if (w->mask)
-		wait_let_in(&before);
+	wait_let_in(w->mask, &before);
 	return r;
 }
 

@@ -236,13 +236,9 @@ static int wait_streams(struct polling *p, const struct timespec *timeout, struc
 {
 	sigset_t before;
 
-	if (p->mask) {
-		wait_keep_out(p->mask, &before);
-		mark = signal_mark();
-	}
+	mark = wait_keep_out(p->mask, &before, mark);
 	int r = look_and_wait(p, timeout, mark);
-	if (p->mask)
-		wait_let_in(&before);
+	wait_let_in(p->mask, &before);
 	return r;
 }
 
