@@ -442,6 +442,7 @@ static bool send_ring(struct sending *w)
 			stat_inc(STAT_net_overflow);
 			return false;
 		}
+		ring_rewind_if_empty(s, want);
 		k = ring_room(s, want);
 	}
 	uint64_t rw = load_rlx(s->side->rw);
@@ -598,6 +599,7 @@ ssize_t shm_send(struct stream *s, int fd, const struct iovec *iov, int cnt, str
 	side_lock(&s->side->p);
 	if (w.c.left > SMALL)
 		stream_note_core(s);
+	ring_calms_down(s);
 	add_rlx(s->sends_in_row, 1);
 	if (load_rlx(s->offer_skip))
 		add_rlx(s->offer_skip, -1);

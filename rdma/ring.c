@@ -2,6 +2,7 @@
  * The ring of a direction: its hot area, used round and round, and its cold one for what a late receiver
  * leaves unread (wire.h, README).  The sender's half is under side->p, the receiver's under side->c.
  */
+#include "budget.h"
 #include "headroom.h"
 #include "log.h"
 #include "shm.h"
@@ -15,7 +16,7 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-enum { WINDOW = 32768 }; /* an empty ring starts again at its first page rather than go beyond this */
+enum { QUIET = 1000 }; /* sends in a row that needed no more than the window: what is beyond it is given back */
 
 size_t ring_hot(const struct stream *s)
 {
@@ -101,36 +102,100 @@ bool ring_back_to_hot(struct stream *s)
 	return true;
 }
 
+/* The ring up to there is what this process lets be touched. */
+static bool charge(struct stream *s, const char *ring, uint64_t upto)
+{
+	_Atomic uint64_t *charged = ring == s->ring_out ? &s->charged_out : &s->charged_in;
+	uint64_t had = load_rlx(*charged);
+
+	if (upto <= had)
+		return true;
+	if (!budget_take(upto - had)) {
+		fallback(FALLBACK_MEMORY_CAP);
+		return false;
+	}
+	store_rlx(*charged, upto);
+	return true;
+}
+
 /* Pages are there before they are touched, so that a full memory is an answer and not a SIGBUS. */
 bool ring_populate(struct stream *s, char *ring, uint64_t from, uint64_t to)
 {
 	long r = -ENOMEM;
 
+	if (!charge(s, ring, to))
+		return false;
 	if (headroom_for(to - from))
 		do
 			r = sys_call(SYS_madvise, ring + from, to - from, MADV_POPULATE_WRITE);
 		while (r == -EINTR || r == -EAGAIN);
-	if (r == 0 || r == -EINVAL) {
-		stat_add(STAT_net_ring_pages, to - from);
+	if (r == 0 || r == -EINVAL)
 		return true;
-	}
 	fallback(FALLBACK_NO_MEMORY);
 	return false;
+}
+
+/* Nothing is unread: what lies beyond the window goes back to the system. */
+static void give_pages_back(struct stream *s)
+{
+	uint64_t touched = load_rlx(s->side->touched), charged = load_rlx(s->charged_out);
+
+	store_rlx(s->quiet, 0);
+	sys_call(SYS_madvise, s->ring_out + RING_WINDOW, touched - RING_WINDOW, MADV_REMOVE);
+	store_rlx(s->side->touched, RING_WINDOW);
+	store_rlx(s->charged_out, RING_WINDOW);
+	budget_give(charged - RING_WINDOW);
+	stat_inc(STAT_net_trims);
+}
+
+static bool is_empty(struct stream *s)
+{
+	return load_acq(s->out->rr) == load_rlx(s->side->rw) && ring_back_to_hot(s);
+}
+
+static void start_again(struct stream *s)
+{
+	uint64_t rw = load_rlx(s->side->rw);
+
+	store_rlx(s->side->origin, rw);
+	store_rel(s->out->origin, rw);
+	stat_inc(STAT_net_rewinds);
 }
 
 /* An empty ring starts again at its first page before n bytes would go beyond the window: small messages touch little and stay in the cache. */
 void ring_rewind_if_empty(struct stream *s, size_t n)
 {
-	uint64_t rw = load_rlx(s->side->rw);
+	if (!is_empty(s))
+		return;
+	uint64_t used = load_rlx(s->side->rw) - load_rlx(s->side->origin);
+	if (used && used + n > RING_WINDOW)
+		start_again(s);
+}
 
-	if (load_acq(s->out->rr) != rw || !ring_back_to_hot(s))
+static void trim(struct stream *s)
+{
+	if (!is_empty(s))
 		return;
-	uint64_t used = rw - load_rlx(s->side->origin);
-	if (!used || used + n <= WINDOW)
+	start_again(s);
+	give_pages_back(s);
+}
+
+void ring_calms_down(struct stream *s)
+{
+	if (load_rlx(s->side->touched) <= RING_WINDOW)
 		return;
-	store_rlx(s->side->origin, rw);
-	store_rel(s->out->origin, rw);
-	stat_inc(STAT_net_rewinds);
+	add_rlx(s->quiet, 1);
+	if (load_rlx(s->quiet) >= QUIET)
+		trim(s);
+}
+
+void stream_trim(struct stream *s)
+{
+	if (!s->map || load_rlx(s->side->touched) <= RING_WINDOW || !side_trylock(&s->side->p))
+		return;
+	if (load_rlx(s->side->touched) > RING_WINDOW)
+		trim(s);
+	side_unlock(&s->side->p);
 }
 
 /* The end of the area that is being written, as an offset in the ring, and where writing goes on. */
@@ -157,7 +222,8 @@ bool ring_go_cold(struct stream *s)
 	uint64_t rw = load_rlx(me->rw), end = load_rlx(me->cold_end);
 
 	if (s->ring_bytes == ring_hot(s) || ring_is_cold(s) ||
-	    (end != UINT64_MAX && (int64_t)(load_acq(s->out->rr) - end) < 0))
+	    (end != UINT64_MAX && (int64_t)(load_acq(s->out->rr) - end) < 0) ||
+	    !charge(s, s->ring_out, ring_hot(s) + RING_WINDOW))
 		return false;
 	store_rlx(me->cold_from, rw);
 	store_rlx(me->cold_end, UINT64_MAX);
@@ -183,9 +249,11 @@ size_t ring_room(struct stream *s, size_t wanted)
 	size_t at = a.at, end = at + room, top = ring_is_cold(s) ? s->ring_bytes : ring_hot(s), touched = load_rlx(me->touched);
 	if (end > top)
 		end = top;
+	if (end > RING_WINDOW)
+		store_rlx(s->quiet, 0);
 	if (!room || end <= touched)
 		return room;
-	uint64_t upto = (end + WINDOW - 1) & ~(uint64_t)(WINDOW - 1);
+	uint64_t upto = (end + RING_WINDOW - 1) & ~(uint64_t)(RING_WINDOW - 1);
 	if (upto < 2 * touched)
 		upto = 2 * touched;
 	if (upto > top)

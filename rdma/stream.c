@@ -1,5 +1,6 @@
 /* Creation and end of a stream, and what both directions share. */
 
+#include "budget.h"
 #include "clock.h"
 #include "log.h"
 #include "shm.h"
@@ -45,6 +46,8 @@ int shm_create(struct stream **ret_stream, struct wire_map *map, size_t map_byte
 	s->peer_pidfd = -1;
 	s->moved_fd = -1;
 	set_up_side(s->side, s->ring_bytes);
+	s->charged_out = RING_WINDOW;
+	budget_add(SHM_LEAST);
 	stat_inc(STAT_net_open);
 	*ret_stream = s;
 	return 0;
@@ -53,7 +56,7 @@ int shm_create(struct stream **ret_stream, struct wire_map *map, size_t map_byte
 void shm_destroy(struct stream *s)
 {
 	stat_add(STAT_net_open, (uint64_t)-1);
-	stat_add(STAT_net_ring_pages, -load_rlx(s->side->touched));
+	budget_give(WIRE_HEADER + load_rlx(s->charged_out) + load_rlx(s->charged_in));
 	munmap(s->map, s->map_bytes);
 	munmap(s->side, sizeof(struct side));
 	free(s);

@@ -54,6 +54,15 @@ struct side {
 
 struct transport_ops;
 
+/*
+ * An empty ring starts again at its first page rather than go beyond the window, so that is all that small messages touch.
+ * With the header it is what a connection over shared memory costs each process at least.
+ */
+enum { RING_WINDOW = 16384, SHM_LEAST = WIRE_HEADER + RING_WINDOW };
+
+/* Gives back what an empty ring does not need, if nobody is sending; nothing to do over verbs. */
+void stream_trim(struct stream *s);
+
 struct stream {
 	const struct transport_ops *ops;
 	struct side *side;
@@ -62,6 +71,7 @@ struct stream {
 	struct wire_dir *in, *out;
 	char *ring_in, *ring_out;
 	uint64_t ring_bytes;
+	_Atomic uint64_t charged_out, charged_in; /* of each ring, what this process has counted as touched by it */
 	int role; /* 0: connecting side, 1: accepting side */
 	bool self; /* both ends in one process */
 	bool inq;  /* TCP_INQ asked for */
@@ -78,6 +88,7 @@ struct stream {
 	/* hints of this process, all threads together; stale values cost time only */
 	_Atomic uint64_t last_check, spin_off_until, spin_backoff;
 	_Atomic unsigned spin_fails, spin_hits, sends_in_row;
+	_Atomic unsigned quiet; /* sends in a row for which the window was enough */
 	_Atomic unsigned offer_skip, offer_backoff, defer_skip, defer_fails;
 	struct tuner route;  /* enum route; under side->p */
 	struct tuner_window route_window;

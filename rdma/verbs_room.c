@@ -1,6 +1,5 @@
 /* The memory of a stream's links: one mapping, shared with a fork's children, in which each link has its room. */
-#include "settings.h"
-#include "stats.h"
+#include "budget.h"
 #include "verbs.h"
 
 #include <errno.h>
@@ -16,13 +15,13 @@ uint64_t link_rings_bytes(uint64_t ring_bytes)
 
 bool link_fits(uint64_t more, uint64_t limit)
 {
-	return atomic_load(&dlaccel_stats.slot[STAT_net_ring_pages].value) + more <= limit;
+	return budget_fits(more, limit);
 }
 
 void link_count(struct link *l, uint64_t bytes)
 {
 	add_rlx(l->counted, bytes);
-	stat_add(STAT_net_ring_pages, bytes);
+	budget_add(bytes);
 }
 
 uint64_t link_ring_wish(void)
@@ -58,7 +57,7 @@ void link_lay_out(struct link *l, uint64_t ring_bytes)
 
 void link_give_back(struct link *l)
 {
-	stat_add(STAT_net_ring_pages, -load_rlx(l->counted));
+	budget_give(load_rlx(l->counted));
 	store_rlx(l->counted, 0);
 	madvise(l->staging, l->links->room, MADV_REMOVE);
 }
@@ -95,6 +94,6 @@ int links_map(struct meeting *m, uint64_t ring_bytes, struct links **ret_links)
 void links_unmap(struct links *ls)
 {
 	for (int i = 0; i < LINKS; i++)
-		stat_add(STAT_net_ring_pages, -load_rlx(ls->link[i].counted));
+		budget_give(load_rlx(ls->link[i].counted));
 	munmap(ls, ls->bytes);
 }

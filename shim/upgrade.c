@@ -4,6 +4,7 @@
  */
 #include "socket.h"
 
+#include "budget.h"
 #include "clock.h"
 #include "family.h"
 #include "log.h"
@@ -281,11 +282,33 @@ static void adopt(struct sock *s, int fd, struct stream *st)
 		(unsigned long long)carried(s));
 }
 
+enum { TRIM_EVERY_US = 100000 };
+
+/* Connections with nothing under way give back what they do not need. */
+static void trim_all(void)
+{
+	static _Atomic uint64_t last;
+	uint64_t now = clock_ticks();
+
+	if (now - load_rlx(last) < us_to_ticks(TRIM_EVERY_US))
+		return;
+	store_rlx(last, now);
+	for (int fd = 0; fd <= atomic_load(&fd_highest); fd++) {
+		struct sock *s = sock_enter(fd);
+		struct stream *st = s ? load_acq(s->stream) : NULL;
+		if (st)
+			stream_trim(st);
+		if (s)
+			sock_leave(s);
+	}
+}
+
 static bool over_memory_cap(void)
 {
-	uint64_t used = atomic_load(&dlaccel_stats.slot[STAT_net_ring_pages].value);
-
-	if (used < settings.net_memory)
+	if (budget_fits(SHM_LEAST, settings.net_memory))
+		return false;
+	trim_all();
+	if (budget_fits(SHM_LEAST, settings.net_memory))
 		return false;
 	fallback(FALLBACK_MEMORY_CAP);
 	return true;

@@ -96,6 +96,8 @@ void stats_after_fork(void)
 	uint64_t magic = dlaccel_stats.magic;
 	uint32_t off = dlaccel_stats.off;
 	char names[STAT_COUNT][STATS_NAME];
+	uint64_t open = atomic_load(&dlaccel_stats.slot[STAT_net_open].value);
+	uint64_t ring_pages = atomic_load(&dlaccel_stats.slot[STAT_net_ring_pages].value);
 
 	for (unsigned i = 0; i < STAT_COUNT; i++)
 		memcpy(names[i], dlaccel_stats.slot[i].name, STATS_NAME);
@@ -108,6 +110,8 @@ void stats_after_fork(void)
 	dlaccel_stats.count = STAT_COUNT;
 	for (unsigned i = 0; i < STAT_COUNT; i++)
 		memcpy(dlaccel_stats.slot[i].name, names[i], STATS_NAME);
+	stat_set(STAT_net_open, open);
+	stat_set(STAT_net_ring_pages, ring_pages);
 }
 
 /* Their lines could not be written: no descriptor was left for the log. */

@@ -56,7 +56,7 @@ static inline void stat_inc(enum stat_id id)
 
 /* First relevant use: names the program; with DLACCEL_DIR maps the counters onto <dir>/<pid>.stats. */
 void stats_activate(void);
-/* In the child of a fork: counts from zero, in memory of its own. */
+/* In the child of a fork: counts from zero, in memory of its own; what it has, not what it did, it has still. */
 void stats_after_fork(void);
 
 /* Counts a fallback; the first of each kind writes its line to the log. */

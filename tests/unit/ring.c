@@ -199,17 +199,60 @@ Test(ring, takes_no_less_than_bare)
 	cr_assert_geq(upgraded, bare);
 }
 
+static void drain(struct pair *p)
+{
+	while (receive_some(p, MOST, 0) > 0)
+		;
+}
+
 Test(ring, small_messages_touch_little)
 {
 	struct pair p = make_pair(1);
 
 	for (int i = 0; i < 20000; i++) {
 		send_some(&p, 1 + pick(&p, 9000));
-		while (receive_some(&p, MOST, 0) > 0)
-			;
+		drain(&p);
 	}
 	cr_assert_gt(count(STAT_net_bytes_ring), 1u << 20, "the ring was hardly used");
-	cr_assert_leq(p.tx.s->side->touched, 32768, "so that both directions together stay within 64 KiB");
+	cr_assert_leq(p.tx.s->side->touched, 16384, "so that both directions and the header stay within 64 KiB");
+}
+
+Test(ring, what_large_messages_took_is_given_back)
+{
+	struct pair p = make_pair(1);
+
+	for (int i = 0; i < 3; i++) {
+		for (int k = 0; k < 3; k++)
+			send_some(&p, 300000);
+		cr_assert_gt(p.tx.s->side->touched, 1u << 19);
+		drain(&p);
+		for (int k = 0; k < 3000; k++) {
+			send_some(&p, 1 + pick(&p, 3000));
+			drain(&p);
+		}
+		cr_assert_eq(p.tx.s->side->touched, 16384);
+		cr_assert_eq(count(STAT_net_ring_pages), 2 * (WIRE_HEADER + 16384));
+	}
+	cr_assert_geq(count(STAT_net_trims), 3);
+}
+
+Test(ring, no_more_is_touched_than_may_be)
+{
+	settings.net_memory = 300000;
+	struct pair p = make_pair(1);
+
+	for (int i = 0; i < 300; i++) {
+		send_some(&p, 1 + pick(&p, MOST));
+		cr_assert_leq(count(STAT_net_ring_pages), settings.net_memory);
+		cr_assert_leq(p.tx.s->side->touched, settings.net_memory);
+		if (i % 3)
+			drain(&p);
+	}
+	cr_assert_gt(count(FALLBACK_MEMORY_CAP), 0);
+	cr_assert_gt(count(STAT_net_bytes_ring), 1u << 20);
+	stream_destroy(p.tx.s);
+	stream_destroy(p.rx.s);
+	cr_assert_eq(count(STAT_net_ring_pages), 0);
 }
 
 #ifdef __x86_64__ /* the registers of a system call */

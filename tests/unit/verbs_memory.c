@@ -85,7 +85,7 @@ static void rings_cannot_be_locked(void)
 static void net_memory_is_spent(void)
 {
 	settings.net_memory = 2 << RING_SHIFT_LEAST;
-	expect_reason(FALLBACK_MEMORY_CAP, "DLACCEL_NET_MEMORY reached: stays plain TCP");
+	expect_reason(FALLBACK_MEMORY_CAP, "DLACCEL_NET_MEMORY reached: what does not fit stays plain TCP");
 }
 
 /* With no connection left, and long after the progress thread has found that there is none. */
