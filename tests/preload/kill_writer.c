@@ -40,7 +40,7 @@ static void client(struct end *e)
 	say("recv at the end: %s", result(r));
 	say("a prefix: %d", got >= ENOUGH && got < TOTAL);
 	say("recv again: %s", result(recv(e->fd, buf, 1, 0)));
-	say("send: %d", send(e->fd, buf, 1, MSG_NOSIGNAL) >= -1);
+	say("send: %s", result(send(e->fd, buf, 1, MSG_NOSIGNAL)));
 	free(buf);
 }
 

@@ -3,9 +3,11 @@
 #include "pair.h"
 
 #include <fcntl.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "rendezvous.h"
@@ -67,14 +69,30 @@ static void keep_plain(const struct end *e, int fd)
 		needs_root();
 }
 
+/* Nothing lies there, and the kernel says so. */
+static void receive_without_copy(int fd)
+{
+	struct tcp_zerocopy_receive z = { .length = 4096 };
+	socklen_t len = sizeof(z);
+
+	z.address = (uintptr_t)mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+	say("TCP_ZEROCOPY_RECEIVE: %s, %u bytes", result(getsockopt(fd, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &z, &len)), z.length);
+}
+
 static void make_plain(const struct end *e, int fd)
 {
-	int one = 1;
+	int one = 1, off = TCP_REPAIR_OFF_NO_WP;
 
 	if (is(e, "async"))
 		check(!fcntl(fd, F_SETOWN, getpid()) && !fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_ASYNC));
 	if (is(e, "ulp"))
 		say("an option nobody knows: %s", result(setsockopt(fd, IPPROTO_TCP, 9999, &one, sizeof(one))));
+	if (is(e, "upper_layer"))
+		say("TCP_ULP: %s", result(setsockopt(fd, IPPROTO_TCP, TCP_ULP, "none", 4)));
+	if (is(e, "repair"))
+		say("TCP_REPAIR: %s", result(setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off))));
+	if (is(e, "zero_copy_receive"))
+		receive_without_copy(fd);
 	if (is(e, "stamped"))
 		check(!setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof(one)));
 	if (is(e, "exec"))

@@ -1,5 +1,5 @@
 /* A program that moves its bytes by system calls of its own, which nobody can interpose, as Go and
- * liburing do, mixed with libc's: such a connection must not be upgraded, and no byte may differ. */
+ * liburing do, mixed with libc's: nothing of such a connection may leave TCP, and no byte may differ. */
 #include "pair.h"
 
 #include <sys/syscall.h>

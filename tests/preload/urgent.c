@@ -2,6 +2,8 @@
 #include "pair.h"
 
 #include <fcntl.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
@@ -11,6 +13,25 @@ static volatile sig_atomic_t urgs;
 static void on_urg(int sig)
 {
 	urgs++;
+}
+
+static uint64_t received_by_kernel(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	check(!getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len));
+	return info.tcpi_bytes_received;
+}
+
+/* For good: what comes from here on comes through TCP. */
+static void exchange(struct end *e)
+{
+	uint64_t before = received_by_kernel(e->fd);
+
+	put(e, e->fd, 100000);
+	take(e, e->fd, 100000);
+	say("through TCP: %d", received_by_kernel(e->fd) - before >= 100000);
 }
 
 static void server(struct end *e)
@@ -33,8 +54,7 @@ static void server(struct end *e)
 	say("again: %s", result(recv(e->fd, &c, 1, MSG_OOB)));
 	check(recv(e->fd, line, 4, MSG_WAITALL) == 4);
 	say("after the mark: %.4s", line);
-	put(e, e->fd, 100000);
-	take(e, e->fd, 100000);
+	exchange(e);
 	check(!setsockopt(e->fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)));
 	tell('i');
 	await('s');
@@ -43,8 +63,7 @@ static void server(struct end *e)
 	check(sockatmark(e->fd) == 1);
 	check(recv(e->fd, line, 10, 0) == 5);
 	say("inline: %.5s", line);
-	put(e, e->fd, 100000);
-	take(e, e->fd, 100000);
+	exchange(e);
 }
 
 static void client(struct end *e)

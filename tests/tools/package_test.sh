@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the Debian package from a copy of the source, unpacks it somewhere, and uses it from there.
+# Builds the Debian package from a copy of the source, installs it into an empty system of its own, uses it from there, and removes it.
 # package_test.sh SOURCE
 set -eu
 for need in dpkg-buildpackage dh meson ninja; do
@@ -14,10 +14,16 @@ unset DLACCEL DLACCEL_TOOL DLACCEL_LIBRARY LD_PRELOAD LD_LIBRARY_PATH CFLAGS LDF
 cd "$work/source"
 dpkg-buildpackage -us -uc -b >"$work/log" 2>&1 || { tail -50 "$work/log"; echo "the package does not build"; exit 1; }
 set -- "$work"/dlaccel_*.deb
-dpkg -x "$1" "$work/root"
 cd "$work"
 
 fail() { echo "FAIL: $*"; exit 1; }
+# Installed, into a system of its own that has nothing else.
+mkdir -p root/var/lib/dpkg/info root/var/lib/dpkg/updates root/var/lib/dpkg/triggers
+: >root/var/lib/dpkg/status
+in_root() { dpkg --root="$work/root" --force-not-root --force-depends --force-script-chrootless "$@" >>"$work/log" 2>&1; }
+in_root --install "$1" || { tail -20 "$work/log"; fail "the package does not install"; }
+in_root --audit && [ "$(dpkg-query --admindir="$work/root/var/lib/dpkg" -W -f '${Status}' dlaccel)" = "install ok installed" ] ||
+	{ tail -20 "$work/log"; fail "the package is not installed"; }
 tool=$work/root/usr/bin/dlaccel
 library=$(find "$work/root/usr/lib" -name libdlaccel.so)
 [ -n "$library" ] || fail "no library in the package"
@@ -39,4 +45,7 @@ for page in man1/dlaccel.1 man7/libdlaccel.7; do
 done
 gzip -dc "$work/root/usr/share/man/man7/libdlaccel.7.gz" | grep -q DLACCEL_NET_RING || fail "the manual lacks the settings"
 dpkg-deb -f "$1" Depends | grep -q 'libc6' || fail "no dependency on libc6"
+in_root --purge dlaccel || { tail -20 "$work/log"; fail "the package cannot be removed"; }
+left=$(find "$work/root" -path "$work/root/var" -prune -o ! -type d -print)
+[ -z "$left" ] || fail "left behind: $left"
 echo "ok: $(basename "$1")"
