@@ -1,6 +1,5 @@
 /* One thread drives both ends of a stream over a real TCP connection: every byte must come out as it went
  * in, through the hot area, the cold one and TCP, whatever the sizes and however late the receiver. */
-#include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <linux/filter.h>
@@ -12,7 +11,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <ucontext.h>
 
 #include "clock.h"
@@ -21,6 +19,7 @@
 #include "stats.h"
 #include "shm.h"
 #include "sys.h"
+#include "tcp_pair.h"
 
 enum { RING = 1 << 20, MOST = 700000 };
 
@@ -44,22 +43,6 @@ static uint32_t pick(struct pair *p, uint32_t n)
 static char byte_at(uint64_t pos)
 {
 	return (char)(pos * 2654435761u >> 13 ^ pos >> 20);
-}
-
-static void connect_both(int fd[2])
-{
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(a);
-	int l = socket(AF_INET, SOCK_STREAM, 0);
-
-	cr_assert_eq(bind(l, (void *)&a, len), 0);
-	cr_assert_eq(listen(l, 1), 0);
-	getsockname(l, (void *)&a, &len);
-	fd[0] = socket(AF_INET, SOCK_STREAM, 0);
-	cr_assert_eq(connect(fd[0], (void *)&a, len), 0);
-	fd[1] = accept(l, NULL, NULL);
-	cr_assert_geq(fd[1], 0);
-	close(l);
 }
 
 static struct wire_map *shared_memory(void)
@@ -93,7 +76,7 @@ static struct pair make_pair(uint32_t seed)
 
 	real_init();
 	settings.spin = 0; /* nobody comes while the only thread waits */
-	connect_both(fd);
+	cr_assert(tcp_pair(fd));
 	return (struct pair){ make_end(m, 0, fd[0]), make_end(m, 1, fd[1]), seed };
 }
 
@@ -192,7 +175,7 @@ Test(ring, takes_no_less_than_bare)
 	uint64_t upgraded = p.tx.bytes;
 	int fd[2];
 	static char buf[200000];
-	connect_both(fd);
+	cr_assert(tcp_pair(fd));
 	uint64_t bare = 0;
 	for (ssize_t k; (k = send(fd[0], buf, sizeof(buf), MSG_DONTWAIT)) > 0;)
 		bare += (uint64_t)k;

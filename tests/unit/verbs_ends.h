@@ -2,11 +2,10 @@
 #pragma once
 #include "device.h"
 
+#include "tcp_pair.h"
 #include "verbs_io.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <unistd.h>
 
 enum { RING_BYTES = 65536, ROOM = 1 << 17 };
@@ -21,18 +20,12 @@ static struct end {
 
 static inline void connect_tcp(void)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(at);
-	int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+	int fd[2];
 
-	if (bind(listener, (void *)&at, len) || listen(listener, 1) || getsockname(listener, (void *)&at, &len))
-		sim_wrong("no listener");
-	ends[0].fd = socket(AF_INET, SOCK_STREAM, 0);
-	if (connect(ends[0].fd, (void *)&at, len))
+	if (!tcp_pair(fd))
 		sim_wrong("no connection");
-	ends[1].fd = accept(listener, NULL, NULL);
 	for (int i = 0; i < 2; i++)
-		setsockopt(ends[i].fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		ends[i].fd = fd[i];
 }
 
 static inline void make_ends(void)

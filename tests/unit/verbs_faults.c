@@ -14,12 +14,11 @@
 #include "real.h"
 #include "settings.h"
 #include "signals.h"
+#include "tcp_pair.h"
 #include "verbs_io.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -94,19 +93,12 @@ static struct link *newest(const struct end *e)
 
 static void connect_tcp(void)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(at);
-	int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+	int fd[2];
 
-	if (bind(listener, (void *)&at, len) || listen(listener, 1) || getsockname(listener, (void *)&at, &len))
-		wrong("no listener: %s", strerror(errno));
-	ends[0].fd = socket(AF_INET, SOCK_STREAM, 0);
-	if (connect(ends[0].fd, (void *)&at, len))
+	if (!tcp_pair(fd))
 		wrong("no connection: %s", strerror(errno));
-	ends[1].fd = accept(listener, NULL, NULL);
-	close(listener);
 	for (int i = 0; i < 2; i++)
-		setsockopt(ends[i].fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		ends[i].fd = fd[i];
 }
 
 static void choose_buffers(uint64_t *dice)

@@ -1,17 +1,14 @@
 /* Two ends of a stream between hosts, without a device: what would lie in a ring is put there by hand. */
 #pragma once
-#include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "process.h"
 #include "real.h"
 #include "settings.h"
+#include "tcp_pair.h"
 #include "verbs_io.h"
 
 enum { RING = 4096 };
@@ -24,19 +21,9 @@ struct pair {
 
 static inline void connect_tcp(int *fd)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(at);
-	int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
-
-	cr_assert(!bind(listener, (void *)&at, len) && !listen(listener, 1) && !getsockname(listener, (void *)&at, &len));
-	fd[0] = socket(AF_INET, SOCK_STREAM, 0);
-	cr_assert(!connect(fd[0], (void *)&at, len));
-	fd[1] = accept(listener, NULL, NULL);
-	close(listener);
-	for (int i = 0; i < 2; i++) {
-		setsockopt(fd[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	cr_assert(tcp_pair(fd));
+	for (int i = 0; i < 2; i++)
 		fcntl(fd[i], F_SETFL, O_NONBLOCK);
-	}
 }
 
 static inline struct link *make_link(void)

@@ -5,10 +5,10 @@
 #include "real.h"
 #include "settings.h"
 #include "sha256.h"
+#include "tcp_pair.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,18 +71,12 @@ void peer_apart(uint64_t dead_us, uint64_t idle_us, void (*test)(int which), int
 
 static void connect_tcp(struct peer *p)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(at);
-	int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+	int fd[2];
 
-	if (bind(listener, (void *)&at, len) || listen(listener, 1) || getsockname(listener, (void *)&at, &len))
-		sim_wrong("no listener: %s", strerror(errno));
-	p->fd = socket(AF_INET, SOCK_STREAM, 0);
-	if (connect(p->fd, (void *)&at, len))
+	if (!tcp_pair(fd))
 		sim_wrong("no connection: %s", strerror(errno));
-	p->lib_fd = accept(listener, NULL, NULL);
-	close(listener);
-	setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	p->fd = fd[0];
+	p->lib_fd = fd[1];
 }
 
 static void name_address(uint8_t addr[16], uint8_t host)
