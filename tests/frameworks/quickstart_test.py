@@ -43,6 +43,9 @@ def main():
         weights = [re.findall("^weights: sha256 (.+)$", (left / f"{way}.1.log").read_text(), re.M) for way in ("bare", "dlaccel")]
     assert weights[0] and weights[0] == weights[1], weights
     assert "bit for bit equal in all 2 runs" in said and "times as fast" in said
+    assert re.search(r"^ *pair 1 of 1: bare [\d.]+ ms a step, dlaccel [\d.]+ ms a step$", said, re.M), "no step times"
+    assert any(line in said for line in report.splitlines() if "ring" in line or "TCP" in line), "not which way the bytes went"
+    assert re.search(r"next: build/tools/dlaccel report dlaccel\.quickstart/run\.1$", said, re.M), "no next command"
     assert pair.moved(count) > count["net.bytes_plain"], count
     assert len(re.findall(r"^ +\d+ +python .* 1 of \d+$", report, re.M)) == 2, report  # the ranks, beside torchrun's agent
 
