@@ -54,10 +54,14 @@ veth_ipv6() {
 	local d
 	ip -6 rule add pref 10 iif va lookup local
 	ip -6 rule add pref 11 iif vb lookup local
+	ip -6 rule add pref 12 from fd00::1 to fd00::1 lookup local
+	ip -6 rule add pref 13 from fd00::2 to fd00::2 lookup local
 	ip -6 rule add pref 20 from fd00::1 to fd00::2 lookup 101
 	ip -6 rule add pref 21 from fd00::2 to fd00::1 lookup 102
 	ip -6 rule add pref 22 oif va to fd00::2 lookup 101
 	ip -6 rule add pref 23 oif vb to fd00::1 lookup 102
+	ip -6 rule add pref 30 iif lo to fd00::2 lookup 101
+	ip -6 rule add pref 31 iif lo to fd00::1 lookup 102
 	ip -6 rule add pref 100 lookup local
 	ip -6 rule del pref 0
 	for d in va vb; do
