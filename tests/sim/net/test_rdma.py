@@ -48,8 +48,10 @@ def by_rdma(a, b, args, styles, bare, at=None):
     a.run(f'rm -rf {COUNTERS}; mkdir -m 700 {COUNTERS}')
     before = a.counter('sent_pkts'), b.counter('sent_pkts')
     got = streams.talk(a, b, WARM + styles, size=args.bytes, limit=300, preload=(args.preload,) * 2, at=at,
-                       env={'DLACCEL_DIR': COUNTERS, 'DLACCEL_NET_THRESHOLD': '2K'})
+                       env={'DLACCEL_DIR': COUNTERS, 'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info'})
     assert not streams.complaint(*got), streams.complaint(*got)
+    said = a.run(f'cat {COUNTERS}/log').out
+    assert 'when the device is removed' not in said, said    # the watch is bound to the same address
     for plain, moved in zip(bare, got):
         assert moved.out.endswith(plain.out.removeprefix('listening\n')), (plain.out, moved.out)
     packets = a.counter('sent_pkts') - before[0], b.counter('sent_pkts') - before[1]
