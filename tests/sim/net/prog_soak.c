@@ -98,10 +98,11 @@ static size_t size_of_piece(uint64_t *dice, uint64_t left)
 	return n < left ? n : left;
 }
 
+/* In every fourth round so long that a link that failed may be there again before the end. */
 static void pause_perhaps(struct flow *f)
 {
 	if (!roll(&f->dice, 16))
-		usleep(roll(&f->dice, 20000));
+		usleep(roll(&f->dice, current % 4 == 3 ? 1500000 : 20000));
 }
 
 /* ---- one call, with its checks; false: nothing moved ---- */

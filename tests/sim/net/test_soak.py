@@ -1,6 +1,8 @@
 """Checksummed traffic of several connections at once between two hosts, both ways, with random sizes, pauses and ways to use a
 socket; in every second round links, devices or the server's process fail meanwhile.
 
+Every fourth round pauses for so long that streams are back on RDMA before their end.
+
     test_soak.py --preload LIBRARY --tool DLACCEL [--seeds FIRST:LAST] [--minutes N]
 
 A seed is a round; with N more follow until as many minutes are over. Both ends compare every byte with what its place says.
