@@ -34,7 +34,7 @@ union address {
 	struct sockaddr_in6 in6;
 };
 
-static int normalise(const union address *a, uint8_t *ret_addr, uint16_t *ret_port)
+static int normalise(const union address *a, uint8_t *ret_addr, uint16_t *ret_port, uint32_t *ret_scope)
 {
 	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 
@@ -48,25 +48,27 @@ static int normalise(const union address *a, uint8_t *ret_addr, uint16_t *ret_po
 		return -EINVAL;
 	memcpy(ret_addr, &a->in6.sin6_addr, 16);
 	*ret_port = a->in6.sin6_port;
+	if (a->in6.sin6_scope_id)
+		*ret_scope = a->in6.sin6_scope_id;
 	return 0;
 }
 
-static int address_of(int fd, long call, uint8_t *ret_addr, uint16_t *ret_port)
+static int address_of(int fd, long call, uint8_t *ret_addr, uint16_t *ret_port, uint32_t *ret_scope)
 {
 	union address a = { 0 };
 	socklen_t len = sizeof(a);
 	long r = sys_call(call, fd, &a, &len);
 
-	return r ? (int)r : normalise(&a, ret_addr, ret_port);
+	return r ? (int)r : normalise(&a, ret_addr, ret_port, ret_scope);
 }
 
 int tuple_of(int fd, int role, struct tuple *ret_tuple)
 {
 	struct tuple t = { 0 };
-	int r = address_of(fd, role ? SYS_getpeername : SYS_getsockname, t.connect_addr, &t.connect_port);
+	int r = address_of(fd, role ? SYS_getpeername : SYS_getsockname, t.connect_addr, &t.connect_port, &t.scope);
 
 	if (!r)
-		r = address_of(fd, role ? SYS_getsockname : SYS_getpeername, t.accept_addr, &t.accept_port);
+		r = address_of(fd, role ? SYS_getsockname : SYS_getpeername, t.accept_addr, &t.accept_port, &t.scope);
 	if (r)
 		return r;
 	if (t.connect_port == t.accept_port && !memcmp(t.connect_addr, t.accept_addr, 16))
@@ -117,7 +119,7 @@ static socklen_t name_of(const struct tuple *t, struct sockaddr_un *ret_addr)
 	memset(ret_addr, 0, sizeof(*ret_addr));
 	ret_addr->sun_family = AF_UNIX;
 	memcpy(ret_addr->sun_path + 1, prefix, sizeof(prefix) - 1);
-	char *p = put_hex(ret_addr->sun_path + sizeof(prefix), t, sizeof(*t));
+	char *p = put_hex(ret_addr->sun_path + sizeof(prefix), t, TUPLE_BYTES);
 	boot_id(boot);
 	p = put_hex(p, boot, 8);
 	return (socklen_t)(p - (char *)ret_addr);

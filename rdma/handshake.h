@@ -11,11 +11,14 @@
 #include "stream.h"
 
 #include <netinet/in.h>
+#include <stddef.h>
 
 struct tuple {
 	uint8_t connect_addr[16], accept_addr[16];
 	uint16_t connect_port, accept_port; /* network order */
+	uint32_t scope; /* this end's number of the device that link-local addresses are of */
 };
+enum { TUPLE_BYTES = offsetof(struct tuple, scope) }; /* what both ends know */
 
 /* The connection's addresses as both ends see them; role 0 connects.  -EINVAL for a self-connect. */
 int tuple_of(int fd, int role, struct tuple *ret_tuple);

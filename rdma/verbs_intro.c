@@ -40,7 +40,7 @@ void intro_hash(const struct meeting *m, uint8_t ret_hash[16])
 	uint8_t digest[32];
 
 	sha256_init(&h);
-	sha256_add(&h, &m->tuple, sizeof(m->tuple));
+	sha256_add(&h, &m->tuple, TUPLE_BYTES);
 	if (m->again)
 		sha256_add(&h, m->bond, sizeof(m->bond));
 	sha256_end(&h, digest);

@@ -151,7 +151,8 @@ static void never(struct meeting *m, enum stat_id why)
 	come_to(m, MEET_NEVER);
 }
 
-static struct sockaddr_storage address(const uint8_t *addr, uint16_t port)
+/* The kernel takes a link-local one with its device only. */
+static struct sockaddr_storage address(const uint8_t *addr, uint16_t port, uint32_t scope)
 {
 	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 	union {
@@ -168,6 +169,8 @@ static struct sockaddr_storage address(const uint8_t *addr, uint16_t port)
 		a.in6.sin6_family = AF_INET6;
 		a.in6.sin6_port = port;
 		memcpy(&a.in6.sin6_addr, addr, 16);
+		if (IN6_IS_ADDR_LINKLOCAL(&a.in6.sin6_addr))
+			a.in6.sin6_scope_id = scope;
 	}
 	return a.any;
 }
@@ -214,7 +217,8 @@ static void set_ack_timeout(struct rdma_cm_id *id)
 
 static void start_listening(struct meeting *m)
 {
-	struct sockaddr_storage at = address(m->tuple.connect_addr, m->tuple.connect_port);
+	const struct tuple *t = &m->tuple;
+	struct sockaddr_storage at = address(t->connect_addr, t->connect_port, t->scope);
 
 	if (verbs.rdma_create_id(thread_channel(), &m->listener, m, RDMA_PS_TCP)) {
 		m->listener = NULL;
@@ -228,8 +232,9 @@ static void start_listening(struct meeting *m)
 
 static void start_calling(struct meeting *m)
 {
-	struct sockaddr_storage from = address(m->tuple.accept_addr, 0);
-	struct sockaddr_storage to = address(m->tuple.connect_addr, m->tuple.connect_port);
+	const struct tuple *t = &m->tuple;
+	struct sockaddr_storage from = address(t->accept_addr, 0, t->scope);
+	struct sockaddr_storage to = address(t->connect_addr, t->connect_port, t->scope);
 
 	if (verbs.rdma_create_id(thread_channel(), &m->id, m, RDMA_PS_TCP)) {
 		m->id = NULL;

@@ -14,6 +14,7 @@
 #include "verbs_api.h"
 #include "verbs_io.h"
 
+#include <link.h>
 #include <poll.h>
 #include <string.h>
 #include <fcntl.h>
@@ -236,6 +237,23 @@ static void stop_at_exit(void)
 		sys_call(SYS_nanosleep, &nap, 0);
 }
 
+static int add_tls(struct dl_phdr_info *object, size_t size, void *sum)
+{
+	for (int i = 0; i < object->dlpi_phnum; i++)
+		if (object->dlpi_phdr[i].p_type == PT_TLS)
+			*(size_t *)sum += object->dlpi_phdr[i].p_memsz + object->dlpi_phdr[i].p_align;
+	return 0;
+}
+
+/* All thread-local variables that the program and its libraries were started with lie in the stack, too. */
+static size_t stack_bytes(void)
+{
+	size_t sum = 1 << 20;
+
+	dl_iterate_phdr(add_tls, &sum);
+	return sum;
+}
+
 static int create(void)
 {
 	sigset_t all, old;
@@ -248,13 +266,15 @@ static int create(void)
 		return -EMFILE;
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, 1 << 20);
+	pthread_attr_setstacksize(&attr, stack_bytes());
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	int r = pthread_create(&t, &attr, run, NULL);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
-	if (!r)
+	if (r)
+		log_info("RDMA is off: no thread: %s", strerror(r));
+	else
 		atexit(stop_at_exit);
 	return -r;
 }

@@ -1,6 +1,7 @@
 #include "peer.h"
 
 #include "dlaccel.h"
+#include "settings.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -130,6 +131,9 @@ bool peer_has_rdma(const char *host, char *ret_text, size_t room)
 		snprintf(ret_text, room, "%s from %s by %s: no RDMA device stands there, so TCP", w.to_text, w.from_text, w.netdev);
 	else if (!strstr(w.state, "ACTIVE"))
 		snprintf(ret_text, room, "%s from %s by %s: %s, but its port is %s", w.to_text, w.from_text, w.netdev, w.device, w.state);
+	else if (!setting_lists(settings.rdma_devices, w.device))
+		snprintf(ret_text, room, "%s from %s by %s: %s, but DLACCEL_RDMA_DEVICES=%s does not name it", w.to_text, w.from_text,
+			w.netdev, w.device, settings.rdma_devices);
 	else if (access("/dev/infiniband/rdma_cm", R_OK | W_OK))
 		snprintf(ret_text, room, "%s by %s: no access to /dev/infiniband/rdma_cm (module rdma_ucm)", w.to_text, w.device);
 	else

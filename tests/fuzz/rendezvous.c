@@ -54,7 +54,7 @@ socklen_t rendezvous_name(int fd, int role, struct sockaddr_un *ret_name)
 	memset(ret_name, 0, sizeof(*ret_name));
 	ret_name->sun_family = AF_UNIX;
 	p = ret_name->sun_path + 1 + sprintf(ret_name->sun_path + 1, "dlaccel.");
-	for (size_t i = 0; i < sizeof(tuple); i++)
+	for (size_t i = 0; i < TUPLE_BYTES; i++)
 		p += sprintf(p, "%02x", t[i]);
 	boot_id_read(boot);
 	for (int i = 0; i < 8; i++)

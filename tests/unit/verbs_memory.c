@@ -1,7 +1,8 @@
 /*
  * Memory for RDMA, over simulated devices.  Where it is not to be had (less than a device's queues need may be locked, or less
  * than a connection's rings, or DLACCEL_NET_MEMORY is spent) the connection stays plain TCP in either role, for that reason
- * and no other, and the log says so.  What the program gives back is unlocked though it makes no call any more.
+ * and no other, and the log says so.  What the program gives back is unlocked though it makes no call any more.  The thread
+ * has its stack, however much of it the program's thread-local variables take.
  */
 #include "peer.h"
 
@@ -20,6 +21,8 @@
 #include <unistd.h>
 
 enum { HUNG_S = 120, PATIENT_US = 30000000, HASTY_US = 20000, BUFFER = 1 << 20, LOCKABLE = 64 << 10, QUEUES = 128 << 10 };
+
+static _Thread_local volatile char of_each_thread[2 << 20];
 
 static void expect_plain(int role)
 {
@@ -136,6 +139,7 @@ static void in_child(void (*run)(void))
 
 int main(void)
 {
+	of_each_thread[0] = 1;
 	in_child(queues_cannot_be_locked);
 	in_child(rings_cannot_be_locked);
 	in_child(net_memory_is_spent);

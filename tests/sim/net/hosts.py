@@ -78,6 +78,11 @@ def near(name, mtu=9000, **kw):
                Host('b', g, '10.1.0.2', 'vb', 'rxeb', ids[1]))
 
 
+def near_ipv6(a, b):
+    """fd00::1 and fd00::2 for the two hosts of near(), and fe80::1 and fe80::2."""
+    a.guest.net('veth_ipv6')
+
+
 def wire(guest, addr, mtu=9000):
     """Address and rxe device of a guest on a cable; again after a reset."""
     guest.net('nic_host', addr + '/24', mtu)

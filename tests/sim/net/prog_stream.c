@@ -14,8 +14,8 @@
  * stream's own next bytes. */
 #include "stream.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -482,13 +482,13 @@ static void serve_one(const struct style *st, int listener)
 		conversation(st, fd, true);
 }
 
-static int listen_at(const struct sockaddr_in *at)
+static int listen_at(const struct addrinfo *at)
 {
-	int on = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
+	int on = 1, fd = socket(at->ai_family, SOCK_STREAM, 0);
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)))
 		die("socket");
-	if (bind(fd, (const struct sockaddr *)at, sizeof(*at)) || listen(fd, 16))
+	if (bind(fd, at->ai_addr, at->ai_addrlen) || listen(fd, 16))
 		die("listen");
 	printf("listening\n");
 	fflush(stdout);
@@ -514,22 +514,30 @@ static void finish_connect(int fd)
 		die("connect");
 }
 
-static int connect_to(const struct style *st, const struct sockaddr_in *to, const char *from)
+static int connect_to(const struct style *st, const struct addrinfo *to, const struct addrinfo *from)
 {
-	struct sockaddr_in me = {.sin_family = AF_INET};
-	int fd = socket(AF_INET, SOCK_STREAM | st->type, 0);
+	int fd = socket(to->ai_family, SOCK_STREAM | st->type, 0);
 
 	if (fd < 0)
 		die("socket");
-	if (from && (inet_pton(AF_INET, from, &me.sin_addr) != 1 ||
-			    bind(fd, (struct sockaddr *)&me, sizeof(me))))
+	if (from && bind(fd, from->ai_addr, from->ai_addrlen))
 		die("bind");
-	if (connect(fd, (const struct sockaddr *)to, sizeof(*to)))
+	if (connect(fd, to->ai_addr, to->ai_addrlen))
 		finish_connect(fd);
 	return fd;
 }
 
 /* ---- arguments ---- */
+
+/* Of either family; a link-local one names its device behind a %. */
+static const struct addrinfo *address(const char *host, const char *port)
+{
+	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM}, *found;
+
+	if (getaddrinfo(host, port, &hints, &found))
+		fail("%s is no address", host);
+	return found;
+}
 
 static const struct style *style_named(const char *name)
 {
@@ -564,8 +572,8 @@ static const char *next_name(char **argv, int *i)
 
 int main(int argc, char **argv)
 {
-	const char *name, *from = NULL, *verb = argc > 1 ? argv[1] : "";
-	struct sockaddr_in at = {.sin_family = AF_INET};
+	const char *name, *verb = argc > 1 ? argv[1] : "";
+	const struct addrinfo *at, *from = NULL;
 	int c, listener = -1;
 
 	if (!strcmp(verb, "list"))
@@ -581,12 +589,11 @@ int main(int argc, char **argv)
 		else if (c == 'f')
 			opt_failing = true;
 		else
-			from = optarg;
+			from = address(optarg, NULL);
 	}
-	inet_pton(AF_INET, argv[2], &at.sin_addr);
-	at.sin_port = htons(atoi(argv[3]));
+	at = address(argv[2], argv[3]); /* a descriptor's number (resume) is one, too */
 	if (!strcmp(verb, "serve"))
-		listener = listen_at(&at);
+		listener = listen_at(at);
 	for (int i = optind; (name = next_name(argv, &i));) {
 		const struct style *st = style_named(current = name);
 
@@ -595,7 +602,7 @@ int main(int argc, char **argv)
 		else if (!strcmp(verb, "resume"))
 			conversation(st, atoi(argv[2]), true);
 		else
-			conversation(st, connect_to(st, &at, from), false);
+			conversation(st, connect_to(st, at, from), false);
 	}
 	return 0;
 }

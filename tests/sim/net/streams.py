@@ -18,15 +18,17 @@ def librspreload():
     return found[0] if found else None
 
 
-def talk(a, b, styles, size=300000, seed=1, preload=(None, None), env=None, limit=120):
-    """(client's Result, server's Result); preload: for the client on a, for the server on b."""
+def talk(a, b, styles, size=300000, seed=1, preload=(None, None), env=None, limit=120, at=None):
+    """(client's Result, server's Result); preload: for the client on a, for the server on b; at: the client's address,
+    the one that it calls and the one that the server has."""
+    mine, called, theirs = at or (a.addr, b.addr, b.addr)
     port = str(next(PORTS))
     prog = hosts.program('prog_stream')
     common = ['-n', str(size), '-s', str(seed)]
-    server = b.spawn([prog, 'serve', b.addr, port, *common, *styles], preload=preload[1], env=env)
+    server = b.spawn([prog, 'serve', theirs, port, *common, *styles], preload=preload[1], env=env)
     try:
         server.expect('listening')
-        client = a.spawn([prog, 'talk', b.addr, port, *common, '-b', a.addr, *styles],
+        client = a.spawn([prog, 'talk', called, port, *common, '-b', mine, *styles],
                          preload=preload[0], env=env)
         return client.wait(limit), server.wait(limit)
     finally:

@@ -50,13 +50,17 @@ def script(pair, rest):
                          pauses=pair.client.err.count('paused'), rest=rest)
 
 
+class Long(Pair):
+    arguments = ('-n', str(SIZE), '-f')
+
+
 class Detection:
     def __init__(self, a, b, args):
         self.a, self.b = a, b
-        bare = Pair(a, b, size=SIZE)
+        bare = Long(a, b)
         self.want = bare.talk('pause', script(bare, 'go'))[0]
         bare.end()
-        self.pair = Pair(a, b, args.preload, args.tool, SETTINGS, SIZE).warm()
+        self.pair = Long(a, b, args.preload, args.tool, SETTINGS).warm()
 
     def strike(self, fault, load):
         """[(seconds, lost, counter) or None]: of the sender and of the receiver."""

@@ -59,11 +59,12 @@ rdma_active rxea && rdma_active rxeb
 
 
 class Pair:
-    """prog_stream on both hosts, told one style after the other."""
+    """prog_stream on both hosts, told one style after the other; or another program that is told what to do by its input."""
 
     made = 0
+    program, arguments, first = 'prog_stream', ('-n', str(SIZE), '-f'), 'large'
 
-    def __init__(self, a, b, preload=None, tool=None, settings=None, size=SIZE):
+    def __init__(self, a, b, preload=None, tool=None, settings=None):
         Pair.made += 1
         self.tool, self.sums, self.gone = tool, collections.Counter(), None
         self.folder = f'{COUNTERS}/{Pair.made}'
@@ -71,14 +72,14 @@ class Pair:
         env = {'DLACCEL_DIR': self.folder, 'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info',
                **(settings or {'DLACCEL_RDMA_DEAD': '200ms'}), **({'LD_PRELOAD': preload} if preload else {})}
         self.a, self.b, self.heard = a, b, [[], []]
-        port, common = str(next(streams.PORTS)), ['-n', str(size), '-f']
-        self.server = self.start(b, 'b', env, ['serve', b.addr, port, *common])
+        port = str(next(streams.PORTS))
+        self.server = self.start(b, 'b', env, ['serve', b.addr, port, *self.arguments])
         self.server.expect('listening')
-        self.client = self.start(a, 'a', env, ['talk', b.addr, port, *common, '-b', a.addr])
+        self.client = self.start(a, 'a', env, ['talk', b.addr, port, *self.arguments, '-b', a.addr])
 
     def start(self, host, name, env, args):
         """The program itself opens the fifo for writing too: it has no end."""
-        words = shlex.join(['env', *(f'{k}={v}' for k, v in env.items()), hosts.program('prog_stream'), *args])
+        words = shlex.join(['env', *(f'{k}={v}' for k, v in env.items()), hosts.program(self.program), *args])
         return host.spawn(f'exec {words} 0<>{self.folder}/{name}')
 
     def stats(self):
@@ -122,7 +123,7 @@ class Pair:
 
     def warm(self):
         for _ in range(WARM):
-            self.talk('large')
+            self.talk(self.first)
             if self.sums['net.upgraded.verbs'] >= 2:
                 return self
         raise AssertionError('RDMA is not used: ' + self.said())
@@ -151,9 +152,9 @@ def survived(client, server):
 class Judge:
     """One seed after the other, on one pair for as long as both ends live."""
 
-    def __init__(self, a, b, args):
+    def __init__(self, a, b, args, want):
         self.a, self.b, self.args = a, b, args
-        self.want, self.pair, self.failed = bare(a, b), None, []
+        self.want, self.pair, self.failed = want, None, []
         self.tally = collections.Counter()
 
     def warm_pair(self):
@@ -258,7 +259,7 @@ def body(args):
     first, last = map(int, args.seeds.split(':'))
     with hosts.near('failover') as (a, b):
         comes_back(a, b, args)
-        judge = Judge(a, b, args)
+        judge = Judge(a, b, args, bare(a, b))
         for seed in range(first, last):
             judge.attempt(seed)
         for name in FAULTS if last - first >= len(FAULTS) else ():

@@ -1,9 +1,12 @@
 """The other host is frozen for a while, is reset, or dies, under a stream that uses RDMA: it shows what a bare stream beside
 it shows. Two guests of one virtual CPU; the streams are the survivor's.
 
-    test_lost_host.py --preload LIBRARY --tool DLACCEL
+    test_lost_host.py --preload LIBRARY --tool DLACCEL [--seeds FIRST:LAST]
+
+Seeds choose how the survivor of a reset uses its socket, and when it comes.
 """
 import itertools
+import random
 import shlex
 
 import hosts
@@ -14,6 +17,7 @@ from test_rdma import counters_script, parse_counters
 ENDLESS, SIZE = 10 ** 12, 20000000
 SETTINGS = {'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info', 'DLACCEL_RDMA_DEAD': '3s', 'DLACCEL_RDMA_IDLE': '6s'}
 MOVING = 200000          # bytes by RDMA, so that it is the stream's way
+RESET_UNDER = ('large', 'both_ways', 'dontwait', 'poll', 'writev')    # one thread each: of two, either may hear of it first
 LIMIT = 240              # a rebooted host is asked again when the retransmission timer says so
 RUNS = itertools.count(1)
 
@@ -55,10 +59,10 @@ class Stream:
         return got.err.strip().rpartition(': ')[2]
 
 
-def start(a, b, style, size, args):
+def start(a, b, style, size, args, moving=MOVING):
     """A stream with the library that RDMA carries, and a bare one."""
     ours = Stream(a, b, style, size, args)
-    ours.wait_for('net.bytes_verbs', MOVING)
+    ours.wait_for('net.bytes_verbs', moving)
     bare = Stream(a, b, style, size)
     a.run(f'until ss -Htn state established "dport = :{bare.port}" | grep -q .; do sleep .1; done')
     assert not ours.counters().get('rdma.failovers'), ours.said()
@@ -90,10 +94,14 @@ def frozen(a, b, args):
 
 
 def reset(a, b, args):
-    streams_of_a = start(a, b, 'large', ENDLESS, args)
-    b.guest.reset()
-    hosts.wire(b.guest, b.addr)
-    compare('reset', *streams_of_a)
+    """The failover seeds' last kind; test_failover has those that need one guest."""
+    for seed in range(*map(int, args.seeds.split(':'))):
+        dice = random.Random(seed)
+        moving = dice.randrange(1, 50) * MOVING
+        streams_of_a = start(a, b, dice.choice(RESET_UNDER), ENDLESS, args, moving)
+        b.guest.reset()
+        hosts.wire(b.guest, b.addr)
+        compare(f'{seed}: reset after {moving} bytes by RDMA', *streams_of_a)
 
 
 def dead(a, b, args):
@@ -110,4 +118,4 @@ def body(args):
 
 
 if __name__ == '__main__':
-    vhost.main_preloaded(body)
+    vhost.main_preloaded(body, seeds='0:3')

@@ -15,6 +15,13 @@ import vhost
 COUNTERS = '/tmp/counters'    # the guest's own; a shared mapping needs a real file system
 FEW = 'plain,writev,epoll_edge,peek,fionread,sendfile,fork,two_threads,both_ways'
 WARM = ['large'] * 8    # meanwhile the library opens rdma-core, which takes seconds in emulation
+LATER = ['epoll_edge', 'large']
+FAMILIES = {    # the client's address, the one that it calls, the server's
+    'IPv6': ('fd00::1', 'fd00::2', 'fd00::2'),
+    'IPv6, link-local': ('fe80::1%va', 'fe80::2%va', 'fe80::2%vb'),
+    'IPv4 on IPv6 sockets': ('::ffff:10.1.0.1', '::ffff:10.1.0.2', '::ffff:10.1.0.2'),
+    'IPv4, on an IPv6 socket at the server': ('10.1.0.1', '10.1.0.2', '::ffff:10.1.0.2'),
+}
 
 
 def counters_script(tool, folder):
@@ -36,6 +43,35 @@ def parse_counters(text):
     return found
 
 
+def by_rdma(a, b, args, styles, bare, at=None):
+    """Both ends' counters and what they show, once the bytes are the bare ones."""
+    a.run(f'rm -rf {COUNTERS}; mkdir -m 700 {COUNTERS}')
+    before = a.counter('sent_pkts'), b.counter('sent_pkts')
+    got = streams.talk(a, b, WARM + styles, size=args.bytes, limit=300, preload=(args.preload,) * 2, at=at,
+                       env={'DLACCEL_DIR': COUNTERS, 'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info'})
+    assert not streams.complaint(*got), streams.complaint(*got)
+    said = a.run(f'cat {COUNTERS}/log').out
+    assert 'when the device is removed' not in said, said    # the watch is bound to the same address
+    for plain, moved in zip(bare, got):
+        assert moved.out.endswith(plain.out.removeprefix('listening\n')), (plain.out, moved.out)
+    packets = a.counter('sent_pkts') - before[0], b.counter('sent_pkts') - before[1]
+    ends = [c for c in counters(a, args.tool) if c.get('net.upgraded.verbs')]
+    assert len(ends) == 2, ends
+    for one, other in (ends, ends[::-1]):
+        assert one['net.bytes_verbs'] == other['net.recv_verbs'] > 100000, ends
+        assert 'net.violations' not in one and 'rdma.failovers' not in one, ends
+        assert one['rdma.registrations'] <= 2 * len(WARM + styles), ends
+    moved = sum(c['net.bytes_verbs'] for c in ends)
+    assert sum(packets) > moved / 9000, (packets, moved)    # a packet carries no more than the MTU
+    return ends, f'{moved} bytes by RDMA in {packets} packets'
+
+
+def family_moves(a, b, args, at):
+    bare = streams.talk(a, b, LATER, size=args.bytes, at=at)
+    assert not streams.complaint(*bare), streams.complaint(*bare)
+    return by_rdma(a, b, args, LATER, bare, at)[1]
+
+
 def body(args):
     styles = args.styles.split(',')
     with hosts.near('rdma') as (a, b):
@@ -44,25 +80,14 @@ def body(args):
         assert not streams.complaint(*bare), streams.complaint(*bare)
         said = a.run([args.tool, 'doctor', '--peer', b.addr], check=False).out
         assert re.search(rf'^ok +peer +{b.addr} from {a.addr} by {a.netdev}: {a.rdma};', said, re.M), said
-        a.run(f'mkdir -m 700 {COUNTERS}')
-        before = a.counter('sent_pkts'), b.counter('sent_pkts')
-        got = streams.talk(a, b, WARM + styles, size=args.bytes, limit=300, preload=(args.preload,) * 2,
-                           env={'DLACCEL_DIR': COUNTERS, 'DLACCEL_NET_THRESHOLD': '2K'})
-        assert not streams.complaint(*got), streams.complaint(*got)
-        for plain, moved in zip(bare, got):
-            assert moved.out.endswith(plain.out.removeprefix('listening\n')), (plain.out, moved.out)
-        packets = a.counter('sent_pkts') - before[0], b.counter('sent_pkts') - before[1]
-        ends = [c for c in counters(a, args.tool) if c.get('net.upgraded.verbs')]
-        assert len(ends) == 2, ends
-        for one, other in (ends, ends[::-1]):
-            assert one['net.bytes_verbs'] == other['net.recv_verbs'] > 100000, ends
-            assert one['net.upgraded.verbs'] >= len(styles) - 2, ends    # exec and the like stay plain
-            assert 'net.violations' not in one and 'rdma.failovers' not in one, ends
-            assert one['rdma.bytes_direct'] > 100000, ends    # buffers of 1 MiB: read where they lie
-            assert one['rdma.registrations'] <= 2 * len(WARM + styles), ends
-        moved = sum(c['net.bytes_verbs'] for c in ends)
-        assert sum(packets) > moved / 9000, (packets, moved)    # a packet carries no more than the MTU
-        print(f'ok {len(styles)} styles, {moved} bytes by RDMA in {packets} packets')
+        ends, told = by_rdma(a, b, args, styles, bare)
+        for end in ends:
+            assert end['net.upgraded.verbs'] >= len(styles) - 2, ends    # exec and the like stay plain
+            assert end['rdma.bytes_direct'] > 100000, ends    # buffers of 1 MiB: read where they lie
+        print(f'ok {len(styles)} styles, {told}')
+        hosts.near_ipv6(a, b)
+        for family, at in FAMILIES.items():
+            print(f'ok {family}, {family_moves(a, b, args, at)}')
 
 
 if __name__ == '__main__':

@@ -449,13 +449,15 @@ def main(run):
         sys.exit(1)
 
 
-def main_preloaded(body, seeds=None):
+def main_preloaded(body, seeds=None, minutes=None):
     """The same for a body that is given the paths of the library and of the command as .preload and .tool, and FIRST:LAST as
-    .seeds where there is a default for them."""
+    .seeds and a number as .minutes where there is a default for them."""
     parser = argparse.ArgumentParser()
     parser.add_argument('--preload', required=True)
     parser.add_argument('--tool', required=True)
     if seeds:
         parser.add_argument('--seeds', default=seeds)
+    if minutes is not None:
+        parser.add_argument('--minutes', type=float, default=minutes)
     arguments = parser.parse_args()
     main(lambda: body(arguments))

@@ -183,7 +183,7 @@ struct verbs_call peer_call_of(const struct peer *p)
 	uint8_t digest[32];
 
 	sha256_init(&h);
-	sha256_add(&h, &p->tuple, sizeof(p->tuple));
+	sha256_add(&h, &p->tuple, TUPLE_BYTES);
 	if (p->again)
 		sha256_add(&h, p->bond, sizeof(p->bond));
 	sha256_end(&h, digest);

@@ -49,6 +49,48 @@ veth_hosts() { # [MTU]
 	rdma_add rxea va && rdma_add rxeb vb
 }
 
+# fd00::N and fe80::N as 10.1.0.N; what is link-local crosses the pair by itself.
+veth_ipv6() {
+	local d
+	ip -6 rule add pref 10 iif va lookup local
+	ip -6 rule add pref 11 iif vb lookup local
+	ip -6 rule add pref 12 from fd00::1 to fd00::1 lookup local
+	ip -6 rule add pref 13 from fd00::2 to fd00::2 lookup local
+	ip -6 rule add pref 20 from fd00::1 to fd00::2 lookup 101
+	ip -6 rule add pref 21 from fd00::2 to fd00::1 lookup 102
+	ip -6 rule add pref 22 oif va to fd00::2 lookup 101
+	ip -6 rule add pref 23 oif vb to fd00::1 lookup 102
+	ip -6 rule add pref 30 iif lo to fd00::2 lookup 101
+	ip -6 rule add pref 31 iif lo to fd00::1 lookup 102
+	ip -6 rule add pref 100 lookup local
+	ip -6 rule del pref 0
+	for d in va vb; do
+		sysctl -qw net.ipv6.conf.$d.accept_dad=0 net.ipv6.conf.$d.disable_ipv6=0
+	done
+	veth_end6 va 1 vb 2 101 && veth_end6 vb 2 va 1 102
+	gid_wait rxea fd00 1 && gid_wait rxea fe80 1 && gid_wait rxeb fd00 2 && gid_wait rxeb fe80 2
+}
+
+veth_end6() { # NETDEV NUMBER PEER ITS-NUMBER TABLE
+	local mac
+	mac=$(cat "/sys/class/net/$3/address")
+	ip -6 addr add "fd00::$2/128" dev "$1" nodad
+	ip -6 addr add "fe80::$2/64" dev "$1" nodad
+	ip -6 route replace "fd00::$4" dev "$1" src "fd00::$2" table "$5"
+	ip -6 neigh replace "fd00::$4" lladdr "$mac" dev "$1" nud permanent
+	ip -6 neigh replace "fe80::$4" lladdr "$mac" dev "$1" nud permanent
+}
+
+gid_wait() { # DEVICE PREFIX NUMBER: until PREFIX::NUMBER is one of its identifiers
+	local i
+	for i in $(seq 200); do
+		grep -q "^$2:0000:.*:000$3\$" /sys/class/infiniband/$1/ports/1/gids/* 2>/dev/null && return 0
+		sleep .05
+	done
+	echo "$1 has no identifier $2::$3" >&2
+	return 1
+}
+
 nic_host() { # ADDRESS/LENGTH [MTU]
 	modprobe -a virtio_net rdma_rxe rdma_ucm ib_umad sch_netem || return 1
 	ip addr add "$1" dev eth0
