@@ -599,7 +599,7 @@ ssize_t shm_send(struct stream *s, int fd, const struct iovec *iov, int cnt, str
 	side_lock(&s->side->p);
 	if (w.c.left > SMALL)
 		stream_note_core(s);
-	ring_calms_down(s);
+	ring_calms_down(s, w.c.left);
 	add_rlx(s->sends_in_row, 1);
 	if (load_rlx(s->offer_skip))
 		add_rlx(s->offer_skip, -1);

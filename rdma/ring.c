@@ -16,7 +16,7 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-enum { QUIET = 1000 }; /* sends in a row that needed no more than the window: what is beyond it is given back */
+enum { QUIET = 1000 }; /* small sends in a row that needed no more than the window: what is beyond it is given back */
 
 size_t ring_hot(const struct stream *s)
 {
@@ -180,11 +180,11 @@ static void trim(struct stream *s)
 	give_pages_back(s);
 }
 
-void ring_calms_down(struct stream *s)
+void ring_calms_down(struct stream *s, size_t n)
 {
 	if (load_rlx(s->side->touched) <= RING_WINDOW)
 		return;
-	add_rlx(s->quiet, 1);
+	store_rlx(s->quiet, n <= RING_WINDOW ? load_rlx(s->quiet) + 1 : 0);
 	if (load_rlx(s->quiet) >= QUIET)
 		trim(s);
 }

@@ -49,7 +49,7 @@ bool ring_populate(struct stream *s, char *ring, uint64_t from, uint64_t to);
 size_t ring_room(struct stream *s, size_t wanted);
 bool ring_go_cold(struct stream *s);
 void ring_rewind_if_empty(struct stream *s, size_t n);
-void ring_calms_down(struct stream *s); /* at every send */
+void ring_calms_down(struct stream *s, size_t n); /* at every send, of n bytes */
 uint64_t stream_unread(struct stream *s);
 void stream_check_kernel(struct stream *s, int fd);
 bool stream_notify(struct stream *s, int fd, bool may_defer);

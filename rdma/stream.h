@@ -88,7 +88,7 @@ struct stream {
 	/* hints of this process, all threads together; stale values cost time only */
 	_Atomic uint64_t last_check, spin_off_until, spin_backoff;
 	_Atomic unsigned spin_fails, spin_hits, sends_in_row;
-	_Atomic unsigned quiet; /* sends in a row for which the window was enough */
+	_Atomic unsigned quiet; /* small sends in a row for which the window was enough */
 	_Atomic unsigned offer_skip, offer_backoff, defer_skip, defer_fails;
 	struct tuner route;  /* enum route; under side->p */
 	struct tuner_window route_window;

@@ -59,7 +59,7 @@ static void prove(const struct meeting *m, int role, const struct intro *i, uint
 	hmac_add(&h, "dlaccel rdma", 12);
 	hmac_add(&h, &who, 1);
 	hmac_add(&h, m->nonce, sizeof(m->nonce));
-	hmac_add(&h, &m->tuple, sizeof(m->tuple));
+	hmac_add(&h, &m->tuple, TUPLE_BYTES);
 	hmac_add(&h, i, offsetof(struct intro, proof));
 	hmac_end(&h, ret_proof);
 }
