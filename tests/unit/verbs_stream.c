@@ -1,5 +1,6 @@
 /* The stream between hosts without a device: frames, marks and ring records, over a TCP connection of
  * this host, in every split and order that the protocol allows; and then in those that it forbids. */
+#include "verbs_meeting.h"
 #include "verbs_pair.h"
 
 #include <poll.h>
@@ -533,4 +534,32 @@ Test(sha256, vectors)
 	memset(key, 0xaa, sizeof(key));
 	expect_hmac(key, sizeof(key), "Test Using Larger Than Block-Size Key - Hash Key First",
 		"60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+}
+
+/* What is proven is a matter of both ends and of every version: the two addresses and ports, and not this end's number of the device. */
+Test(intro, the_proof_is_of_what_both_ends_know)
+{
+	struct link l = { .ring_bytes = 1 << 16 };
+	struct meeting m = { .role = 1, .version = VERBS_VERSION_MAX, .link = &l, .key = "a secret of sixteen bytes or more", .key_bytes = 33,
+		.tuple = { .connect_port = 1, .accept_port = 2, .scope = 7 } };
+	uint8_t who = 1, addresses[36] = { 0 }, proof[32];
+	struct intro i;
+	struct hmac h;
+
+	memset(m.tuple.connect_addr, 3, 16);
+	memset(m.tuple.accept_addr, 4, 16);
+	memset(m.nonce, 5, sizeof(m.nonce));
+	memset(addresses, 3, 16);
+	memset(addresses + 16, 4, 16);
+	memcpy(addresses + 32, &m.tuple.connect_port, 2);
+	memcpy(addresses + 34, &m.tuple.accept_port, 2);
+	introduce(&m, &i);
+	hmac_init(&h, m.key, m.key_bytes);
+	hmac_add(&h, "dlaccel rdma", 12);
+	hmac_add(&h, &who, 1);
+	hmac_add(&h, m.nonce, sizeof(m.nonce));
+	hmac_add(&h, addresses, sizeof(addresses));
+	hmac_add(&h, &i, offsetof(struct intro, proof));
+	hmac_end(&h, proof);
+	cr_assert_arr_eq(i.proof, proof, sizeof(proof));
 }
