@@ -26,6 +26,95 @@ EXPORT void _Exit(int status)
 	_exit(status);
 }
 
+EXPORT int execve(const char *path, char *const *argv, char *const *env)
+{
+	life_before_exec();
+	return real.execve(path, argv, env);
+}
+
+EXPORT int execv(const char *path, char *const *argv)
+{
+	life_before_exec();
+	return real.execv(path, argv);
+}
+
+EXPORT int execvp(const char *file, char *const *argv)
+{
+	life_before_exec();
+	return real.execvp(file, argv);
+}
+
+EXPORT int execvpe(const char *file, char *const *argv, char *const *env)
+{
+	life_before_exec();
+	return real.execvpe(file, argv, env);
+}
+
+EXPORT int fexecve(int fd, char *const *argv, char *const *env)
+{
+	life_before_exec();
+	return real.fexecve(fd, argv, env);
+}
+
+EXPORT int execveat(int dir, const char *path, char *const *argv, char *const *env, int flags)
+{
+	life_before_exec();
+	if (real.execveat)
+		return real.execveat(dir, path, argv, env, flags);
+	return (int)real.syscall(SYS_execveat, dir, (long)path, (long)argv, (long)env, flags, 0);
+}
+
+static int count_args(va_list ap)
+{
+	int n = 1;
+
+	while (va_arg(ap, char *))
+		n++;
+	return n;
+}
+
+/* argv of `first` and what follows it, up to NULL, on the caller's stack: exec may run in a child of vfork. */
+#define LIST_ARGS(argv, first, ap)                                                                 \
+	va_list counted;                                                                           \
+	va_copy(counted, ap);                                                                      \
+	char **argv = __builtin_alloca(sizeof(char *) * (size_t)(count_args(counted) + 1));        \
+	va_end(counted);                                                                           \
+	argv[0] = (char *)(first);                                                                 \
+	for (int i = 0; argv[i]; i++)                                                              \
+		argv[i + 1] = va_arg(ap, char *)
+
+EXPORT int execl(const char *path, const char *arg, ...)
+{
+	va_list ap;
+
+	va_start(ap, arg);
+	LIST_ARGS(argv, arg, ap);
+	va_end(ap);
+	return execv(path, argv);
+}
+
+EXPORT int execlp(const char *file, const char *arg, ...)
+{
+	va_list ap;
+
+	va_start(ap, arg);
+	LIST_ARGS(argv, arg, ap);
+	va_end(ap);
+	return execvp(file, argv);
+}
+
+/* The environment stands behind the last argument. */
+EXPORT int execle(const char *path, const char *arg, ...)
+{
+	va_list ap;
+
+	va_start(ap, arg);
+	LIST_ARGS(argv, arg, ap);
+	char *const *env = va_arg(ap, char *const *);
+	va_end(ap);
+	return execve(path, argv, env);
+}
+
 /* By number a wait tells what is left of its time, whatever the end. */
 static long told_left(const struct deadline *d, struct timespec *timeout, int r)
 {
@@ -145,6 +234,10 @@ EXPORT long syscall(long n, ...)
 		return memory_process_madvise((int)a[0], (const struct iovec *)a[1], (size_t)a[2], (int)a[3], (unsigned)a[4]);
 	case SYS_shmat:
 		return (long)memory_shmat((int)a[0], (const void *)a[1], (int)a[2]);
+	case SYS_execve:
+	case SYS_execveat:
+		life_before_exec();
+		break;
 	case SYS_io_uring_setup:
 		return uring_setup((unsigned)a[0], (void *)a[1]);
 	case SYS_io_uring_enter:

@@ -488,6 +488,31 @@ static bool tracks_anything(void)
 	return atomic_load(&fd_highest) >= 0;
 }
 
+static bool stays_open(int fd)
+{
+	long flags = sys_call(SYS_fcntl, fd, F_GETFD, 0);
+
+	return flags >= 0 && !(flags & FD_CLOEXEC);
+}
+
+/*
+ * Another program takes this one's place, with the connections that are left open.  What a child has inherited its parent uses, and
+ * most programs that children become never touch it.
+ */
+void life_before_exec(void)
+{
+	if (!tracks_anything() || !process_is_owner())
+		return;
+	for (int fd = 0; fd <= atomic_load(&fd_highest); fd++) {
+		struct sock *s = sock_enter(fd);
+		if (!s)
+			continue;
+		if (load_acq(s->stream) && !load_rlx(s->inherited) && stays_open(fd))
+			sock_make_plain(s, fd, FALLBACK_EXEC);
+		sock_leave(s);
+	}
+}
+
 static void before_fork(void)
 {
 	if (!tracks_anything() || !process_is_owner())

@@ -24,5 +24,7 @@ void life_leaves(int fd, int why);
 int life_fclose(FILE *f);
 /* Closed in a way that leaves only the bookkeeping to us. */
 void life_forget(int fd);
+/* The process becomes another program, if it is one that may. */
+void life_before_exec(void);
 void life_init(void);
 void life_exit(void);

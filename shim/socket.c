@@ -78,6 +78,7 @@ static void sock_init(struct sock *s, int fd, int role, bool nonblock)
 	store_rlx(s->advancing, false);
 	store_rlx(s->never, false);
 	store_rlx(s->forked, false);
+	store_rlx(s->inherited, false);
 	store_rlx(s->nonblock, nonblock);
 	store_rlx(s->nodelay, false);
 	store_rlx(s->worth, settings.net_threshold < ANY_MESSAGE);
@@ -236,6 +237,7 @@ void sock_end(struct sock *s)
 
 void sock_in_child(struct sock *s)
 {
+	store_rlx(s->inherited, true);
 	store_rlx(s->advancing, false);
 	for (int d = 0; d < 2; d++) {
 		struct half *h = &s->half[d];

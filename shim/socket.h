@@ -49,6 +49,7 @@ struct sock {
 	_Atomic uint32_t told[2];     /* of these plain bytes the process's counters know; the lower half */
 	_Atomic bool nodelay;         /* as the program set it; the kernel's is on from the upgrade on */
 	_Atomic bool forked;          /* inherited by another process before the upgrade */
+	_Atomic bool inherited;       /* from another process, which uses it too */
 	_Atomic bool advancing;
 	_Atomic unsigned calls;       /* sends and receives of its stream, roughly */
 	_Atomic unsigned told_at;     /* `calls` when an epoll wait last told of it */
