@@ -390,12 +390,36 @@ static void measure_chunks(struct stream *s, const struct copying *w, uint64_t s
 		tuner_took(&s->chunks, (unsigned)__builtin_ctz(w->chunk / CHUNK_MIN), w->n, clock_ticks() - start);
 }
 
+/* The program was told of it, and is to find it: its sender has only to publish it otherwise. False: it takes too long, or is gone. */
+static bool comes_otherwise(struct stream *s, struct wire_block *b, uint32_t state)
+{
+	uint64_t start = clock_ticks(), waited = 0, rr = load_rlx(s->side->rr);
+	uint32_t r = load_rlx(s->side->segr);
+
+	while (waited < us_to_ticks(PATIENCE_US) && pause_for_peer(s, waited)) {
+		if (load_acq(b->state) != state || load_acq(s->in->rw) != rr || load_acq(s->in->segw) != r)
+			return true;
+		waited = clock_ticks() - start;
+	}
+	return false;
+}
+
+static ssize_t await_withdrawn(struct stream *s, struct wire_block *b)
+{
+	uint32_t st = BLOCK_WITHDRAWN;
+
+	if (comes_otherwise(s, b, st))
+		return BLOCK_AGAIN;
+	return atomic_compare_exchange_strong(&b->state, &st, BLOCK_IDLE) ? 0 : BLOCK_AGAIN;
+}
+
 /* The sender has gone on without us. */
-static ssize_t let_go_of_revoked(struct wire_block *b)
+static ssize_t let_go_of_revoked(struct stream *s, struct wire_block *b)
 {
 	uint32_t st = BLOCK_REVOKED;
 
-	atomic_compare_exchange_strong(&b->state, &st, BLOCK_IDLE);
+	if (atomic_compare_exchange_strong(&b->state, &st, BLOCK_IDLE))
+		comes_otherwise(s, b, BLOCK_IDLE);
 	return BLOCK_AGAIN;
 }
 
@@ -417,7 +441,7 @@ static ssize_t pull_block(struct stream *s, struct wire_block *b, char *dst, siz
 	store_rlx(b->next, 0);
 	uint32_t st = BLOCK_CLAIMED;
 	if (!atomic_compare_exchange_strong(&b->state, &st, BLOCK_GO))
-		return let_go_of_revoked(b);
+		return let_go_of_revoked(s, b);
 	uint64_t start = clock_ticks();
 	if (!copy_together(&w)) {
 		store_rlx(s->cma, CMA_FAILED);
@@ -428,8 +452,10 @@ static ssize_t pull_block(struct stream *s, struct wire_block *b, char *dst, siz
 	st = BLOCK_GO; /* decided here and in take_back, by one CAS: all of it, or what was taken back */
 	if (!atomic_compare_exchange_strong(&b->state, &st, BLOCK_DONE) && st == BLOCK_REVOKED) {
 		size_t n = load_rlx(b->n);
-		let_go_of_revoked(b);
-		return n < w.n ? (ssize_t)n : 0;
+		atomic_compare_exchange_strong(&b->state, &st, BLOCK_IDLE);
+		if (!n)
+			comes_otherwise(s, b, BLOCK_IDLE);
+		return n && n <= w.n ? (ssize_t)n : BLOCK_AGAIN;
 	}
 	return (ssize_t)prefix(b, w.n, w.chunk, w.chunks);
 }
@@ -450,7 +476,7 @@ static ssize_t pull_first(struct stream *s, struct wire_block *b, uint64_t x, si
 	uint32_t st = BLOCK_CLAIMED;
 
 	if (!atomic_compare_exchange_strong(&b->state, &st, BLOCK_PULLING))
-		return let_go_of_revoked(b);
+		return let_go_of_revoked(s, b);
 	if (!pull(s, b, x, n)) {
 		store_rlx(s->cma, CMA_FAILED);
 		return refuse(b, BLOCK_PULLING);
@@ -458,23 +484,9 @@ static ssize_t pull_first(struct stream *s, struct wire_block *b, uint64_t x, si
 	store_rlx(b->n, n);
 	st = BLOCK_PULLING;
 	if (!atomic_compare_exchange_strong(&b->state, &st, BLOCK_PULLED))
-		return let_go_of_revoked(b);
+		return let_go_of_revoked(s, b);
 	atomic_compare_exchange_strong(&s->in->rw, &x, x + n);
 	return BLOCK_AGAIN;
-}
-
-/* The program was told of it, and is to find it: its sender has only to publish it otherwise. */
-static ssize_t await_withdrawn(struct stream *s, struct wire_block *b)
-{
-	uint64_t start = clock_ticks(), waited = 0, rr = load_rlx(s->side->rr);
-	uint32_t r = load_rlx(s->side->segr), st = BLOCK_WITHDRAWN;
-
-	while (waited < us_to_ticks(PATIENCE_US) && pause_for_peer(s, waited)) {
-		if (load_acq(b->state) != BLOCK_WITHDRAWN || load_acq(s->in->rw) != rr || load_acq(s->in->segw) != r)
-			return BLOCK_AGAIN;
-		waited = clock_ticks() - start;
-	}
-	return atomic_compare_exchange_strong(&b->state, &st, BLOCK_IDLE) ? 0 : BLOCK_AGAIN;
 }
 
 /*
@@ -498,7 +510,7 @@ ssize_t block_claim(struct stream *s, int fd, char *dst, size_t room)
 	if (load_acq(s->in->rw) != rr || load_acq(s->in->segw) != load_rlx(s->side->segr)) { /* MUTATE: claim_recheck */
 		st = BLOCK_CLAIMED;
 		if (!atomic_compare_exchange_strong(&b->state, &st, BLOCK_OFFERED))
-			let_go_of_revoked(b);
+			let_go_of_revoked(s, b);
 		return BLOCK_AGAIN;
 	}
 	if (!len || load_rlx(b->x) != rr) {

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -324,15 +325,39 @@ Test(ring, a_peek_shows_no_doorbell)
 
 static char block[100000];
 
-/* As wait_for_decision does; the bytes go on through TCP. */
-static void take_block_back(struct pair *p)
+static void take_back(struct pair *p)
 {
 	uint32_t pulling = BLOCK_PULLING;
 
 	cr_assert(atomic_compare_exchange_strong(&p->tx.s->out->block.state, &pulling, BLOCK_REVOKED));
+}
+
+/* As wait_for_decision does; the bytes go on through TCP. */
+static void take_block_back(struct pair *p)
+{
+	take_back(p);
 	p->tx.s->side->dead = true;
 	send_some(p, sizeof(block));
 }
+
+static void *send_late(void *arg)
+{
+	usleep(3000);
+	send_some(arg, sizeof(block));
+	return NULL;
+}
+
+/* What it sends instead is some time on its way. */
+static void take_block_back_slowly(struct pair *p)
+{
+	pthread_t sender;
+
+	take_back(p);
+	cr_assert(!pthread_create(&sender, NULL, send_late, p));
+	pthread_detach(sender);
+}
+
+static void (*interruption)(struct pair *p) = take_block_back;
 
 static void copy_and_revoke(int sig, siginfo_t *info, void *context)
 {
@@ -344,7 +369,7 @@ static void copy_and_revoke(int sig, siginfo_t *info, void *context)
 	reg[REG_RAX] = (greg_t)to->iov_len;
 	interrupted = NULL;
 	if (p)
-		take_block_back(p);
+		interruption(p);
 }
 
 static void trap_copies(void)
@@ -373,8 +398,8 @@ static void offer(struct pair *p)
 	b->state = BLOCK_OFFERED;
 }
 
-/* Then what it has pulled is nobody's: the stream goes on with what the sender sent instead. */
-Test(ring, a_revoked_pull_is_not_published)
+/* Offered, and what is done with its copy. */
+static struct pair pair_with_offer(void (*what)(struct pair *p))
 {
 	struct pair p = make_pair(1);
 
@@ -386,6 +411,28 @@ Test(ring, a_revoked_pull_is_not_published)
 	cr_assert_eq(p.tx.s->side->mode, MODE_RING);
 	trap_copies();
 	offer(&p);
+	interruption = what;
+	return p;
+}
+
+/* The program was told of it: it is not to hear that nothing is there. */
+Test(ring, a_revoked_pull_waits_for_what_is_sent_instead)
+{
+	struct pair p = pair_with_offer(take_block_back_slowly);
+
+	interrupted = &p;
+	cr_assert_gt(receive_some(&p, 1000, MSG_DONTWAIT), 0);
+	cr_assert_null(interrupted, "nothing was pulled");
+	while (p.rx.bytes < p.tx.bytes || p.tx.bytes == 0)
+		receive_what_is_sent(&p, MOST, 0);
+	cr_assert_not(p.rx.s->side->broken);
+}
+
+/* Then what it has pulled is nobody's: the stream goes on with what the sender sent instead. */
+Test(ring, a_revoked_pull_is_not_published)
+{
+	struct pair p = pair_with_offer(take_block_back);
+
 	interrupted = &p;
 	while (receive_what_is_sent(&p, 1000, 0) > 0)
 		;
