@@ -242,6 +242,20 @@ void await_sleep(pid_t tid)
 	await_state(tid, 'S');
 }
 
+void await_exec(pid_t pid, const char *name)
+{
+	char path[64], exe[256] = "";
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	while (!strstr(exe, name)) {
+		ssize_t n = readlink(path, exe, sizeof(exe) - 1);
+
+		check(n > 0);
+		exe[n] = 0;
+		usleep(200);
+	}
+}
+
 int count_fds(void)
 {
 	DIR *d = opendir("/proc/self/fd");

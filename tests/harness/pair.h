@@ -81,6 +81,9 @@ short await_events(int fd, short events);
 void await_unread(int fd, int n);
 /* Waits until a thread, of this process or another, sleeps in the kernel. */
 void await_sleep(pid_t tid);
+/* Until it runs a program whose path has that name in it. The other side speaks to it only then: bytes that are under way in
+ * shared memory while a descriptor changes hands cannot follow it (rdma/README.md). */
+void await_exec(pid_t pid, const char *name);
 /* Until /proc/TID/stat has that letter. */
 void await_state(pid_t tid, char letter);
 

@@ -58,22 +58,6 @@ static pid_t start(enum how how, int fd, char **argv, char *const *env)
 	return how == SPAWN ? spawn_on(fd, argv, env) : fork_on(fd, argv, env, how == VFORK);
 }
 
-/* The other side speaks only when the program that will read it runs: bytes that are under way in
- * shared memory while a descriptor changes hands cannot follow it (rdma/README.md). */
-static void await_exec(pid_t pid, const char *name)
-{
-	char path[64], exe[256] = "";
-
-	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
-	while (!strstr(exe, name)) {
-		ssize_t n = readlink(path, exe, sizeof(exe) - 1);
-
-		check(n > 0);
-		exe[n] = 0;
-		usleep(200);
-	}
-}
-
 /* Children that have nothing to do with the connection, which goes on. */
 static void beside(struct end *e)
 {

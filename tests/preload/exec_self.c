@@ -62,20 +62,6 @@ static void server(struct end *e)
 	}
 }
 
-static void await_cat(pid_t pid)
-{
-	char path[64], exe[256];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
-	do {
-		usleep(200);
-		n = readlink(path, exe, sizeof(exe) - 1);
-		check(n > 0);
-		exe[n] = 0;
-	} while (!strstr(exe, "cat"));
-}
-
 static void echo(int fd)
 {
 	static char sent[BYTES], got[BYTES];
@@ -100,7 +86,7 @@ static void client(struct end *e)
 		c.fd = connect_port(e->family, e->port);
 		for (int i = 0; i < 4; i++)
 			warm(&c, c.fd);
-		await_cat((pid_t)await_number());
+		await_exec((pid_t)await_number(), "cat");
 		echo(c.fd);
 		check(!shutdown(c.fd, SHUT_WR));
 		say("%d: all of it came back, then %s", how, result(recv(c.fd, &byte, 1, 0)));

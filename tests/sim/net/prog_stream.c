@@ -73,14 +73,6 @@ void die(const char *what)
 
 /* ---- the bytes ---- */
 
-static uint64_t mix(uint64_t x)
-{
-	x += 0x9e3779b97f4a7c15;
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-	return x ^ (x >> 31);
-}
-
 static unsigned char byte_at(struct flow *f, uint64_t at)
 {
 	if (f->word_at != at / 8) {

@@ -1,4 +1,4 @@
-/* Shared by prog_stream.c (the conversation) and stream_styles.c (ways to call sockets). */
+/* Shared by prog_stream.c (the conversation), stream_styles.c (ways to call sockets) and prog_soak.c. */
 #ifndef STREAM_H
 #define STREAM_H
 
@@ -34,6 +34,15 @@ struct style {
 
 extern const struct style styles[];
 extern const size_t n_styles;
+
+/* Of one number another that shows nothing of it (splitmix64). */
+static inline uint64_t mix(uint64_t x)
+{
+	x += 0x9e3779b97f4a7c15;
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+	return x ^ (x >> 31);
+}
 
 void die(const char *what) __attribute__((noreturn)); /* with errno */
 void fail(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
