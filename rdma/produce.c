@@ -428,6 +428,26 @@ static void put_runs(struct sending *w, uint64_t at, size_t n)
 	stores_end(w->s, &storing, n);
 }
 
+/* Its doorbell lies unread: the peer has something to do. */
+static bool is_rung_for(struct stream *s)
+{
+	return load_rlx(s->out->token) == load_rlx(s->side->segw);
+}
+
+/*
+ * In the middle of a send.  A preamble and the block behind it are announced together, an awake peer finds the rest by itself, and
+ * who does not wait for this one has others to serve meanwhile.  An edge stands for what has come up to then, at least one
+ * behind the last byte: more of them are dear, and tell a peer that has not come yet nothing.
+ */
+static bool may_stay_untold(struct sending *w)
+{
+	struct stream *s = w->s;
+
+	if (load_rlx(s->out->edge) && (w->untold < EDGE_PIECE || is_rung_for(s)))
+		return true;
+	return w->untold < UNTOLD_MOST && (block_next(w) || stream_peer_will_poll(s) || !may_sleep(w));
+}
+
 /* False: the ring is full and stays so. */
 static bool send_ring(struct sending *w)
 {
@@ -437,7 +457,8 @@ static bool send_ring(struct sending *w)
 	ring_rewind_if_empty(s, want);
 	k = ring_room(s, want);
 	while (!k) {
-		tell(w);
+		if (!is_rung_for(s))
+			tell(w);
 		if (!makes_room(w)) {
 			stat_inc(STAT_net_overflow);
 			return false;
@@ -454,11 +475,8 @@ static bool send_ring(struct sending *w)
 	w->done += k;
 	w->by_ring += k;
 	w->untold += k;
-	/* A preamble and the block behind it are announced together; an awake peer finds the rest by itself. */
-	if (!w->c.left || (w->untold < UNTOLD_MOST && (block_next(w) || stream_peer_will_poll(s))) ||
-		(w->untold < EDGE_PIECE && load_rlx(s->out->edge)))
-		return true;
-	tell(w);
+	if (w->c.left && !may_stay_untold(w))
+		tell(w);
 	return true;
 }
 
