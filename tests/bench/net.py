@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
 """What the preload gains: each row bare and preloaded in turn, with every pair and the spread.
 
-    tests/bench/net.py                      every row, 7 pairs (15 where the floor is "not below bare")
+    tests/bench/net.py                      every row, 7 pairs (31 where the floor is "not below bare")
     tests/bench/net.py --rows pingpong,gloo --pairs 15 --json FILE
     tests/bench/net.py --list               the rows and their floors
     tests/bench/net.py --short              a quick run that fails on wrong results, never on time
 
 One-way rows send the same memory again and again; in "fresh" ones the sender has just written all of it, and the receiver reads it.
-A floor is a ratio, bare to preloaded, larger is better, unless the row says otherwise.  Beside one-way rows stands what the two
-cores do without any connection: "copy", every byte copied once, by both; "pass", once by each, through memory that both share.
+A floor is a ratio, bare to preloaded, larger is better, unless the row says otherwise.  It is the median of the pairs' ratios; behind it
+stands where the true median lies 95 times of 100 (order statistics: nothing is assumed of how the ratios are spread).
+Beside one-way rows stands what the two cores do without any connection: "copy", every byte copied once, by both; "pass", once by
+each, through memory that both share.
 """
 import argparse
 import contextlib
 import functools
 import json
+import math
 import os
 import pathlib
 import platform
@@ -302,16 +305,27 @@ def difference(bare, preloaded):
     return statistics.median(y - x for x, y in zip(bare, preloaded))
 
 
+def interval(values):
+    """What holds their median 95 times of 100: as many of the n are left out at each end as n coins hardly ever show fewer heads."""
+    n, out, chance = len(values), 0, 0.0
+    while chance + math.comb(n, out) / 2 ** n <= 0.025:
+        chance += math.comb(n, out) / 2 ** n
+        out += 1
+    left = max(out - 1, 0)  # fewer than six values hold nothing that surely
+    return sorted(values)[left], sorted(values)[n - 1 - left]
+
+
 def judge(row, bare, preloaded, ucx):
-    """(ratio or None, met): medians of the pairs' ratios; of start-up and idle, of their differences."""
+    """(ratio and its interval or None, met): medians of the pairs' ratios; of start-up and idle, of their differences."""
     b = statistics.median(preloaded)
     if row.metric in DIFFERENCES:
-        return None, difference(bare, preloaded) <= DIFFERENCES[row.metric]
-    ratio = statistics.median(row.ratio(x, y) for x, y in zip(bare, preloaded))
+        return None, None, difference(bare, preloaded) <= DIFFERENCES[row.metric]
+    ratios = [row.ratio(x, y) for x, y in zip(bare, preloaded)]
+    ratio = statistics.median(ratios)
     met = ratio >= row.floor
     if ucx and row.ucx:
         met &= row.against_ucx(b, statistics.median(ucx)) >= 1
-    return ratio, met
+    return ratio, interval(ratios), met
 
 
 def measure(bench, name, pairs):
@@ -341,12 +355,12 @@ def measure(bench, name, pairs):
 def conclude(bench, row, bare, preloaded, reference):
     a, b = [r[row.metric] for r in bare], [r[row.metric] for r in preloaded]
     against = reference if row.ucx else []
-    ratio, met = judge(row, a, b, against)
-    result = {"row": row.metric, "unit": row.unit, "bare": a, "preloaded": b, "ucx": against, "ratio": ratio,
+    ratio, within, met = judge(row, a, b, against)
+    result = {"row": row.metric, "unit": row.unit, "bare": a, "preloaded": b, "ucx": against, "ratio": ratio, "interval": within,
               "floor": row.floor, "ucx_factor": row.ucx, "met": met}
     print(f"  {row.metric:22} bare {spread(a)} {row.unit}, preloaded {spread(b)}"
           + (f", ucx {spread(against)}" if against else "")
-          + (f", {ratio:.2f}x (floor {row.floor:.2f})" if ratio else f", {difference(a, b):+.4g} (at most {DIFFERENCES[row.metric]})") + ("" if met or bench.short else "  BELOW"), flush=True)
+          + (f", {ratio:.2f}x ({within[0]:.2f} to {within[1]:.2f}; floor {row.floor:.2f})" if ratio else f", {difference(a, b):+.4g} (at most {DIFFERENCES[row.metric]})") + ("" if met or bench.short else "  BELOW"), flush=True)
     return result
 
 
@@ -405,7 +419,7 @@ def arguments():
 
 def pairs_of(name, args):
     strict = any(row.floor == NOT_BELOW for row in GROUPS[name][1])
-    return 1 if args.short else args.pairs or (15 if strict else 7)
+    return 1 if args.short else args.pairs or (31 if strict else 7)
 
 
 def run_all(bench, names):
