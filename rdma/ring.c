@@ -3,6 +3,7 @@
  * leaves unread (wire.h, README).  The sender's half is under side->p, the receiver's under side->c.
  */
 #include "budget.h"
+#include "clock.h"
 #include "headroom.h"
 #include "log.h"
 #include "shm.h"
@@ -15,6 +16,8 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+
+_Atomic uint64_t stream_grown;
 
 enum { QUIET = 1000 }; /* small sends in a row that needed no more than the window: what is beyond it is given back */
 
@@ -115,6 +118,7 @@ static bool charge(struct stream *s, const char *ring, uint64_t upto)
 		return false;
 	}
 	store_rlx(*charged, upto);
+	atomic_fetch_add(&stream_grown, upto - had);
 	return true;
 }
 
@@ -145,6 +149,7 @@ static void give_pages_back(struct stream *s)
 	store_rlx(s->side->touched, RING_WINDOW);
 	store_rlx(s->charged_out, RING_WINDOW);
 	budget_give(charged - RING_WINDOW);
+	atomic_fetch_sub(&stream_grown, charged - RING_WINDOW);
 	stat_inc(STAT_net_trims);
 }
 
@@ -189,9 +194,15 @@ void ring_calms_down(struct stream *s, size_t n)
 		trim(s);
 }
 
-void stream_trim(struct stream *s)
+/* As far as a look at the connection, which every send makes, tells it. */
+static bool is_idle(struct stream *s, uint64_t idle)
 {
-	if (!s->map || load_rlx(s->side->touched) <= RING_WINDOW || !side_trylock(&s->side->p))
+	return clock_ticks() - load_rlx(s->last_check) >= idle;
+}
+
+void stream_trim(struct stream *s, uint64_t idle)
+{
+	if (!s->map || load_rlx(s->side->touched) <= RING_WINDOW || !is_idle(s, idle) || !side_trylock(&s->side->p))
 		return;
 	if (load_rlx(s->side->touched) > RING_WINDOW)
 		trim(s);

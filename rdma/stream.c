@@ -56,7 +56,9 @@ int shm_create(struct stream **ret_stream, struct wire_map *map, size_t map_byte
 void shm_destroy(struct stream *s)
 {
 	stat_add(STAT_net_open, (uint64_t)-1);
-	budget_give(WIRE_HEADER + load_rlx(s->charged_out) + load_rlx(s->charged_in));
+	uint64_t charged = load_rlx(s->charged_out) + load_rlx(s->charged_in);
+	budget_give(WIRE_HEADER + charged);
+	atomic_fetch_sub(&stream_grown, charged - RING_WINDOW);
 	munmap(s->map, s->map_bytes);
 	munmap(s->side, sizeof(struct side));
 	free(s);

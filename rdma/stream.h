@@ -60,8 +60,10 @@ struct transport_ops;
  */
 enum { RING_WINDOW = 16384, SHM_LEAST = WIRE_HEADER + RING_WINDOW };
 
-/* Gives back what an empty ring does not need, if nobody is sending; nothing to do over verbs. */
-void stream_trim(struct stream *s);
+/* Gives back what an empty ring does not need, if nobody has sent for that long (clock ticks); nothing to do over verbs. */
+void stream_trim(struct stream *s, uint64_t idle);
+/* Bytes beyond their windows that this process's rings have. */
+extern _Atomic uint64_t stream_grown;
 
 struct stream {
 	const struct transport_ops *ops;

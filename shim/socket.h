@@ -23,6 +23,9 @@ enum { BUSY_BITS = 16, BUSY_MASK = (1 << BUSY_BITS) - 1 };
 /* Sends without a receive between them, and a message that is faster through memory even to a peer that sleeps. */
 enum { IN_ROW = 64, LARGE = 16384 };
 
+/* A connection that has sent nothing for as long is idle: its rings give their pages back in the next wait that is so long. */
+enum { SOCK_IDLE_S = 1 };
+
 /* Whether a direction is plain TCP: 0. */
 enum { AWAY_SWITCHING = 1, AWAY_ON = 2 };
 
@@ -74,6 +77,8 @@ void sock_advance(struct sock *s, int fd, uint64_t upcoming);
 void sock_make_plain(struct sock *s, int fd, int why);
 /* The meeting under way is given up: there is a stream, or there will be none. */
 void sock_stop_meeting(struct sock *s);
+/* Of every connection that is idle. */
+void sock_trim_idle(void);
 /* What has gone over plain TCP is counted: not worth a visit for every small message, since all threads share the counters. */
 void sock_tell_plain(struct sock *s, enum direction d);
 /* One more number, or one less, for the same connection. */

@@ -285,7 +285,7 @@ static void adopt(struct sock *s, int fd, struct stream *st)
 enum { TRIM_EVERY_US = 100000 };
 
 /* Connections with nothing under way give back what they do not need. */
-static void trim_all(void)
+static void trim_all(uint64_t idle_us)
 {
 	static _Atomic uint64_t last;
 	uint64_t now = clock_ticks();
@@ -297,17 +297,22 @@ static void trim_all(void)
 		struct sock *s = sock_enter(fd);
 		struct stream *st = s ? load_acq(s->stream) : NULL;
 		if (st)
-			stream_trim(st);
+			stream_trim(st, us_to_ticks(idle_us));
 		if (s)
 			sock_leave(s);
 	}
+}
+
+void sock_trim_idle(void)
+{
+	trim_all(SOCK_IDLE_S * 1000000);
 }
 
 static bool over_memory_cap(void)
 {
 	if (budget_fits(SHM_LEAST, settings.net_memory))
 		return false;
-	trim_all();
+	trim_all(0);
 	if (budget_fits(SHM_LEAST, settings.net_memory))
 		return false;
 	fallback(FALLBACK_MEMORY_CAP);

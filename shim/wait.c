@@ -57,6 +57,23 @@ bool deadline_left(const struct deadline *d, struct timespec *ret_left)
 	return false;
 }
 
+const struct timespec *wait_doze(struct doze *z, const struct deadline *d, const struct timespec *left)
+{
+	static const struct timespec idle = { .tv_sec = SOCK_IDLE_S };
+	const struct timespec *whole = d->forever ? NULL : left;
+
+	z->now = !z->had && load_rlx(stream_grown) && (!whole || whole->tv_sec > idle.tv_sec);
+	z->had |= z->now;
+	return z->now ? &idle : whole;
+}
+
+void wait_slept(struct doze *z, int events)
+{
+	if (z->now && !events)
+		sock_trim_idle();
+	z->now = false;
+}
+
 bool watch_any_ready(const struct watch *w, int n)
 {
 	for (int i = 0; i < n; i++)

@@ -122,6 +122,16 @@ struct deadline deadline_in(const struct timespec *timeout);
 /* What is left, never negative; returns whether it is over. */
 bool deadline_left(const struct deadline *d, struct timespec *ret_left);
 
+/*
+ * How long a wait is to sleep in the kernel at once; NULL: for ever.  The first time no longer than the connections take to be idle,
+ * where there are rings to give pages back then: wait_slept does that.
+ */
+struct doze {
+	bool had, now;
+};
+const struct timespec *wait_doze(struct doze *z, const struct deadline *d, const struct timespec *left);
+void wait_slept(struct doze *z, int events);
+
 /* Is any ready by what is in shared memory? */
 bool watch_any_ready(const struct watch *w, int n);
 void watch_sleep_begin(const struct watch *w, int n);

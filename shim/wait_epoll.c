@@ -396,6 +396,7 @@ static int look_and_wait(struct epwait *w, const struct timespec *timeout, struc
 	struct timespec left, none = { 0 };
 	bool over = deadline_left(&d, &left), spun = w->mask || over;
 	static __thread TLS_IE unsigned turn;
+	struct doze doze = { 0 };
 
 	for (;; over = deadline_left(&d, &left)) {
 		collect(w);
@@ -428,12 +429,13 @@ static int look_and_wait(struct epwait *w, const struct timespec *timeout, struc
 			watch_sleep_end(w->watch, w->watches);
 			goto interrupted;
 		}
-		int r = kernel_wait(w, ready ? &none : d.forever ? NULL : &left);
+		int r = kernel_wait(w, ready ? &none : wait_doze(&doze, &d, &left));
 		int err = errno;
 		if (sleeps) {
 			w->asleep = false;
 			watch_sleep_end(w->watch, w->watches);
 		}
+		wait_slept(&doze, r);
 		if (r >= 0)
 			give_way(w, r = merge(w, r));
 		let_go(w);

@@ -192,6 +192,7 @@ static int look_and_wait(struct polling *p, const struct timespec *timeout, stru
 	struct deadline d = deadline_in(timeout);
 	struct timespec left, none = { 0 };
 	bool over = deadline_left(&d, &left), spun = p->mask || p->in_set;
+	struct doze doze = { 0 };
 
 	for (;; over = deadline_left(&d, &left)) {
 		if (!over && !spun && !p->sets && !watch_any_ready(p->watch, p->watches)) {
@@ -217,7 +218,7 @@ static int look_and_wait(struct polling *p, const struct timespec *timeout, stru
 		} else if (ready) { /* a wait that finds something leaves a pending signal alone, whatever its mask admits */
 			r = kernel_wait(p, &none, NULL);
 		} else {
-			r = kernel_wait(p, over ? &none : d.forever ? NULL : &left, p->mask);
+			r = kernel_wait(p, over ? &none : wait_doze(&doze, &d, &left), p->mask);
 		}
 		if (sleeps) {
 			p->asleep = false;
@@ -225,6 +226,7 @@ static int look_and_wait(struct polling *p, const struct timespec *timeout, stru
 		}
 		if (r < 0)
 			return r;
+		wait_slept(&doze, r);
 		r = merge(p);
 		if (r || over)
 			return r;

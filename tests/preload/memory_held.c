@@ -1,9 +1,13 @@
 /* What the rings of a process keep in memory, as the kernel counts it: never more than DLACCEL_NET_MEMORY for each end of them,
- * with many connections whose receiver is late; at most 64 KiB for a connection of small messages, whatever it carried before; and
- * a fork's child that closes what it has inherited may have connections of its own all the same. */
+ * with many connections whose receiver is late; at most 64 KiB for a connection of small messages, or one that lies idle under a
+ * wait, whatever it carried before; and a fork's child that closes what it has inherited may have connections of its own all the
+ * same. */
 #include "pair.h"
 
 #include <poll.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/wait.h>
 
 #define FDS 4
@@ -119,9 +123,67 @@ static void inherited(struct end *e)
 	say("served by a child");
 }
 
+/* Once both have given their pages back, the server's byte ends the client's wait, and the client's the server's. */
+static void *until_quiet(void *arg)
+{
+	struct end *c = arg;
+
+	while (rings() > QUIET)
+		usleep(10000);
+	tell('q');
+	await('q');
+	if (c->role == SERVER)
+		put(c, c->fd, 1);
+	return NULL;
+}
+
+static void wait_for_ever(int fd, const char *how)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+	fd_set set;
+	int ep;
+
+	if (!strcmp(how, "poll")) {
+		check(poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, -1) == 1);
+	} else if (!strcmp(how, "select")) {
+		FD_ZERO(&set);
+		FD_SET(fd, &set);
+		check(select(fd + 1, &set, NULL, NULL, NULL) == 1);
+	} else {
+		ep = epoll_create1(EPOLL_CLOEXEC);
+		check(!epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) && epoll_wait(ep, &ev, 1, -1) == 1);
+		close(ep);
+	}
+}
+
+static void idle(struct end *e, const char *how)
+{
+	struct end c = *e;
+	pthread_t looks;
+
+	c.fd = e->role == CLIENT ? connect_port(e->family, e->port) : accept(e->listener, NULL, NULL);
+	warm(&c, c.fd);
+	if (e->role == CLIENT)
+		put(&c, c.fd, LARGE);
+	take(&c, c.fd, LARGE);
+	if (e->role == SERVER)
+		put(&c, c.fd, LARGE);
+	check(!pthread_create(&looks, NULL, until_quiet, &c));
+	wait_for_ever(c.fd, how);
+	check(!pthread_join(looks, NULL));
+	take(&c, c.fd, 1);
+	if (e->role == CLIENT)
+		put(&c, c.fd, 1);
+	say("quiet under %s", how);
+	warm(&c, c.fd);
+	close(c.fd);
+}
+
 static void both(struct end *e)
 {
-	if (e->argc && !strcmp(e->argv[0], "inherited"))
+	if (e->argc > 1)
+		idle(e, e->argv[1]);
+	else if (e->argc && !strcmp(e->argv[0], "inherited"))
 		inherited(e);
 	else
 		held(e);
