@@ -452,10 +452,10 @@ static ssize_t pull_block(struct stream *s, struct wire_block *b, char *dst, siz
 	st = BLOCK_GO; /* decided here and in take_back, by one CAS: all of it, or what was taken back */
 	if (!atomic_compare_exchange_strong(&b->state, &st, BLOCK_DONE) && st == BLOCK_REVOKED) {
 		size_t n = load_rlx(b->n);
-		atomic_compare_exchange_strong(&b->state, &st, BLOCK_IDLE);
 		if (!n)
-			comes_otherwise(s, b, BLOCK_IDLE);
-		return n && n <= w.n ? (ssize_t)n : BLOCK_AGAIN;
+			return let_go_of_revoked(s, b);
+		atomic_compare_exchange_strong(&b->state, &st, BLOCK_IDLE);
+		return n <= w.n ? (ssize_t)n : BLOCK_AGAIN;
 	}
 	return (ssize_t)prefix(b, w.n, w.chunk, w.chunks);
 }
