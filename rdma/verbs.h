@@ -53,7 +53,7 @@ struct link {
 	struct link *next;            /* device's list, under cq_lock */
 	uint64_t heard_turn;          /* under cq_lock: messages taken in one turn, and in which */
 	unsigned heard;
-	bool adverts;                 /* the peer knows what they are */
+	bool adverts, calms;          /* the peer knows what they are */
 	void *memory;                 /* struct ibv_mr of both rings */
 	void *_Atomic bounce_memory;  /* and of the bounce buffer, once it is used; made under side.c */
 	void *window;                 /* struct ibv_mw, once a buffer is advertised; under sq_lock */
@@ -188,6 +188,7 @@ struct verbs_stream {
 	struct habit habits[HABITS]; /* under side.c */
 	bool large_sent;         /* while plain; and how many large pieces go before a place for the mark is waited for again: side->p */
 	unsigned place_skip, place_backoff;
+	unsigned small_row, calm_after; /* small messages in a row through TCP, in frames; so many are enough to leave those: side->p */
 };
 
 static inline struct verbs_stream *verbs_of(struct stream *s)

@@ -15,6 +15,7 @@ struct walk {
 	uint64_t at, ring;
 	struct frame_in in;
 	bool count_only;
+	bool calm; /* what is left of the window is plain */
 	size_t sum;
 };
 
@@ -71,7 +72,22 @@ static bool walk_head(struct walk *k)
 	k->in.have = 0;
 	if (h.type == FRAME_DATA)
 		frame_in_open(&k->in, &h);
+	k->calm = h.type == FRAME_CALM && h.at == k->at;
 	return h.type != FRAME_PLAIN && h.type != FRAME_BLOCK && h.type != FRAME_RETURN;
+}
+
+static bool walk_calm(struct walk *k)
+{
+	walk_out(k, k->window + k->used, (k->count_only ? k->queued : k->n) - k->used);
+	k->used = k->n;
+	return false;
+}
+
+static bool walk_tcp(struct walk *k)
+{
+	if (k->used >= k->n)
+		return false;
+	return k->calm ? walk_calm(k) : k->in.left ? walk_payload(k) : walk_head(k);
 }
 
 static void walk_plain(struct walk *k)
@@ -121,7 +137,7 @@ static size_t walk_within(struct receiving *w, bool count_only, uint8_t *window,
 		return k.sum;
 	}
 	while (count_only || w->c.left)
-		if (!walk_ring(&k) && !(k.used < k.n && (k.in.left ? walk_payload(&k) : walk_head(&k))))
+		if (!walk_ring(&k) && !walk_tcp(&k))
 			break;
 	return k.sum;
 }

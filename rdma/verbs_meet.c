@@ -181,6 +181,7 @@ static bool link_comes_up(struct meeting *m, const struct intro *i)
 	m->link->peer_rkey = i->ring_rkey;
 	m->link->name = intro_name(m);
 	m->link->adverts = m->version >= VERSION_ADVERTS;
+	m->link->calms = m->version >= VERSION_CALMS;
 	if (m->again)
 		return verbs_return_up(m->link, i->sends_by);
 	store_rel(m->link->state, LINK_UP);

@@ -498,9 +498,32 @@ static void push_tail(struct sending *w)
 	side_keep_error(&w->v->side, k);
 }
 
+/*
+ * Frames cost a small message a head and its sleeping receiver a second call.  After many of them in a row the direction is plain
+ * again, as it was before its first large one, and comes to frames as it did then; the more often that happens, the later.
+ */
+static void calm_down(struct sending *w)
+{
+	struct verbs_stream *vs = w->vs;
+	struct verbs_side *v = w->v;
+
+	vs->small_row = w->c.left <= SMALL ? vs->small_row + 1 : 0;
+	if (vs->small_row < vs->calm_after || !link_out(vs)->calms || v->failed_over || !send_may_use_ring(vs) ||
+	    !frame_out_head(&v->out, FRAME_CALM, load_rlx(v->tx_at), verbs_ring_position(vs), 0))
+		return;
+	v->frames_from = UINT64_MAX;
+	vs->large_sent = false;
+	vs->place_skip = vs->small_row = 0;
+	vs->calm_after = vs->calm_after < CALM_AFTER_MOST ? 2 * vs->calm_after : CALM_AFTER_MOST;
+	stat_inc(STAT_rdma_calms);
+}
+
 static int send_all(struct sending *w)
 {
 	int r = 0;
+
+	if (w->c.left > SMALL)
+		w->vs->small_row = 0;
 
 	while (w->c.left && !r) {
 		if (place_is_due(w))
@@ -511,8 +534,10 @@ static int send_all(struct sending *w)
 		r = side_kept_error(&w->v->side);
 		if (r)
 			break;
-		if (send_short_pays(w) && send_short(w))
+		if (send_short_pays(w) && send_short(w)) {
+			w->vs->small_row = 0;
 			continue;
+		}
 		if (send_place(w))
 			continue;
 		if (send_block_pays(w) && send_block(w))
@@ -524,6 +549,7 @@ static int send_all(struct sending *w)
 			continue;
 		if (w->limit == SIZE_MAX && !ring_pays(w) && room_comes(w))
 			continue;
+		calm_down(w);
 		r = send_inline(w, w->limit < PIECE ? w->limit : PIECE);
 	}
 	return r;

@@ -6,6 +6,7 @@
 enum {
 	SMALL = 8192, /* cheaper through TCP than by a write and a doorbell */
 	BLOCK_LEAST = 65536,
+	CALM_AFTER = 64, CALM_AFTER_MOST = 1 << 16,
 };
 
 struct sending {

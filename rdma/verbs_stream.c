@@ -6,7 +6,7 @@
 #include "stream.h"
 #include "sys.h"
 #include "verbs.h"
-#include "verbs_io.h"
+#include "verbs_sending.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +37,7 @@ int verbs_stream_create(struct link *l, int role, const uint8_t mark[2][MARK_BYT
 	v->name = v->peer_name = l->name;
 	v->frames_from = UINT64_MAX;
 	v->mark_at = UINT64_MAX;
+	vs->calm_after = CALM_AFTER;
 	memcpy(v->mark_out, mark[role], MARK_BYTES);
 	memcpy(v->mark_in, mark[!role], MARK_BYTES);
 	stat_inc(STAT_net_open);
@@ -162,11 +163,13 @@ static void make_plain(struct stream *s, int fd)
 		stat_inc(STAT_net_plain_again);
 	side_lock(&s->side->p);
 	bool framed = load_rlx(v->tx_at) >= v->frames_from;
-	if (!framed)
+	if (!framed) {
 		v->frames_from = UINT64_MAX;
-	else if (!load_rlx(v->left) && !v->finishing && !v->out.owed &&
-		 frame_out_head(&v->out, FRAME_PLAIN, load_rlx(v->tx_at), verbs_ring_position(vs), 0) && flush_tail(vs, fd))
+		flush_tail(vs, fd);
+	} else if (!load_rlx(v->left) && !v->finishing && !v->out.owed &&
+		   frame_out_head(&v->out, FRAME_PLAIN, load_rlx(v->tx_at), verbs_ring_position(vs), 0) && flush_tail(vs, fd)) {
 		store_rel(v->left, true);
+	}
 	side_unlock(&s->side->p);
 	side_lock(&s->side->c);
 	verbs_tell_state(vs);

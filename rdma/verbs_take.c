@@ -54,6 +54,22 @@ static enum action bell_came(struct receiving *w, uint64_t at)
 	return a == TAKEN && (int64_t)(at - load_rlx(w->v->rx_at)) > 0 ? HELD : a;
 }
 
+/* The direction is what it was before the mark; another place for that is said when there is need of frames again. */
+static enum action calm_came(struct receiving *w, uint64_t at)
+{
+	struct verbs_side *v = w->v;
+
+	if ((int64_t)(at - load_rlx(v->rx_at)) > 0 && (verbs_ring_has(w->vs) || recv_bounce_has(v)))
+		return HELD;
+	if (at != load_rlx(v->rx_at))
+		return WRONG;
+	store_rlx(w->vs->frames_pay, false);
+	store_rlx(w->vs->short_sleeps, 0);
+	store_rlx(v->mark_at, UINT64_MAX);
+	store_rel(v->framed, false);
+	return TAKEN;
+}
+
 static enum action head_came(struct receiving *w, const uint8_t *head)
 {
 	struct verbs_side *v = w->v;
@@ -83,6 +99,12 @@ static enum action head_came(struct receiving *w, const uint8_t *head)
 		break;
 	case FRAME_RETURN:
 		return return_came(w, &h);
+	case FRAME_CALM: {
+		enum action a = calm_came(w, h.at);
+		if (a != TAKEN)
+			return a;
+		break;
+	}
 	case FRAME_PLAIN:
 		store_rel(v->peer_left, true);
 		store_rel(v->framed, false);

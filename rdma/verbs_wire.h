@@ -1,5 +1,5 @@
 /*
- * What two hosts say to each other, version 5 (1 had no claims, 2 no polling and one size of rings, 3 no return, 4 no adverts);
+ * What two hosts say to each other, version 6 (1 had no claims, 2 no polling and one size of rings, 3 no return, 4 no adverts, 5 no way back);
  * rdma/README.md ("Between hosts") has the rules.  All numbers are little-endian, as every machine that we build for has them.
  */
 #pragma once
@@ -8,7 +8,7 @@
 
 #define VERBS_MAGIC 0x64616c76u
 #define VERBS_VERSION_MIN 3
-#define VERBS_VERSION_MAX 5
+#define VERBS_VERSION_MAX 6
 
 /* ---- on TCP, once a direction is framed: heads, each followed by `len` bytes of payload if DATA */
 enum frame_type {
@@ -18,8 +18,9 @@ enum frame_type {
 	FRAME_BLOCK = 4,    /* a struct frame_block follows: the stream continues in a block */
 	FRAME_PLAIN = 5,    /* from here on the connection is plain TCP for good; `at`: where the stream stands */
 	FRAME_RETURN = 6,   /* behind FAILOVER: from here on heads speak of the link that `len` names */
+	FRAME_CALM = 7,     /* plain TCP again, as before the mark, from stream offset `at` on */
 };
-enum { VERSION_RETURNS = 4, VERSION_ADVERTS = 5, NAME_BITS = 24 };
+enum { VERSION_RETURNS = 4, VERSION_ADVERTS = 5, VERSION_CALMS = 6, NAME_BITS = 24 };
 
 struct frame_head {
 	uint32_t type : 8, len : 24;

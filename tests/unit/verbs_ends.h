@@ -46,7 +46,7 @@ static inline void make_ends(void)
 	for (int i = 0; i < 2; i++) {
 		l[i]->peer_ring = (uintptr_t)l[!i]->ring;
 		l[i]->peer_rkey = l[!i]->rkey;
-		l[i]->intro_here = true;
+		l[i]->intro_here = l[i]->calms = true;
 		store_rel(l[i]->state, LINK_UP);
 		if (verbs_stream_create(l[i], i, mark, &ends[i].s))
 			sim_wrong("no stream");

@@ -224,6 +224,23 @@ static void withdrawal_while_reading(void)
 	peer_end(&p);
 }
 
+/* Where plain TCP would begin is not where the stream stands. */
+static void calm_elsewhere(int64_t beside)
+{
+	struct peer p;
+	char byte;
+	struct iovec v = { &byte, 1 };
+
+	make_victim(&p);
+	struct frame_head h = { .type = FRAME_CALM, .ring = (uint32_t)p.ring_w, .at = p.out_at + (uint64_t)beside };
+	if (send(p.fd, &h, sizeof(h), MSG_NOSIGNAL) != sizeof(h))
+		sim_wrong("no frame can be sent");
+	ssize_t k = stream_recv(p.stream, p.lib_fd, &v, 1, (struct stream_opts){ .mark = signal_mark() });
+	if (k != -ECONNRESET)
+		sim_wrong("plain TCP from elsewhere: %zd", k);
+	peer_end(&p);
+}
+
 static void *reads_a_block(void *arg)
 {
 	struct peer *p = arg;
@@ -421,7 +438,7 @@ static void write_words(struct peer *p, uint64_t *d)
 static void say_frame(struct peer *p, uint64_t *d)
 {
 	static const uint8_t types[] = { FRAME_DATA, FRAME_DATA, FRAME_DATA, FRAME_BLOCK, FRAME_BLOCK, FRAME_BLOCK, FRAME_BELL, FRAME_BELL,
-		FRAME_FAILOVER, FRAME_PLAIN, 0, FRAME_PLAIN + 1 };
+		FRAME_FAILOVER, FRAME_RETURN, FRAME_CALM, FRAME_PLAIN, 0, FRAME_CALM + 1 };
 	uint8_t type = types[roll(d, sizeof(types))];
 	struct { struct frame_head head; struct frame_block block; uint8_t more[64]; } f = {
 		.head = { .type = type, .len = roll(d, 12) ? (type == FRAME_DATA) * (1 + roll(d, 63)) : roll(d, 1 << 24),
@@ -561,6 +578,8 @@ int main(int argc, char **argv)
 	lies();
 	withdrawal_while_reading();
 	failure_behind_a_read();
+	calm_elsewhere(1);
+	calm_elsewhere(-1);
 	flood_of_withdrawals();
 	flood_of_messages();
 	flood_and_an_honest_one();

@@ -10,13 +10,14 @@
 #include "process.h"
 #include "real.h"
 #include "settings.h"
+#include "verbs_sending.h"
 
 #include <pthread.h>
 #include <setjmp.h>
 #include <string.h>
 #include <sys/wait.h>
 
-enum { SMALL = 64, MUCH = 20000, ALARM_S = 30 };
+enum { FEW = 64, MUCH = 20000, ALARM_S = 30 };
 
 /* ---- the kernel's call, and what a test does before it and behind it */
 
@@ -45,7 +46,7 @@ static ssize_t watched_recv(int fd, void *buf, size_t n, int flags)
 
 static void nothing_there(int i)
 {
-	ssize_t k = take(i, SMALL, MSG_DONTWAIT);
+	ssize_t k = take(i, FEW, MSG_DONTWAIT);
 
 	if (k != -EAGAIN)
 		sim_wrong("end %d: %zd where nothing is", i, k);
@@ -78,8 +79,8 @@ static void comes_to_frames(void)
 	listen_to_devices();
 	put(0, MUCH);
 	get(1, MUCH, MSG_WAITALL);
-	put(0, SMALL);
-	get(1, SMALL, 0);
+	put(0, FEW);
+	get(1, FEW, 0);
 	if (!load_rlx(side_of(1)->framed) || !link_in(verbs_of(ends[1].s))->ring_r)
 		sim_wrong("nothing comes by the ring");
 }
@@ -89,10 +90,10 @@ static void comes_to_frames(void)
 static void small_messages(void)
 {
 	for (int i = 0; i < 2000; i++) {
-		put(i % 2, SMALL);
-		get(!(i % 2), i % 3 ? SMALL : SMALL / 2, 0);
+		put(i % 2, FEW);
+		get(!(i % 2), i % 3 ? FEW : FEW / 2, 0);
 		if (i % 3 == 0)
-			get(!(i % 2), SMALL / 2, 0);
+			get(!(i % 2), FEW / 2, 0);
 	}
 	for (int i = 0; i < 40; i++) { /* past the bytes at which the kernel is asked for more */
 		put(0, 4096);
@@ -106,8 +107,8 @@ static void small_messages(void)
 
 static void large_message(void)
 {
-	put(0, SMALL);
-	get(1, SMALL, 0);
+	put(0, FEW);
+	get(1, FEW, 0);
 	large_comes();
 	comes_to_frames();
 	must_be_plain(0, "the other direction");
@@ -179,7 +180,7 @@ static void *sends_later(void *unused)
 	struct timespec nap = { .tv_nsec = 5000000 };
 
 	nanosleep(&nap, NULL);
-	put(0, SMALL);
+	put(0, FEW);
 	return NULL;
 }
 
@@ -189,7 +190,7 @@ static void sleeps(int times)
 
 	for (int i = 0; i < times; i++) {
 		pthread_create(&t, NULL, sends_later, NULL);
-		get(1, SMALL, 0);
+		get(1, FEW, 0);
 		pthread_join(t, NULL);
 	}
 	nothing_there(1);
@@ -233,7 +234,7 @@ static void mark_while_asleep(void)
 static void spare_first(void)
 {
 	struct verbs_side *v = side_of(1);
-	uint8_t buf[SMALL];
+	uint8_t buf[FEW];
 	struct iovec to = { buf, sizeof(buf) };
 
 	v->spare_end = 4;
@@ -241,11 +242,170 @@ static void spare_first(void)
 		sim_wrong("other bytes");
 }
 
+/* ---- back from frames */
+
+static void in_frames(void)
+{
+	large_comes();
+	comes_to_frames();
+}
+
+static bool is_calm(void)
+{
+	return side_of(0)->frames_from == UINT64_MAX;
+}
+
+/* So many small ones that the sender leaves frames. */
+static void small_ones(void)
+{
+	for (unsigned n = verbs_of(ends[0].s)->calm_after + 2; n; n--)
+		put(0, FEW);
+}
+
+/* Again and again, and each time the receive is the kernel's own call. */
+static void calms_down(void)
+{
+	for (int round = 0; round < 3; round++) {
+		in_frames();
+		for (int i = 0; i < CALM_AFTER << round && !is_calm(); i++) {
+			put(0, FEW);
+			get(1, FEW, 0);
+		}
+		receives = 0;
+		put(0, FEW);
+		get(1, FEW, 0);
+		if (!is_calm() || load_rlx(side_of(1)->framed) || receives != 1)
+			sim_wrong("round %d: %u calls", round, receives);
+	}
+}
+
+static void get_all(void)
+{
+	for (uint64_t n; (n = ends[0].sent - ends[1].had) > 0;)
+		get(1, n < ROOM ? n : ROOM, MSG_WAITALL);
+}
+
+/* Nobody has read what comes before, in the ring and in frames, nor what comes behind: all of it shows. */
+static void calm_unread(void)
+{
+	in_frames();
+	put(0, MUCH);
+	small_ones();
+	size_t n = ends[0].sent - ends[1].had;
+	if (!is_calm())
+		sim_wrong("still in frames");
+	while (stream_available(ends[1].s, ends[1].fd) != (int)n) /* the kernel takes its time for so many small packets */
+		sched_yield();
+	get(1, n, MSG_PEEK);
+	ends[1].had -= n;
+	get(1, MUCH + FEW, 0);
+	get(1, n - MUCH - FEW, MSG_WAITALL);
+	nothing_there(1);
+	in_frames();
+}
+
+/* What was sent while the receiver polled is in its memory, and nothing on TCP says so. */
+static void calm_behind_unrung(void)
+{
+	struct link *l;
+
+	in_frames();
+	l = link_out(verbs_of(ends[0].s));
+	l->words->polls = 1;
+	put(0, FEW);
+	l->words->polls = 0;
+	verbs_of(ends[0].s)->calm_after = 1;
+	put(0, FEW);
+	if (!is_calm())
+		sim_wrong("still in frames");
+	while (stream_available(ends[1].s, ends[1].fd) != 2 * FEW)
+		sched_yield();
+	get(1, 2 * FEW, MSG_PEEK);
+	ends[1].had -= 2 * FEW;
+	get_all();
+	nothing_there(1);
+}
+
+/* Headers of large messages are no reason. */
+static void not_calm(void)
+{
+	in_frames();
+	for (int i = 0; i < 2 * CALM_AFTER; i++) {
+		put(0, FEW);
+		put(0, MUCH);
+		get_all();
+	}
+	if (is_calm())
+		sim_wrong("it leaves frames");
+}
+
+static void calm_to_old_peer(void)
+{
+	in_frames();
+	link_out(verbs_of(ends[0].s))->calms = false;
+	small_ones();
+	if (is_calm())
+		sim_wrong("it does not know such a frame");
+	get_all();
+}
+
+static bool put_if_room(void)
+{
+	uint8_t buf[FEW];
+	struct iovec v = { buf, FEW };
+
+	for (size_t i = 0; i < FEW; i++)
+		buf[i] = byte_at(ends[0].sent + i);
+	ssize_t k = stream_send(ends[0].s, ends[0].fd, &v, 1, options(MSG_DONTWAIT));
+	if (k <= 0 && k != -EAGAIN)
+		sim_wrong("%zd", k);
+	ends[0].sent += k > 0 ? (size_t)k : 0;
+	return k > 0;
+}
+
+static void full_when_calm(void)
+{
+	in_frames();
+	verbs_of(ends[0].s)->calm_after = UINT32_MAX;
+	while (put_if_room())
+		;
+	verbs_of(ends[0].s)->calm_after = 1;
+	for (int i = 0; i < 3; i++)
+		if (put_if_room())
+			sim_wrong("room");
+}
+
+/* TCP has no room for the head: it goes first when there is. */
+static void calm_without_room(void)
+{
+	full_when_calm();
+	get_all();
+	small_ones();
+	get_all();
+	if (!is_calm() || load_rlx(side_of(1)->framed))
+		sim_wrong("still in frames");
+	in_frames();
+}
+
+/* The same, and the connection is plain for good before there is. */
+static void calm_for_good(void)
+{
+	full_when_calm();
+	get_all();
+	stream_make_plain(ends[0].s, ends[0].fd);
+	if (write(ends[0].fd, "plain", 5) != 5)
+		sim_wrong("no plain write");
+	char buf[8];
+	struct iovec v = { buf, sizeof(buf) };
+	if (stream_recv(ends[1].s, ends[1].fd, &v, 1, options(0)) != 5 || memcmp(buf, "plain", 5))
+		sim_wrong("other bytes");
+}
+
 /* ---- the kernel's answers are the program's */
 
 static void sends_half(void)
 {
-	put(0, SMALL / 2);
+	put(0, FEW / 2);
 }
 
 static void answers(void)
@@ -253,44 +413,44 @@ static void answers(void)
 	struct timeval soon = { .tv_usec = 1000 };
 	struct linger reset = { 1, 0 };
 	struct stream_opts o = options(0);
-	uint8_t buf[SMALL];
+	uint8_t buf[FEW];
 	struct iovec v = { buf, sizeof(buf) };
 
 	store_rlx(side_of(1)->side.err, ETIMEDOUT);
-	if (take(1, SMALL, 0) != -ETIMEDOUT)
+	if (take(1, FEW, 0) != -ETIMEDOUT)
 		sim_wrong("an error that was kept");
 	o.mark.breaking--; /* as if a handler had run since the call began */
 	if (stream_recv(ends[1].s, ends[1].fd, &v, 1, o) != -EINTR)
 		sim_wrong("no interruption");
-	put(0, SMALL);
+	put(0, FEW);
 	ssize_t k = stream_recv(ends[1].s, ends[1].fd, &v, 1, o);
-	if (k != SMALL)
+	if (k != FEW)
 		sim_wrong("interrupted with bytes there: %zd", k);
-	ends[1].had += SMALL;
+	ends[1].had += FEW;
 	setsockopt(ends[1].fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon));
-	if (take(1, SMALL, 0) != -EAGAIN)
+	if (take(1, FEW, 0) != -EAGAIN)
 		sim_wrong("no time-out");
-	put(0, SMALL / 2);
+	put(0, FEW / 2);
 	atomic_store(&behind, sends_half);
-	get(1, SMALL, MSG_WAITALL);
-	put(0, SMALL / 2);
-	k = take(1, SMALL, MSG_WAITALL);
-	if (k != SMALL / 2)
+	get(1, FEW, MSG_WAITALL);
+	put(0, FEW / 2);
+	k = take(1, FEW, MSG_WAITALL);
+	if (k != FEW / 2)
 		sim_wrong("a time-out behind bytes: %zd", k);
-	put(0, SMALL);
-	get(1, SMALL, MSG_PEEK);
-	ends[1].had -= SMALL;
-	get(1, SMALL, 0);
+	put(0, FEW);
+	get(1, FEW, MSG_PEEK);
+	ends[1].had -= FEW;
+	get(1, FEW, 0);
 	setsockopt(ends[0].fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	close(ends[0].fd);
-	if (take(1, SMALL, 0) != -ECONNRESET || take(1, SMALL, 0) != 0)
+	if (take(1, FEW, 0) != -ECONNRESET || take(1, FEW, 0) != 0)
 		sim_wrong("no reset");
 }
 
 static void impossible_message(void)
 {
 	link_told(link_in(verbs_of(ends[1].s)), "", 1);
-	if (take(1, SMALL, 0) != -ECONNRESET)
+	if (take(1, FEW, 0) != -ECONNRESET)
 		sim_wrong("it goes on");
 }
 
@@ -306,10 +466,10 @@ static void closes_with_reset(void)
 /* Met by a call that returns bytes, it is the next one's. */
 static void reset_behind_bytes(void)
 {
-	put(0, SMALL / 2);
+	put(0, FEW / 2);
 	atomic_store(&behind, closes_with_reset);
-	ssize_t k = take(1, SMALL, MSG_WAITALL);
-	if (k != SMALL / 2 || take(1, SMALL, 0) != -ECONNRESET || take(1, SMALL, 0) != 0)
+	ssize_t k = take(1, FEW, MSG_WAITALL);
+	if (k != FEW / 2 || take(1, FEW, 0) != -ECONNRESET || take(1, FEW, 0) != 0)
 		sim_wrong("%zd, and no reset", k);
 }
 
@@ -331,21 +491,21 @@ static pthread_t *stands_inside(void *(*who)(void *))
 	static pthread_t t;
 	char byte;
 
-	put(0, SMALL);
+	put(0, FEW);
 	atomic_store(&behind, stands_still);
 	pthread_create(&t, NULL, who, NULL);
 	if (read(there[0], &byte, 1) != 1)
 		sim_wrong("nobody is inside");
-	ends[1].had += SMALL; /* counted here */
+	ends[1].had += FEW; /* counted here */
 	return &t;
 }
 
 static void *gets_uncounted(void *unused)
 {
-	uint8_t buf[SMALL];
+	uint8_t buf[FEW];
 	struct iovec v = { buf, sizeof(buf) };
 
-	if (stream_recv(ends[1].s, ends[1].fd, &v, 1, options(0)) != SMALL)
+	if (stream_recv(ends[1].s, ends[1].fd, &v, 1, options(0)) != FEW)
 		sim_wrong("not what was taken");
 	return NULL;
 }
@@ -370,9 +530,9 @@ static void no_more_inside(void)
 	unsigned was;
 
 	large_comes();
-	put(0, SMALL);
+	put(0, FEW);
 	was = load_rlx(side_of(1)->direct);
-	get(1, SMALL, 0);
+	get(1, FEW, 0);
 	if (was != 1 || atomic_load(&dlaccel_stats.slot[STAT_net_direct].value) != 1)
 		sim_wrong("%u inside", was);
 	if (write(gate[1], "", 1) != 1)
@@ -387,8 +547,8 @@ static void goes_on_in_tcp(const char *why)
 	large_comes();
 	must_be_plain(1, why);
 	for (int i = 0; i < 20; i++) {
-		put(0, i % 2 ? MUCH : SMALL);
-		get(1, i % 2 ? MUCH : SMALL, MSG_WAITALL);
+		put(0, i % 2 ? MUCH : FEW);
+		get(1, i % 2 ? MUCH : FEW, MSG_WAITALL);
 	}
 	must_be_plain(1, why);
 }
@@ -424,11 +584,11 @@ static void handle(void (*handler)(int))
 static void left_by_longjmp(void)
 {
 	handle(jumps);
-	put(0, SMALL);
+	put(0, FEW);
 	atomic_store(&behind, raises);
 	if (!sigsetjmp(out, 1))
-		get(1, SMALL, 0);
-	ends[1].had += SMALL;
+		get(1, FEW, 0);
+	ends[1].had += FEW;
 	goes_on_in_tcp("a receive was left");
 	if (load_rlx(ends[1].links->sleepers))
 		sim_wrong("it is still asleep");
@@ -443,18 +603,18 @@ static void killed(void)
 {
 	int status;
 
-	put(0, SMALL);
+	put(0, FEW);
 	pid_t pid = fork();
 	if (!pid) {
 		process_note();
 		verbs_after_fork();
 		atomic_store(&behind, dies);
-		get(1, SMALL, 0);
+		get(1, FEW, 0);
 		_exit(1);
 	}
 	if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status))
 		sim_wrong("the child lives");
-	ends[1].had += SMALL;
+	ends[1].had += FEW;
 	goes_on_in_tcp("a receiver was killed");
 }
 
@@ -485,9 +645,9 @@ static void forked_inside(void)
 
 	handle(forks);
 	pthread_atfork(stream_before_fork, NULL, NULL);
-	put(0, SMALL);
+	put(0, FEW);
 	atomic_store(&behind, forks_and_stands);
-	get(1, SMALL, 0);
+	get(1, FEW, 0);
 	if (!forked)
 		_exit(0);
 	if (read(there[0], &byte, 1) != 1)
@@ -499,16 +659,16 @@ static void forked_inside(void)
 
 static void receives_too(int unused)
 {
-	get(1, SMALL, 0);
+	get(1, FEW, 0);
 }
 
 /* A handler receives above the receive that it interrupts: both are counted. */
 static void handler_receives(void)
 {
 	handle(receives_too);
-	put(0, 2 * SMALL);
+	put(0, 2 * FEW);
 	atomic_store(&before, raises);
-	get(1, SMALL, 0);
+	get(1, FEW, 0);
 	if (load_rlx(side_of(1)->direct))
 		sim_wrong("somebody is inside");
 	large_comes();
@@ -524,6 +684,9 @@ static const struct {
 	{ "small messages", small_messages }, { "large message", large_message },
 	{ "large message in pieces", large_message_in_pieces }, { "flood", flood }, { "flood to nobody", flood_to_nobody },
 	{ "many buffers", many_buffers }, { "short sleeps", short_sleeps }, { "mark while asleep", mark_while_asleep },
+	{ "calms down", calms_down }, { "calm, unread", calm_unread }, { "calm, old peer", calm_to_old_peer },
+	{ "calm behind unrung", calm_behind_unrung }, { "not calm", not_calm },
+	{ "calm without room", calm_without_room }, { "calm for good", calm_for_good },
 	{ "spare first", spare_first }, { "answers", answers }, { "impossible message", impossible_message },
 	{ "reset behind bytes", reset_behind_bytes }, { "beside another", beside_another }, { "no more inside", no_more_inside },
 	{ "cancelled", cancelled }, { "left by longjmp", left_by_longjmp }, { "killed", killed }, { "forked inside", forked_inside },

@@ -2,6 +2,7 @@
  *
  *   prog_bench serve    ADDR PORT
  *   prog_bench pingpong ADDR PORT SIZE COUNT [FROM]    median round trip, and the least
+ *   prog_bench after    ADDR PORT SIZE COUNT [FROM]    the same, on a connection that has carried large messages before
  *   prog_bench oneway   ADDR PORT SIZE COUNT [FROM]    until the other end says it has all
  *
  * Small messages with pauses go before, for libraries that take their time; getppid, which nothing else
@@ -20,9 +21,10 @@
 #include <unistd.h>
 
 enum { WARM_ROUNDS = 200, WARM_BYTES = 4096, WARM_PAUSE_US = 50000 };
+enum { LARGE_ROUNDS = 10, LARGE_BYTES = 256 << 10, CALM_ROUNDS = 200, CALM_BYTES = 64 };
 
 struct order { /* the client's first bytes */
-	uint32_t pingpong, size, count;
+	uint32_t pingpong, after, size, count;
 };
 
 static void die(const char *what)
@@ -89,6 +91,28 @@ static void warm(int fd, bool first)
 	}
 }
 
+static void to_and_fro(int fd, bool first, char *buf, size_t n, int rounds)
+{
+	for (int i = 0; i < rounds; i++) {
+		if (first)
+			send_all(fd, buf, n);
+		recv_all(fd, buf, n);
+		if (!first)
+			send_all(fd, buf, n);
+	}
+}
+
+/* Large messages, and small ones until the connection has had time to be what small ones make of it. */
+static void before_it(int fd, const struct order *o, bool first)
+{
+	static char buf[LARGE_BYTES];
+
+	if (!o->after)
+		return;
+	to_and_fro(fd, first, buf, LARGE_BYTES, LARGE_ROUNDS);
+	to_and_fro(fd, first, buf, CALM_BYTES, CALM_ROUNDS);
+}
+
 static void serve(int fd)
 {
 	struct order o;
@@ -97,6 +121,7 @@ static void serve(int fd)
 	warm(fd, false);
 	recv_all(fd, (char *)&o, sizeof(o));
 	buf = calloc(1, o.size);
+	before_it(fd, &o, false);
 	mark();
 	for (uint32_t i = 0; i < o.count; i++) {
 		recv_all(fd, buf, o.size);
@@ -180,6 +205,7 @@ static void drive(int fd, const struct order *o)
 
 	warm(fd, true);
 	send_all(fd, (const char *)o, sizeof(*o));
+	before_it(fd, o, true);
 	mark();
 	if (o->pingpong)
 		pingpong(fd, o, buf);
@@ -207,7 +233,8 @@ int main(int argc, char **argv)
 	if (server) {
 		serve(fd);
 	} else {
-		o = (struct order){!strcmp(argv[1], "pingpong"), atoi(argv[4]), atoi(argv[5])};
+		bool after = !strcmp(argv[1], "after");
+		o = (struct order){after || !strcmp(argv[1], "pingpong"), after, atoi(argv[4]), atoi(argv[5])};
 		drive(fd, &o);
 	}
 	close(fd);

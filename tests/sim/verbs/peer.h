@@ -33,6 +33,7 @@ struct peer {
 	struct advert advert; /* the last */
 	uint64_t out_at, ring_w, in_at, ring_r;
 	uint64_t had_at; /* what the library's program has had */
+	bool calm;       /* what the library sends is plain, and where its mark may stand is said */
 
 	/* of a stream whose link has failed */
 	bool again;

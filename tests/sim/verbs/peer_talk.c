@@ -38,28 +38,42 @@ static void from_tcp(struct peer *p, void *bytes, size_t n)
 		sim_wrong("nothing more from the library: %s", strerror(errno));
 }
 
+/* The library may send frames from here on. */
+static void say_place(struct peer *p)
+{
+	struct control c = { .type = CONTROL_COUNTED, .at = p->in_at };
+
+	peer_message(p, &c, sizeof(c));
+	PEER_WAIT(load_acq(link_out(verbs_of(p->stream))->peer_counted) == p->in_at + 1);
+}
+
+static void expect_mark(struct peer *p)
+{
+	uint8_t mark[MARK_BYTES], other[MARK_BYTES];
+
+	from_tcp(p, other, sizeof(other));
+	mark_of(p, (uint8_t)p->role, mark);
+	if (memcmp(mark, other, sizeof(mark)))
+		sim_wrong("not the mark");
+}
+
 void peer_agree(struct peer *p)
 {
-	struct control c = { .type = CONTROL_COUNTED };
-	uint8_t mark[MARK_BYTES], other[MARK_BYTES];
+	uint8_t mark[MARK_BYTES], byte;
 
 	store_rlx(verbs_of(p->stream)->frames_pay, true);
 	stream_take_tx(p->stream, p->lib_fd, 0);
 	stream_take_rx(p->stream, p->lib_fd, 0);
 	peer_await(p, true);
-	peer_message(p, &c, sizeof(c));
-	PEER_WAIT(load_acq(link_out(verbs_of(p->stream))->peer_counted));
+	say_place(p);
 	mark_of(p, (uint8_t)!p->role, mark);
 	to_tcp(p, mark, sizeof(mark));
 	if (stream_send(p->stream, p->lib_fd, &(struct iovec){ "x", 1 }, 1, (struct stream_opts){ .mark = signal_mark() }) != 1)
 		sim_wrong("the library cannot send");
-	from_tcp(p, other, sizeof(other));
-	mark_of(p, (uint8_t)p->role, mark);
-	if (memcmp(mark, other, sizeof(mark)))
-		sim_wrong("not the mark");
+	expect_mark(p);
 	struct frame_head h;
 	from_tcp(p, &h, sizeof(h));
-	from_tcp(p, other, 1);
+	from_tcp(p, &byte, 1);
 	p->in_at = 1;
 }
 
@@ -174,12 +188,17 @@ void peer_library_says(struct peer *p)
 	uint8_t got[PIECE];
 
 	library_sends(p, PIECE);
+	if (p->calm)
+		expect_mark(p);
 	struct frame_head h = next_head(p);
-	if (h.type != FRAME_DATA || h.len != PIECE || h.at != p->in_at)
+	p->calm = h.type == FRAME_CALM;
+	if ((!p->calm && (h.type != FRAME_DATA || h.len != PIECE)) || h.at != p->in_at)
 		sim_wrong("frame %u of %u bytes at %llu", h.type, h.len, (unsigned long long)h.at);
 	from_tcp(p, got, PIECE);
 	check(got, PIECE, p->in_at);
 	p->in_at += PIECE;
+	if (p->calm)
+		say_place(p);
 }
 
 static void read_record(struct peer *p)
