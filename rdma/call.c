@@ -1,5 +1,10 @@
 #include "call.h"
+#include "clock.h"
 #include "process.h"
+#include "real.h"
+
+#include <poll.h>
+#include <sys/time.h>
 
 static __thread TLS_IE struct {
 	struct stream *s;
@@ -9,6 +14,50 @@ static __thread TLS_IE struct {
 	void (*take_back)(void *what);
 	void *what;
 } call;
+
+enum { NAP_NS = 1000000 };
+
+static uint64_t time_out_ns(int fd, int option)
+{
+	struct timeval t = { 0 };
+	socklen_t len = sizeof(t);
+
+	sys_call(SYS_getsockopt, fd, SOL_SOCKET, option, &t, &len);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_usec * 1000;
+}
+
+int patience_left(struct patience *p, int fd, short events)
+{
+	struct pollfd f = { .fd = fd, .events = events };
+	uint64_t all = p->slept_ns ? time_out_ns(fd, events == POLLIN ? SO_RCVTIMEO : SO_SNDTIMEO) : 0;
+
+	p->since_ns = clock_monotonic_ns();
+	if (!all)
+		return 0;
+	if (p->slept_ns >= all)
+		return -EAGAIN;
+	uint64_t left = all - p->slept_ns;
+	int r = real.ppoll(&f, 1, &(struct timespec){ (time_t)(left / 1000000000), (long)(left % 1000000000) }, NULL);
+	return r > 0 ? 0 : r == 0 ? -EAGAIN : -errno;
+}
+
+void patience_slept(struct patience *p)
+{
+	p->slept_ns += clock_monotonic_ns() - p->since_ns;
+}
+
+bool patience_nap(struct patience *p, int fd, struct signal_mark mark)
+{
+	struct pollfd f = { .fd = fd, .events = POLLRDHUP };
+	uint64_t all = time_out_ns(fd, SO_RCVTIMEO);
+
+	if ((all && p->slept_ns >= all) || signal_mark().breaking != mark.breaking)
+		return false;
+	p->since_ns = clock_monotonic_ns();
+	int r = real.ppoll(&f, 1, &(struct timespec){ .tv_nsec = NAP_NS }, NULL);
+	patience_slept(p);
+	return !r;
+}
 
 void call_begin(struct stream *s)
 {

@@ -7,6 +7,18 @@
 #pragma once
 #include "stream.h"
 
+/*
+ * The time that SO_RCVTIMEO or SO_SNDTIMEO gives a call is all its sleeps' together.  Before each of them, in one that may sleep: 0, or what
+ * ends the call, where there is only so much left as another wait has taken; `events` are that wait's.  Then patience_slept.
+ */
+struct patience {
+	uint64_t slept_ns, since_ns;
+};
+int patience_left(struct patience *p, int fd, short events);
+void patience_slept(struct patience *p);
+/* A moment, while what lies there unread is less than is asked for; false: it is the end, a signal's call, or there is no time left. */
+bool patience_nap(struct patience *p, int fd, struct signal_mark mark);
+
 void call_begin(struct stream *s);
 void call_end(void);
 /* Into the kernel: `mark` (or NULL) says READING; `counted`: stream_sleep_begin was called. */

@@ -3,6 +3,7 @@
  * (doorbells before a are swallowed), then the next segment; behind the last one the ring, then an
  * offered block.  Everything but the sleeping kernel calls is under side->c.
  */
+#include "call.h"
 #include "consume.h"
 #include "cursor.h"
 #include "log.h"
@@ -12,6 +13,7 @@
 #include "stats.h"
 #include "sys.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -25,6 +27,9 @@ struct receiving {
 	size_t got;
 	bool peek, eof;
 	int err;
+	struct patience patience;
+	struct cursor whole; /* of a MSG_PEEK that waits for all of it, which begins anew each time, and */
+	bool last;           /* does so no more */
 };
 
 static void received(struct receiving *w, size_t n)
@@ -325,6 +330,34 @@ static bool begin_direct(struct stream *s, struct wire_seg *g)
 	return false;
 }
 
+static bool is_blocking(const struct receiving *w)
+{
+	return !load_rlx(w->s->nonblock) && !(w->flags & MSG_DONTWAIT);
+}
+
+/* False: less than it asks for is there to be looked at. */
+static bool peeks_again(struct receiving *w, struct signal_mark mark)
+{
+	if (!w->peek || !(w->flags & MSG_WAITALL) || !w->got || !w->c.left || w->last || !is_blocking(w))
+		return false;
+	w->last = !patience_nap(&w->patience, w->fd, mark);
+	w->c = w->whole;
+	w->got = 0;
+	return true;
+}
+
+/* 0: the kernel's call may sleep as long as it likes. */
+static ssize_t begin_sleep(struct receiving *w)
+{
+	return is_blocking(w) ? patience_left(&w->patience, w->fd, POLLIN) : 0;
+}
+
+static void end_sleep(struct receiving *w)
+{
+	if (is_blocking(w))
+		patience_slept(&w->patience);
+}
+
 /*
  * Sleeping in the real call with the program's buffer, which the open segment allows: the producer
  * cannot close it meanwhile.  False: not possible, nothing done.
@@ -345,12 +378,15 @@ static bool receive_direct(struct receiving *w, ssize_t *ret)
 	ssize_t k;
 	call_sleeps(s, &g->b, false);
 	pthread_cleanup_push(call_cancelled, s);
-	k = m.msg_iovlen == 1 ? real.recv(w->fd, iov[0].iov_base, iov[0].iov_len, w->flags & ~MSG_WAITALL)
-			      : real.recvmsg(w->fd, &m, w->flags & ~MSG_WAITALL);
-	if (k < 0)
-		k = -errno;
+	k = begin_sleep(w);
+	if (!k) {
+		k = m.msg_iovlen == 1 ? real.recv(w->fd, iov[0].iov_base, iov[0].iov_len, w->flags & ~MSG_WAITALL)
+				      : real.recvmsg(w->fd, &m, w->flags & ~MSG_WAITALL);
+		k = k < 0 ? -errno : k;
+	}
 	pthread_cleanup_pop(0);
 	call_wakes(s);
+	end_sleep(w);
 	*ret = kernel_answer(w, k);
 	unmark_reading(g);
 	return true;
@@ -376,11 +412,14 @@ static ssize_t peek_byte(struct receiving *w, bool counted)
 
 	call_sleeps(w->s, NULL, counted);
 	pthread_cleanup_push(call_cancelled, w->s);
-	k = real.recv(w->fd, &byte, 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
-	if (k < 0)
-		k = -errno;
+	k = begin_sleep(w);
+	if (!k) {
+		k = real.recv(w->fd, &byte, 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
+		k = k < 0 ? -errno : k;
+	}
 	pthread_cleanup_pop(0);
 	call_wakes(w->s);
+	end_sleep(w);
 	return k;
 }
 
@@ -431,11 +470,6 @@ static bool sleep_on_token(struct receiving *w, struct signal_mark mark, ssize_t
 	return false;
 }
 
-static bool is_blocking(const struct receiving *w)
-{
-	return !load_rlx(w->s->nonblock) && !(w->flags & MSG_DONTWAIT);
-}
-
 /* An open segment needs no lock; a producer that wants to switch must get its chance. */
 static bool try_direct(struct receiving *w, ssize_t *ret)
 {
@@ -463,12 +497,16 @@ static ssize_t receive(struct receiving *w, struct signal_mark mark)
 		if (try_direct(w, &k)) {
 			if (k <= 0)
 				return direct_answer(w, k);
+			if (peeks_again(w, mark))
+				continue;
 			if (satisfied(w))
 				return (ssize_t)w->got;
 			if (!is_blocking(w))
 				continue;
 		}
 		take_locked(w);
+		if (peeks_again(w, mark))
+			continue;
 		if (satisfied(w))
 			return (ssize_t)w->got;
 		if (w->err)
@@ -490,7 +528,7 @@ static ssize_t receive(struct receiving *w, struct signal_mark mark)
 			if (!load_rlx(w->s->in->want_switch) && receive_direct(w, &k)) {
 				if (k <= 0)
 					return direct_answer(w, k);
-				if (satisfied(w))
+				if (!peeks_again(w, mark) && satisfied(w))
 					return (ssize_t)w->got;
 				continue;
 			}
@@ -524,6 +562,7 @@ ssize_t shm_recv(struct stream *s, int fd, const struct iovec *iov, int cnt, str
 	stream_reclaim();
 	if (!w.c.left)
 		return receive_nothing(s, fd, o.flags);
+	w.whole = w.c;
 	store_rlx(s->sends_in_row, 0);
 	call_begin(s);
 	ssize_t ret = receive(&w, o.mark);

@@ -1,5 +1,6 @@
 /* What the files of the receiving half share: `verbs_recv`, `verbs_take`, `verbs_records`, `verbs_plain`, `verbs_block`, `verbs_advert`, `verbs_look`. All under side->c. */
 #pragma once
+#include "call.h"
 #include "cursor.h"
 #include "verbs_io.h"
 
@@ -28,6 +29,9 @@ struct receiving {
 	struct ahead *ahead; /* NULL: none */
 	uint32_t advert;     /* ours that is out; 0: none */
 	size_t waits_for;    /* bytes that the call had room for when it found nothing; 0: it has not */
+	struct patience patience;
+	struct cursor whole; /* of a MSG_PEEK that waits for all of it, which begins anew each time, and */
+	bool last;           /* does so no more */
 };
 
 static inline size_t least(size_t a, size_t b)
