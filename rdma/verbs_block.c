@@ -29,6 +29,17 @@ void verbs_answer_withdrawal(struct verbs_stream *vs, struct link *l)
 	block_is_done(l, id, known ? v->block.taken : 0);
 }
 
+/* There is no way to read it, neither into the program's memory nor into ours: what is left of it is to come otherwise. */
+static void refuse_block(struct receiving *w)
+{
+	struct verbs_side *v = w->v;
+
+	v->block.over = true;
+	if ((int32_t)(v->block.id - v->answered) > 0)
+		v->answered = v->block.id;
+	block_is_done(link_in(w->vs), v->block.id, v->block.taken);
+}
+
 /* The head stays in TCP for as long as something of the block is to come. */
 enum action recv_block_came(struct receiving *w, const struct frame_head *h, const uint8_t *head)
 {
@@ -93,6 +104,8 @@ bool recv_read_bounce(struct receiving *w)
 
 	uint32_t key = link_bounce(link_in(w->vs));
 
+	if (!key)
+		refuse_block(w);
 	if (!key || !read_block(w, link_in(w->vs)->bounce, key, n))
 		return false;
 	v->bounce_at = 0;

@@ -464,10 +464,24 @@ static void ask_for_the_end(struct link *l)
 		l->posted++;
 }
 
+/* True: the first to say so. */
+static bool want_down(struct link *l)
+{
+	bool first = !atomic_exchange(&l->wanted_down, true);
+
+	if (first)
+		thread_wake();
+	return first;
+}
+
 void link_fail(struct link *l, enum stat_id why)
 {
 	struct ibv_qp_attr attr = { .qp_state = IBV_QPS_ERR };
 
+	if (!verbs_is_ours()) { /* a queue pair of another process, whose memory may not even be here */
+		want_down(l);
+		return;
+	}
 	verbs_lock(&l->sq_lock);
 	bool was_up = load_rlx(l->state) == LINK_UP;
 	if (load_rlx(l->state) != LINK_DOWN && l->qp) { /* one that is being made may have a peer that floods it */
@@ -490,11 +504,11 @@ void link_quiet(struct link *l)
 {
 	struct ibv_qp_attr attr = { .qp_state = IBV_QPS_RESET };
 	uint64_t start = clock_ticks();
-	bool still = false;
+	bool still = !verbs_is_ours();
 
 	while (!still) {
 		bool late = clock_ticks() - start > us_to_ticks(settings.rdma_dead);
-		if (verbs_is_ours() && l->device)
+		if (l->device)
 			device_drain(l->device);
 		verbs_lock(&l->sq_lock);
 		still = late || !l->qp || load_acq(l->completed) == l->posted;
@@ -511,9 +525,8 @@ void link_leave_to_parent(struct link *l)
 {
 	uint64_t start = clock_ticks();
 
-	if ((load_acq(l->state) == LINK_DOWN && !load_acq(l->told_polls)) || atomic_exchange(&l->wanted_down, true))
+	if ((load_acq(l->state) == LINK_DOWN && !load_acq(l->told_polls)) || !want_down(l))
 		return;
-	thread_wake();
 	while ((load_acq(l->state) == LINK_UP || load_acq(l->told_polls)) && clock_ticks() - start < us_to_ticks(settings.rdma_dead))
 		sched_yield();
 }

@@ -139,7 +139,7 @@ static size_t claimed(const struct link *l, uint32_t id, size_t n)
 	return c.id != id ? 0 : c.upto < n ? c.upto : n;
 }
 
-static bool took_back(struct sending *w, uint32_t id, size_t n)
+static void take_back(struct sending *w, uint32_t id, size_t n)
 {
 	struct link *l = link_out(w->vs);
 	struct control c = { .type = CONTROL_WITHDRAW, .id = id };
@@ -148,7 +148,6 @@ static bool took_back(struct sending *w, uint32_t id, size_t n)
 	bool up = wait_done(w, id, 0, us_to_ticks(2 * settings.rdma_dead), UINT64_MAX);
 	if (up && load_acq(l->done_id) != id && claimed(l, id, n))
 		wait_done(w, id, 0, us_to_ticks(n / ANSWER_BYTES_PER_US), UINT64_MAX);
-	return load_acq(l->done_id) == id;
 }
 
 /* What has become of it: bytes that the peer has read; -1: nobody knows, and the link is quiet. */
@@ -161,12 +160,14 @@ static ssize_t block_outcome(struct sending *w, uint32_t id, size_t n)
 	bool up = wait_done(w, id, expected, us_to_ticks(CLAIM_US) + CLAIM_ACKS * acks, us_to_ticks(TIE_US) + TIE_ACKS * acks);
 
 	link_learn(&l->blocks, n, clock_ticks() - start);
-	if (up && load_acq(l->done_id) != id && took_back(w, id, n) && load_rlx(l->done_bytes) < n) {
-		if (!w->tied || !steps_aside(w))
+	if (up && load_acq(l->done_id) != id)
+		take_back(w, id, n);
+	if (load_acq(l->done_id) == id) {
+		uint64_t done = load_rlx(l->done_bytes); /* once: a peer may go on to say others */
+		if (up && done < n && (!w->tied || !steps_aside(w))) /* or refused */
 			withdrawn(&w->vs->base);
+		return done <= n ? (ssize_t)done : 0;
 	}
-	if (load_acq(l->done_id) == id)
-		return load_rlx(l->done_bytes) <= n ? (ssize_t)load_rlx(l->done_bytes) : 0;
 	link_fail(l, FALLBACK_RDMA_SILENT);
 	link_quiet(l); /* a READ that ends later would have read what the program writes next */
 	return -1;

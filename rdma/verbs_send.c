@@ -134,6 +134,16 @@ static void announce_return(struct verbs_stream *vs)
 	stat_inc(STAT_rdma_returns);
 }
 
+bool send_plain_for_good(struct verbs_stream *vs)
+{
+	struct verbs_side *v = vs->v;
+
+	if (!is_framed(v) || v->finishing || v->out.owed || !frame_out_head(&v->out, FRAME_PLAIN, load_rlx(v->tx_at), verbs_ring_position(vs), 0))
+		return false;
+	store_rel(v->left, true); /* what comes next goes behind it, whenever that is */
+	return true;
+}
+
 /* How much payload may follow at once; a new frame is opened for it where there are frames. */
 static size_t open_frame(struct sending *w, bool *ret_opened)
 {
@@ -207,25 +217,25 @@ static void end_duty(struct sending *w)
 }
 
 /* 0: try again; else what the call ends with. */
-static int wait_for_room(struct sending *w, uint64_t *deadline_ns)
+static int wait_for_room(struct sending *w)
 {
 	struct pollfd p = { .fd = w->fd, .events = POLLOUT };
 	int limit = send_timeout_ms(w->fd), r;
 
-	if (!*deadline_ns)
-		*deadline_ns = limit < 0 ? UINT64_MAX : clock_monotonic_ns() + (uint64_t)limit * 1000000;
 	if (limit >= 0) {
-		uint64_t now = clock_monotonic_ns();
-		if (now >= *deadline_ns)
+		int slept = (int)(w->slept_ns / 1000000);
+		if (slept >= limit)
 			return -EAGAIN;
-		limit = (int)((*deadline_ns - now + 999999) / 1000000);
+		limit -= slept;
 	}
 	side_unlock(&w->v->side.p);
+	uint64_t since = clock_monotonic_ns();
 	r = signal_mark().breaking != w->mark.breaking ? -EINTR : 0;
 	if (must_go_on(w))
 		sys_call(SYS_poll, &p, 1, limit); /* nowhere to be cancelled */
 	else if (!r && real.poll(&p, 1, limit) < 0 && signal_mark().breaking != w->mark.breaking)
 		r = -EINTR;
+	w->slept_ns += clock_monotonic_ns() - since;
 	side_lock(&w->v->side.p);
 	w->fd = stream_fd(&w->vs->base, w->fd);
 	return r;
@@ -234,7 +244,6 @@ static int wait_for_room(struct sending *w, uint64_t *deadline_ns)
 /* Until no other call has bytes that must come before ours.  0, or what the call ends with. */
 static int let_finish(struct sending *w)
 {
-	uint64_t deadline = 0;
 	int r = 0;
 
 	while (!r && w->v->finishing && !must_go_on(w)) {
@@ -242,7 +251,7 @@ static int let_finish(struct sending *w)
 			return -ECONNRESET;
 		if (!may_sleep(w) || signal_in_handler())
 			return -EAGAIN;
-		r = wait_for_room(w, &deadline);
+		r = wait_for_room(w);
 		sched_yield();
 	}
 	return r;
@@ -251,11 +260,12 @@ static int let_finish(struct sending *w)
 /* Everything through TCP, as far as the call's kind allows.  0: goes on. */
 static int send_inline(struct sending *w, size_t upto)
 {
-	uint64_t deadline = 0;
 	size_t target = w->done + upto;
 
 	do {
 		announce_failover(w->vs);
+		if (load_rlx(w->v->side.plain))
+			send_plain_for_good(w->vs);
 		ssize_t k = push(w);
 		if (w->must && !must_go_on(w))
 			end_duty(w);
@@ -263,7 +273,7 @@ static int send_inline(struct sending *w, size_t upto)
 			continue;
 		if (k != -EAGAIN || (!may_sleep(w) && !must_go_on(w)))
 			return (int)k;
-		int r = wait_for_room(w, &deadline);
+		int r = wait_for_room(w);
 		if (!r)
 			r = let_finish(w);
 		if (r && !must_go_on(w))

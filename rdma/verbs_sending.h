@@ -16,6 +16,7 @@ struct sending {
 	struct cursor c;
 	size_t done;
 	struct signal_mark mark;
+	uint64_t slept_ns; /* for room in TCP, of SO_SNDTIMEO */
 	size_t limit; /* of the next piece through TCP */
 	size_t must;  /* so much of the call cannot be left unsent */
 	bool waited;
@@ -26,6 +27,8 @@ struct sending {
 /* A peer that is gone takes no more; where TCP is full a doorbell would not get through. */
 bool send_tcp_is_clear(struct verbs_stream *vs, int fd);
 bool send_may_use_ring(struct verbs_stream *vs);
+/* Our direction says that it leaves frames; false: it has, or cannot yet: something of a frame or of a call must go first. */
+bool send_plain_for_good(struct verbs_stream *vs);
 
 /* One record, as long as room, ring and piece let it be, and where it ends; 0: no room.  `counts`: as soon as it lies there. */
 size_t send_put_record(struct verbs_stream *vs, struct cursor *c, uint64_t *pos, uint64_t at, bool counts);

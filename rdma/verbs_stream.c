@@ -166,9 +166,8 @@ static void make_plain(struct stream *s, int fd)
 	if (!framed) {
 		v->frames_from = UINT64_MAX;
 		flush_tail(vs, fd);
-	} else if (!load_rlx(v->left) && !v->finishing && !v->out.owed &&
-		   frame_out_head(&v->out, FRAME_PLAIN, load_rlx(v->tx_at), verbs_ring_position(vs), 0) && flush_tail(vs, fd)) {
-		store_rel(v->left, true);
+	} else if (send_plain_for_good(vs)) {
+		flush_tail(vs, fd);
 	}
 	side_unlock(&s->side->p);
 	side_lock(&s->side->c);

@@ -54,12 +54,18 @@ static enum action bell_came(struct receiving *w, uint64_t at)
 	return a == TAKEN && (int64_t)(at - load_rlx(w->v->rx_at)) > 0 ? HELD : a;
 }
 
+/* Something that has come beside TCP is to be read first. */
+static bool lies_before(struct receiving *w, uint64_t at)
+{
+	return (int64_t)(at - load_rlx(w->v->rx_at)) > 0 && (verbs_ring_has(w->vs) || recv_bounce_has(w->v));
+}
+
 /* The direction is what it was before the mark; another place for that is said when there is need of frames again. */
 static enum action calm_came(struct receiving *w, uint64_t at)
 {
 	struct verbs_side *v = w->v;
 
-	if ((int64_t)(at - load_rlx(v->rx_at)) > 0 && (verbs_ring_has(w->vs) || recv_bounce_has(v)))
+	if (lies_before(w, at))
 		return HELD;
 	if (at != load_rlx(v->rx_at))
 		return WRONG;
@@ -106,6 +112,8 @@ static enum action head_came(struct receiving *w, const uint8_t *head)
 		break;
 	}
 	case FRAME_PLAIN:
+		if (lies_before(w, h.at))
+			return HELD;
 		store_rel(v->peer_left, true);
 		store_rel(v->framed, false);
 		store_rlx(v->mark_at, UINT64_MAX);

@@ -241,6 +241,47 @@ static void calm_elsewhere(int64_t beside)
 	peer_end(&p);
 }
 
+static void late(int unused)
+{
+	sim_wrong("a receive that must not block does");
+}
+
+/* A block is offered that there is no way to read: it is refused, and what cannot wait does not. */
+static void no_way_to_read(bool lockable)
+{
+	struct peer p;
+	char room[100];
+	struct iovec v = { room, sizeof(room) };
+	uint64_t memory = settings.net_memory, lock = sim_wire.lockable;
+
+	make_victim(&p);
+	store_rlx(p.stream->nonblock, true);
+	if (lockable)
+		settings.net_memory = 1;
+	else
+		sim_wire.lockable = sim_wire.locked;
+	struct { struct frame_head head; struct frame_block block; } f = {
+		.head = { .type = FRAME_BLOCK, .ring = (uint32_t)p.ring_w, .at = p.out_at },
+		.block = { .address = (uintptr_t)p.memory, .length = PEER_RING, .rkey = p.mr->rkey, .id = 1 },
+	};
+	if (send(p.fd, &f, sizeof(f), MSG_NOSIGNAL) != sizeof(f))
+		sim_wrong("no block can be offered");
+	signal(SIGALRM, late);
+	alarm(HUNG_S / 4);
+	ssize_t k = stream_recv(p.stream, p.lib_fd, &v, 1, (struct stream_opts){ .flags = MSG_DONTWAIT, .mark = signal_mark() });
+	if (k != -EAGAIN)
+		sim_wrong("a block that cannot be read: %zd", k);
+	for (bool message; p.heard.type != CONTROL_DONE;)
+		if (!peer_listen(&p, &message))
+			peer_nap();
+	if (p.heard.id != 1 || p.heard.ring)
+		sim_wrong("refused with %llu bytes read", (unsigned long long)p.heard.ring);
+	settings.net_memory = memory;
+	sim_wire.lockable = lock;
+	peer_end(&p);
+	alarm(HUNG_S);
+}
+
 static void *reads_a_block(void *arg)
 {
 	struct peer *p = arg;
@@ -578,6 +619,8 @@ int main(int argc, char **argv)
 	lies();
 	withdrawal_while_reading();
 	failure_behind_a_read();
+	no_way_to_read(true);
+	no_way_to_read(false);
 	calm_elsewhere(1);
 	calm_elsewhere(-1);
 	flood_of_withdrawals();

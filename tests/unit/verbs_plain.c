@@ -401,6 +401,61 @@ static void calm_for_good(void)
 		sim_wrong("other bytes");
 }
 
+/* ---- what a program sends is never more than that */
+
+static uint8_t said[1 << 17];
+
+static void say(size_t n)
+{
+	struct iovec v = { said + ends[0].sent, n };
+
+	if (stream_send(ends[0].s, ends[0].fd, &v, 1, options(0)) != (ssize_t)n)
+		sim_wrong("it does not send %zu", n);
+	ends[0].sent += n;
+	listen_to_devices();
+}
+
+static ssize_t hear(size_t n, int flags)
+{
+	static uint8_t heard[sizeof(said)];
+	struct iovec v = { heard, n };
+	ssize_t k = stream_recv(ends[1].s, ends[1].fd, &v, 1, options(flags));
+
+	if (k > 0 && memcmp(heard, said + ends[1].had, (size_t)k))
+		sim_wrong("other bytes at %llu", (unsigned long long)ends[1].had);
+	ends[1].had += k > 0 ? (uint64_t)k : 0;
+	return k;
+}
+
+static void framed_at_once(void)
+{
+	store_rlx(verbs_of(ends[1].s)->frames_pay, true);
+	side_of(0)->frames_from = 0;
+	store_rel(side_of(1)->framed, true);
+}
+
+/* In the first message stands a record that would count by itself, where the next lap's second will begin. */
+static void forged_record(void)
+{
+	enum { MUCH_OF_IT = 16384 - sizeof(struct ring_head), LESS = 12288 - sizeof(struct ring_head), FORGED = 32 };
+	uint64_t where = 4 * MUCH_OF_IT + LESS;
+
+	framed_at_once();
+	struct ring_head h = { .at = where, .len = FORGED, .check = ring_check(where, (char *)said + LESS + sizeof(h), FORGED) };
+	memcpy(said + LESS, &h, sizeof(h));
+	for (int i = 0; i < 4; i++) {
+		say(MUCH_OF_IT);
+		hear(MUCH_OF_IT, MSG_WAITALL);
+	}
+	say(LESS);
+	hear(LESS, MSG_WAITALL);
+	if (ends[1].had != where || link_in(verbs_of(ends[1].s))->ring_r != RING_BYTES + LESS + sizeof(h))
+		sim_wrong("it stands elsewhere");
+	ssize_t k = hear(FORGED, MSG_DONTWAIT);
+	if (k != -EAGAIN)
+		sim_wrong("%zd bytes that nobody sent", k);
+}
+
 /* ---- the kernel's answers are the program's */
 
 static void sends_half(void)
@@ -637,6 +692,34 @@ static void forks_and_stands(void)
 		stands_still();
 }
 
+static int touches(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask)
+{
+	_exit(1);
+}
+
+/* A child reads that the link has failed: the queue pair is its parent's, and so is what becomes of it. */
+static void failover_in_child(void)
+{
+	int status;
+
+	framed_at_once();
+	put(0, FEW);
+	get(1, FEW, 0);
+	pid_t pid = fork();
+	if (!pid) {
+		process_note();
+		verbs_after_fork();
+		verbs.ibv_modify_qp = touches;
+		alarm(ALARM_S);
+		get(1, FEW, 0);
+		_exit(0);
+	}
+	link_fail(link_out(verbs_of(ends[0].s)), FALLBACK_RDMA_FAILED);
+	put(0, FEW);
+	if (waitpid(pid, &status, 0) != pid || status)
+		sim_wrong("the child touches it");
+}
+
 /* A handler forks inside a receive: both go on in there. */
 static void forked_inside(void)
 {
@@ -687,9 +770,10 @@ static const struct {
 	{ "calms down", calms_down }, { "calm, unread", calm_unread }, { "calm, old peer", calm_to_old_peer },
 	{ "calm behind unrung", calm_behind_unrung }, { "not calm", not_calm },
 	{ "calm without room", calm_without_room }, { "calm for good", calm_for_good },
-	{ "spare first", spare_first }, { "answers", answers }, { "impossible message", impossible_message },
+	{ "forged record", forged_record }, { "spare first", spare_first }, { "answers", answers }, { "impossible message", impossible_message },
 	{ "reset behind bytes", reset_behind_bytes }, { "beside another", beside_another }, { "no more inside", no_more_inside },
 	{ "cancelled", cancelled }, { "left by longjmp", left_by_longjmp }, { "killed", killed }, { "forked inside", forked_inside },
+	{ "failover in a child", failover_in_child },
 	{ "handler receives", handler_receives },
 };
 

@@ -171,6 +171,116 @@ static void expect_told(struct pair *p)
 }
 
 /* What stands before payload meets the reset first. */
+/* ---- plain for good, from frames */
+
+static void in_frames(struct pair *p)
+{
+	settings.rdma_dead = 20000;
+	verbs_of(p->s[0])->v->frames_from = 0;
+	store_rel(verbs_of(p->s[1])->v->framed, true);
+}
+
+static ssize_t put_next(struct pair *p, size_t n, uint64_t *sent)
+{
+	static uint8_t buf[ROOM];
+
+	for (size_t i = 0; i < n; i++)
+		buf[i] = byte_at(*sent + i);
+	ssize_t k = put(p, buf, n);
+	*sent += k > 0 ? (uint64_t)k : 0;
+	return k;
+}
+
+static void get_until(struct pair *p, uint64_t *had, uint64_t sent)
+{
+	static uint8_t buf[ROOM];
+	struct pollfd in = { .fd = p->fd[1], .events = POLLIN };
+
+	while (*had != sent) {
+		ssize_t k = get(p, buf, sizeof(buf), 0);
+		cr_assert(k > 0 || (k == -EAGAIN && poll(&in, 1, 10000) == 1), "%zd, %llu of %llu", k, (unsigned long long)*had,
+			(unsigned long long)sent);
+		if (k > 0)
+			check(buf, (size_t)k, *had);
+		*had += k > 0 ? (uint64_t)k : 0;
+	}
+}
+
+/* The head finds no room in TCP: what is sent later is payload, not frames, behind it. */
+Test(verbs_stream, plain_without_room)
+{
+	for (size_t n = 100; n < 5000; n += 37) {
+		struct pair p = make_pair();
+		uint64_t sent = 0, had = 0;
+		in_frames(&p);
+		while (put_next(&p, n, &sent) > 0)
+			;
+		if (frame_out_clean(&verbs_of(p.s[0])->v->out)) {
+			stream_make_plain(p.s[0], p.fd[0]);
+			get_until(&p, &had, sent);
+			for (int i = 0; i < 5; i++)
+				cr_assert_eq(put_next(&p, n, &sent), (ssize_t)n);
+			get_until(&p, &had, sent);
+		}
+		end_pair(&p);
+	}
+}
+
+/* A frame is owed its rest: the head comes behind that, and then even what others write is the stream's. */
+Test(verbs_stream, plain_once_a_frame_is_paid)
+{
+	struct pair p = make_pair();
+	struct frame_out *o = &verbs_of(p.s[0])->v->out;
+	uint64_t sent = 0, had = 0;
+
+	in_frames(&p);
+	while (put_next(&p, 1 << 18, &sent) > 0)
+		;
+	cr_assert(o->owed);
+	stream_make_plain(p.s[0], p.fd[0]);
+	get_until(&p, &had, sent);
+	cr_assert_eq(put_next(&p, o->owed + 1000, &sent), (ssize_t)(sent - had));
+	get_until(&p, &had, sent);
+	uint8_t byte = byte_at(sent);
+	cr_assert_eq(write(p.fd[0], &byte, 1), 1);
+	get_until(&p, &had, sent + 1);
+	end_pair(&p);
+}
+
+/* A record that nobody has rung for lies before the place where plain TCP begins. */
+Test(verbs_stream, plain_behind_an_unrung_record)
+{
+	enum { FIRST = 10, RECORD = 20, LAST = 10 };
+	struct pair p = make_pair();
+	struct ring_head *h = (struct ring_head *)p.link[1]->ring;
+	struct { struct frame_head data; uint8_t first[FIRST]; struct frame_head plain; uint8_t last[LAST]; } __attribute__((packed)) tcp = {
+		.data = { .type = FRAME_DATA, .len = FIRST },
+		.plain = { .type = FRAME_PLAIN, .ring = sizeof(*h) + 32, .at = FIRST + RECORD },
+	};
+	uint8_t *record = (uint8_t *)(h + 1), buf[FIRST];
+	uint64_t had = FIRST;
+
+	in_frames(&p);
+	for (int i = 0; i < FIRST; i++)
+		tcp.first[i] = byte_at((uint64_t)i);
+	for (int i = 0; i < RECORD; i++)
+		record[i] = byte_at(FIRST + (uint64_t)i);
+	for (int i = 0; i < LAST; i++)
+		tcp.last[i] = byte_at(FIRST + RECORD + (uint64_t)i);
+	*h = (struct ring_head){ .at = FIRST, .len = RECORD, .check = ring_check(FIRST, (char *)record, 32) };
+	cr_assert_eq(write(p.fd[0], &tcp, sizeof(tcp)), (ssize_t)sizeof(tcp));
+	cr_assert_eq(get(&p, buf, FIRST, 0), FIRST);
+	check(buf, FIRST, 0);
+	fcntl(p.fd[1], F_SETFL, 0);
+	store_rlx(p.s[1]->nonblock, false); /* by the kernel's own call, where it is plain */
+	struct iovec v = { buf, FIRST };
+	cr_assert_eq(stream_recv(p.s[1], p.fd[1], &v, 1, (struct stream_opts){ .mark = signal_mark() }), FIRST);
+	check(buf, FIRST, FIRST);
+	had += FIRST;
+	get_until(&p, &had, FIRST + RECORD + LAST);
+	end_pair(&p);
+}
+
 Test(verbs_stream, reset_before_a_head)
 {
 	struct pair p = make_pair();
