@@ -507,6 +507,41 @@ static void drain(struct peer *p)
 		;
 }
 
+static char lent[1 << 17];
+
+static void *sends_a_block(void *arg)
+{
+	struct peer *p = arg;
+	struct iovec v = { lent, sizeof(lent) };
+
+	return (void *)stream_send(p->stream, p->lib_fd, &v, 1, (struct stream_opts){ .mark = signal_mark() });
+}
+
+/* What a peer is to read it cannot write, and the sender goes on without the link. */
+static void key_of_a_block(void)
+{
+	struct peer p;
+	struct { struct frame_head head; struct frame_block block; } f;
+	pthread_t t;
+	void *sent;
+
+	make_victim(&p);
+	peer_converse(&p); /* one that has something to read offers none */
+	memset(lent, 'l', sizeof(lent));
+	if (pthread_create(&t, NULL, sends_a_block, &p) || recv(p.fd, &f, sizeof(f), MSG_WAITALL) != sizeof(f) || f.head.type != FRAME_BLOCK)
+		sim_wrong("no block is offered");
+	uint64_t before = sim_wire.bad_keys;
+	peer_write_by(&p, f.block.rkey, p.memory, f.block.address, 64);
+	peer_await(&p, false);
+	if (sim_wire.bad_keys == before || lent[0] != 'l')
+		sim_wrong("a peer writes where it may only read");
+	while (pthread_tryjoin_np(t, &sent))
+		drain(&p);
+	if ((ssize_t)sent != sizeof(lent))
+		sim_wrong("the sender is told %zd", (ssize_t)sent);
+	peer_end(&p);
+}
+
 static _Atomic bool attacking;
 
 /* One kind alone goes further than all kinds: some end the connection at once. */
@@ -619,6 +654,7 @@ int main(int argc, char **argv)
 	lies();
 	withdrawal_while_reading();
 	failure_behind_a_read();
+	key_of_a_block();
 	no_way_to_read(true);
 	no_way_to_read(false);
 	calm_elsewhere(1);
