@@ -1,5 +1,5 @@
 /*
- * What a device says of itself, and what it is: a queue pair in error takes its own link down, queues in error or a device that is lost all
+ * What a device says of itself, and what it is: a queue pair in error takes its own link down, queues in error, a device or a port that is lost all
  * of them, and nothing more is made on it; each stream goes on over TCP.  A device that is neither InfiniBand nor RoCE is
  * left alone.  However many links ask at once, and fail at once, the completion queue holds what they come to.
  */
@@ -89,6 +89,23 @@ static void device_fails(int which)
 		expect_nobody(role, FALLBACK_RDMA_NO_DEVICE);
 		peer_end(&p[role]);
 	}
+}
+
+/* A cable is pulled: nothing else would tell, since nothing is under way and no heartbeat helps. */
+static void port_fails(int unused)
+{
+	uint64_t before = count_of(FALLBACK_RDMA_PORT);
+	struct peer p[2];
+
+	for (int role = 0; role < 2; role++)
+		make(&p[role], role);
+	sim_event(sim_context(0), (struct ibv_async_event){ .event_type = IBV_EVENT_PORT_ERR, .element.port_num = 1 });
+	for (int role = 0; role < 2; role++)
+		expect_tcp(&p[role]);
+	if (count_of(FALLBACK_RDMA_PORT) != before + 2)
+		sim_wrong("counted as something else");
+	for (int role = 0; role < 2; role++)
+		peer_end(&p[role]);
 }
 
 static void is_iwarp(int role)
@@ -181,6 +198,7 @@ int main(void)
 		peer_apart(DEAD_US, IDLE_US, queue_pair_fails, which);
 		peer_apart(DEAD_US, IDLE_US, device_fails, which);
 	}
+	peer_apart(DEAD_US, IDLE_US, port_fails, 0);
 	peer_apart(DEAD_US, IDLE_US, peer_writes_elsewhere, 0);
 	for (int role = 0; role < 2; role++)
 		peer_apart(DEAD_US, IDLE_US, is_iwarp, role);
