@@ -1,6 +1,7 @@
 #include "peer.h"
 
 #include "dlaccel.h"
+#include "secret.h"
 #include "settings.h"
 
 #include <arpa/inet.h>
@@ -116,6 +117,9 @@ static void find_device(struct way *w)
 bool peer_has_rdma(const char *host, char *ret_text, size_t room)
 {
 	struct way w = { 0 };
+	uint8_t key[SECRET_MOST];
+	size_t bytes;
+	const char *unfit = secret_read(settings.secret_file, key, &bytes);
 
 	if (!resolve(host, &w)) {
 		snprintf(ret_text, room, "%s cannot be resolved, or there is no route", host);
@@ -136,6 +140,8 @@ bool peer_has_rdma(const char *host, char *ret_text, size_t room)
 			w.netdev, w.device, settings.rdma_devices);
 	else if (access("/dev/infiniband/rdma_cm", R_OK | W_OK))
 		snprintf(ret_text, room, "%s by %s: no access to /dev/infiniband/rdma_cm (module rdma_ucm)", w.to_text, w.device);
+	else if (unfit)
+		snprintf(ret_text, room, "%s by %s: RDMA is off, DLACCEL_SECRET_FILE %s", w.to_text, w.device, unfit);
 	else
 		return snprintf(ret_text, room, "%s from %s by %s: %s; the other end needs one too", w.to_text, w.from_text,
 			       w.netdev, w.device) > 0;
