@@ -513,10 +513,24 @@ static int control = CONTROL_FD;
 /* A forked child has no answer to give: its parent gives it. */
 static int silent;
 
+#if !__GLIBC_PREREQ(2, 34)
+#define _Fork fork
+#endif
+
+/* _Fork leaves a lock of libc's with the thread that has it. */
+static int alone(void)
+{
+	for (int i = 0; i < MAX_THREADS; i++)
+		if (jobs[i].busy)
+			return 0;
+	return 1;
+}
+
+/* a: child, by _Fork */
 static void do_fork(const struct cmd *c, struct reply *r)
 {
 	int child = c->a[0];
-	pid_t pid = fork();
+	pid_t pid = c->a[1] && alone() ? _Fork() : fork();
 
 	r->ret = pid < 0 ? -1 : 0;
 	r->err = errno;
