@@ -2,11 +2,11 @@
 
 #include "hooks.h"
 #include "marks.h"
+#include "process.h"
 #include "queue.h"
 #include "settings.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,7 +120,7 @@ static void first_start(void)
 		off = true;
 		fallback(why);
 	}
-	pthread_atfork(NULL, NULL, after_fork);
+	process_at_fork(NULL, after_fork);
 	atexit(at_exit);
 }
 

@@ -11,6 +11,8 @@
 
 /* glibc has this one since 2.36. */
 ssize_t process_madvise(int pidfd, const struct iovec *iov, size_t n, int advice, unsigned flags);
+/* Since 2.34. */
+pid_t _Fork(void);
 /* glibc declares these only to fortified callers. */
 ssize_t __read_chk(int fd, void *buf, size_t n, size_t room);
 ssize_t __recv_chk(int fd, void *buf, size_t n, size_t room, int flags);
@@ -27,3 +29,5 @@ int __dprintf_chk(int fd, int flag, const char *fmt, ...);
 EXPORT int export_fcntl(int fd, int cmd, void *arg) __asm__("fcntl");
 EXPORT int export_fcntl64(int fd, int cmd, void *arg) __asm__("fcntl64");
 EXPORT int export_ioctl(int fd, unsigned long req, void *arg) __asm__("ioctl");
+EXPORT int export_clone(int (*fn)(void *), void *stack, int flags, void *arg, pid_t *ptid, void *tls, pid_t *ctid) __asm__("clone");
+EXPORT int export___clone(int (*fn)(void *), void *stack, int flags, void *arg, pid_t *ptid, void *tls, pid_t *ctid) __asm__("__clone");

@@ -1,8 +1,9 @@
 /*
- * Exported symbols: programs that replace this one, and system calls by number.  libuv closes and
+ * Exported symbols: forks, programs that replace this one, and system calls by number.  libuv closes and
  * waits through syscall(); what it asks for there goes the same way as through the names.
  */
 #include "export.h"
+#include "fork.h"
 #include "life.h"
 #include "memory.h"
 #include "real.h"
@@ -24,6 +25,24 @@ EXPORT void _exit(int status)
 EXPORT void _Exit(int status)
 {
 	_exit(status);
+}
+
+EXPORT pid_t _Fork(void)
+{
+	if (real._Fork)
+		return fork_without_handlers();
+	errno = ENOSYS;
+	return -1;
+}
+
+EXPORT int export_clone(int (*fn)(void *), void *stack, int flags, void *arg, pid_t *ptid, void *tls, pid_t *ctid)
+{
+	return fork_by_clone(fn, stack, flags, arg, ptid, tls, ctid);
+}
+
+EXPORT int export___clone(int (*fn)(void *), void *stack, int flags, void *arg, pid_t *ptid, void *tls, pid_t *ctid)
+{
+	return fork_by_clone(fn, stack, flags, arg, ptid, tls, ctid);
 }
 
 EXPORT int execve(const char *path, char *const *argv, char *const *env)
@@ -234,6 +253,12 @@ EXPORT long syscall(long n, ...)
 		return memory_process_madvise((int)a[0], (const struct iovec *)a[1], (size_t)a[2], (int)a[3], (unsigned)a[4]);
 	case SYS_shmat:
 		return (long)memory_shmat((int)a[0], (const void *)a[1], (int)a[2]);
+#ifdef SYS_fork
+	case SYS_fork:
+#endif
+	case SYS_clone:
+	case SYS_clone3:
+		return fork_by_number(n, a);
 	case SYS_execve:
 	case SYS_execveat:
 		life_before_exec();

@@ -40,8 +40,12 @@ void family_before_fork(void)
 
 void family_in_child(void)
 {
-	if (family)
-		append(process_id);
+	if (!family)
+		return;
+	append(process_id);
+	/* Of a pid namespace of its own: neither can find the other by these numbers. */
+	if (process_id == 1)
+		atomic_store(&family->count, FAMILY_MOST + 1);
 }
 
 static bool same_link(const char *path, const char *want, size_t n)

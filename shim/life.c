@@ -11,7 +11,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
 #include <sys/ioctl.h>
 
 #ifndef TCP_INQ
@@ -558,7 +557,7 @@ void life_init(void)
 {
 	process_note();
 	sockets_on = settings.enabled && settings.sockets && (settings.shm || settings.rdma);
-	pthread_atfork(before_fork, NULL, in_child);
+	process_at_fork(before_fork, in_child);
 }
 
 /* ---- exit */

@@ -38,15 +38,19 @@ static const char *const fallback_text[] = {
 
 enum { FIRST_FALLBACK = STAT_COUNT - sizeof(fallback_text) / sizeof(*fallback_text) };
 
+static void put_in_place(long pages)
+{
+	if (sys_call(SYS_mremap, pages, STATS_BYTES, STATS_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED, &stats_room) != (long)&stats_room)
+		sys_call(SYS_munmap, pages, STATS_BYTES);
+}
+
 /* Mapped elsewhere first: a file system that cannot share (9p) would leave nothing mapped at all here. */
 static void move_onto(long fd)
 {
 	long p = sys_call(SYS_mmap, 0, STATS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
-	if (p < 0 && p > -4096)
-		return;
-	if (sys_call(SYS_mremap, p, STATS_BYTES, STATS_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED, &stats_room) != (long)&stats_room)
-		sys_call(SYS_munmap, p, STATS_BYTES);
+	if (p >= 0 || p <= -4096)
+		put_in_place(p);
 }
 
 static void map_onto_file(void)
@@ -89,29 +93,24 @@ void stats_activate(void)
 
 /*
  * The parent's counters may be mapped shared onto its file, so the child needs pages of its own
- * before it counts anything.
+ * before it counts anything.  Its stack may be a small one: clone's, or a signal handler's.
  */
 void stats_after_fork(void)
 {
-	uint64_t magic = dlaccel_stats.magic;
-	uint32_t off = dlaccel_stats.off;
-	char names[STAT_COUNT][STATS_NAME];
-	uint64_t open = atomic_load(&dlaccel_stats.slot[STAT_net_open].value);
-	uint64_t ring_pages = atomic_load(&dlaccel_stats.slot[STAT_net_ring_pages].value);
+	long p = sys_call(SYS_mmap, 0, STATS_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct stats *mine = (struct stats *)p;
 
-	for (unsigned i = 0; i < STAT_COUNT; i++)
-		memcpy(names[i], dlaccel_stats.slot[i].name, STATS_NAME);
-	if (sys_call(SYS_mmap, &stats_room, STATS_BYTES, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != (long)&stats_room)
+	if (p < 0 && p > -4096)
 		return;
-	dlaccel_stats.magic = magic;
-	dlaccel_stats.off = off;
-	dlaccel_stats.version = 1;
-	dlaccel_stats.count = STAT_COUNT;
+	mine->magic = dlaccel_stats.magic;
+	mine->off = dlaccel_stats.off;
+	mine->version = 1;
+	mine->count = STAT_COUNT;
 	for (unsigned i = 0; i < STAT_COUNT; i++)
-		memcpy(dlaccel_stats.slot[i].name, names[i], STATS_NAME);
-	stat_set(STAT_net_open, open);
-	stat_set(STAT_net_ring_pages, ring_pages);
+		memcpy(mine->slot[i].name, dlaccel_stats.slot[i].name, STATS_NAME);
+	mine->slot[STAT_net_open].value = dlaccel_stats.slot[STAT_net_open].value;
+	mine->slot[STAT_net_ring_pages].value = dlaccel_stats.slot[STAT_net_ring_pages].value;
+	put_in_place(p);
 }
 
 /* Their lines could not be written: no descriptor was left for the log. */

@@ -77,7 +77,7 @@ int64_t bulk_send(int fd, size_t total, size_t chunk, int style, uint64_t key, u
 	return done;
 }
 
-int64_t bulk_recv(int fd, size_t total, size_t chunk, int style, uint64_t key, uint64_t off,
+int64_t bulk_recv(int fd, size_t total, size_t chunk, int style, int greedy, uint64_t key, uint64_t off,
 	int32_t *ret_v)
 {
 	int flags = style == BULK_BLOCKING ? 0 : MSG_DONTWAIT;
@@ -88,7 +88,7 @@ int64_t bulk_recv(int fd, size_t total, size_t chunk, int style, uint64_t key, u
 	waiter_open(&w, fd, style, POLLIN);
 	ret_v[0] = -1;
 	while (done < total && ret_v[0] < 0) {
-		size_t k = total - done < chunk ? total - done : chunk;
+		size_t k = greedy || total - done > chunk ? chunk : total - done;
 		ssize_t n = call_recv(done / chunk % R_FLAGLESS, fd, buf, k, flags);
 
 		if (n > 0) {

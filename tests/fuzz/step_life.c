@@ -108,7 +108,7 @@ void step_fork(struct run *r)
 			continue;
 		if (s->ctl[child] < 0)
 			continue;
-		if (tell(r, side, 0, CMD(fork, child)).ret)
+		if (tell(r, side, 0, CMD(fork, child, r->seed % 2)).ret)
 			return;
 		s->alive[child] = 1;
 		memcpy(s->ep[child], s->ep[0], sizeof(s->ep[0]));

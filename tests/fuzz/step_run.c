@@ -46,17 +46,25 @@ static void log_call_args(struct run *r, const struct cmd *c)
 	else if (c->op == OP_refused)
 		note(r, " nonblock %d", a[1]);
 	else if (c->op == OP_drain)
-		note(r, " h%d chunk %d style %d", a[0], a[2], a[3]);
+		note(r, " h%d chunk %d style %d greedy %d", a[0], a[2], a[3], a[4]);
 	else if (c->op == OP_setopt || c->op == OP_getopt)
 		note(r, " h%d %s %d", a[0], step_opts[a[1]].name, a[2]);
 	else
 		note(r, " %d %d %d %d", a[0], a[1], a[2], a[3]);
 }
 
-/* Ports, and how much fits into buffers that the kernel tunes, differ from run to run. */
-static int hides_result(int op)
+/* Ports, and how much fits into buffers that the kernel tunes, differ from run to run; whether it all comes out again does not. */
+static int log_hidden(struct run *r, const struct cmd *c, const struct reply *p)
 {
-	return op == OP_listen || op == OP_fill || op == OP_drain;
+	if (c->op == OP_listen)
+		note(r, " -> %s\n", p->ret < 0 ? "failed" : "ok");
+	else if (c->op == OP_fill)
+		note(r, " -> %s, then %s\n", c->a[2] ? "perhaps" : p->ret > 0 ? "some" : "none", strerror(p->v[0]));
+	else if (c->op == OP_drain)
+		note(r, " -> %ld more than asked for, wrong at %d\n", (long)p->ret - c->a[1], p->v[0]);
+	else
+		return 0;
+	return 1;
 }
 
 static void log_reply(struct run *r, const struct cmd *c, const struct reply *p)
@@ -65,9 +73,7 @@ static void log_reply(struct run *r, const struct cmd *c, const struct reply *p)
 		note(r, " -> HANG\n");
 	else if (p->ret == RET_DIED)
 		note(r, " -> DIED\n");
-	else if (hides_result(c->op))
-		note(r, " -> %s %s\n", p->ret < 0 ? "failed" : "ok", p->err ? strerror(p->err) : "");
-	else
+	else if (!log_hidden(r, c, p))
 		note(r, " -> %ld %s [%#x %#x %#x %#x %#x %#x]\n", (long)p->ret,
 			p->err ? strerror(p->err) : "", p->v[0], p->v[1], p->v[2], p->v[3],
 			p->v[4], p->v[5]);

@@ -193,6 +193,38 @@ void step_bulk(struct run *r)
 		chunk, rchunk);
 }
 
+/* What lies unread shows, though not how much of it there is. */
+static void look_at_full(struct run *r, const struct end *p, int64_t there)
+{
+	int inq = tell_quietly(r, p->side, p->proc, CMD(settle, handle(p), -1, 0)).v[0];
+
+	note(r, "    FIONREAD: %s\n", inq > 0 && inq <= there ? "some" : inq ? "more than was sent" : "none");
+	tell(r, p->side, p->proc, recv_cmd(r, p, R_RECV, 512, MSG_PEEK | MSG_DONTWAIT));
+}
+
+static void drain(struct run *r, const struct end *p, int64_t total, int chunk, int greedy)
+{
+	struct cmd c = CMD(drain, handle(p), (int)total, chunk < 512 ? 512 : chunk, BULK_POLL, greedy);
+
+	c.key = dir_key(r, p, !p->side);
+	c.off = p->c->rcvd[p->side];
+	tell(r, p->side, p->proc, c);
+	p->c->rcvd[p->side] += total;
+}
+
+/* Of what the fill has sent the half is read, as much as there is room for sent again, and then there is no byte more than that. */
+static void full(struct run *r, const struct end *e, const struct end *p, struct cmd fill, int64_t there, int chunk)
+{
+	look_at_full(r, p, there);
+	drain(r, p, there / 2, chunk, 0);
+	fill.off += there;
+	fill.a[2] = 1;
+	there += tell(r, e->side, e->proc, fill).ret;
+	e->c->sent[e->side] += there;
+	drain(r, p, unread(e->c, p->side), chunk, 1);
+	tell(r, p->side, p->proc, recv_cmd(r, p, R_RECV, 1, MSG_DONTWAIT));
+}
+
 /* Until there is no room: back-pressure must show, and end when the other side has read. */
 void step_fill(struct run *r)
 {
@@ -218,13 +250,7 @@ void step_fill(struct run *r)
 		tell(r, e.side, e.proc, CMD(wait, handle(&e), kind, POLLOUT, 5));
 		tell(r, e.side, e.proc, CMD(setopt, handle(&e), OPT_SNDTIMEO, 0));
 	}
-	c = CMD(drain, handle(&p), (int)f.ret, 1 << pick(r, 20), BULK_POLL);
-	c.a[2] = c.a[2] < 512 ? 512 : c.a[2];
-	c.key = dir_key(r, &e, e.side);
-	c.off = e.c->sent[e.side];
-	f.ret -= tell(r, p.side, p.proc, c).ret;
-	note(r, "    lost in the fill: %ld\n", (long)f.ret);
-	count_moved(e.c, e.side, c.a[1]);
+	full(r, &e, &p, c, f.ret, 1 << pick(r, 20));
 	tell(r, e.side, e.proc, CMD(wait, handle(&e), kind, POLLOUT, 3000));
 	settle(r, e.conn);
 }

@@ -462,16 +462,16 @@ static void do_uring_poll(const struct cmd *c, struct reply *r)
 	r->err = 0;
 }
 
-/* a: handle, chunk; ret: bytes taken before EAGAIN, three rounds without room */
+/* a: handle, chunk, there may be no room; ret: bytes taken before there is none; v: errno */
 static void do_fill(const struct cmd *c, struct reply *r)
 {
-	r->ret = bulk_fill(handles[c->a[0]], c->a[1], c->key, c->off, &r->err);
+	r->ret = bulk_fill(handles[c->a[0]], c->a[1], c->key, c->off, &r->v[0]);
 }
 
-/* a: handle, total, chunk, style */
+/* a: handle, total, chunk, style, greedy; v: where the first wrong byte is */
 static void do_drain(const struct cmd *c, struct reply *r)
 {
-	r->ret = bulk_recv(handles[c->a[0]], c->a[1], c->a[2], c->a[3], c->key, c->off, r->v);
+	r->ret = bulk_recv(handles[c->a[0]], c->a[1], c->a[2], c->a[3], c->a[4], c->key, c->off, r->v);
 	r->err = errno;
 }
 
@@ -513,10 +513,24 @@ static int control = CONTROL_FD;
 /* A forked child has no answer to give: its parent gives it. */
 static int silent;
 
+#if !__GLIBC_PREREQ(2, 34)
+#define _Fork fork
+#endif
+
+/* _Fork leaves a lock of libc's with the thread that has it. */
+static int alone(void)
+{
+	for (int i = 0; i < MAX_THREADS; i++)
+		if (jobs[i].busy)
+			return 0;
+	return 1;
+}
+
+/* a: child, by _Fork */
 static void do_fork(const struct cmd *c, struct reply *r)
 {
 	int child = c->a[0];
-	pid_t pid = fork();
+	pid_t pid = c->a[1] && alone() ? _Fork() : fork();
 
 	r->ret = pid < 0 ? -1 : 0;
 	r->err = errno;

@@ -26,17 +26,7 @@ LEFT_OUT = {
     "pair-limits-as": "shadow memory is larger than the limit",
     "pair-memory_limit": "shadow memory is larger than the limit",
 }
-CRITERION = "Criterion's shared arena finds no room beside the shadow memory"
 LEFT_OUT_OF_THREAD = {
-    "iteration": CRITERION,
-    "iteration_rules": CRITERION,
-    "recorder": CRITERION,
-    "repeat": CRITERION,
-    "ring": CRITERION,
-    "stores": CRITERION,
-    "tuner": CRITERION,
-    "verbs-return": CRITERION,
-    "verbs-stream": CRITERION,
     "pair-close_blocked": "the program itself closes a descriptor that another of its threads waits on",
     "pair-churn": "counts resident memory, and the run time's own grows",
     "pair-exec_children": "its children are programs without the run time",

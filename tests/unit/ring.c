@@ -340,21 +340,22 @@ static void take_block_back(struct pair *p)
 	send_some(p, sizeof(block));
 }
 
+static _Atomic bool taken_back;
+
+/* What it sends instead is some time on its way. */
 static void *send_late(void *arg)
 {
+	while (!taken_back)
+		usleep(100);
 	usleep(3000);
 	send_some(arg, sizeof(block));
 	return NULL;
 }
 
-/* What it sends instead is some time on its way. */
 static void take_block_back_slowly(struct pair *p)
 {
-	pthread_t sender;
-
 	take_back(p);
-	cr_assert(!pthread_create(&sender, NULL, send_late, p));
-	pthread_detach(sender);
+	taken_back = true;
 }
 
 static void (*interruption)(struct pair *p) = take_block_back;
@@ -419,11 +420,14 @@ static struct pair pair_with_offer(void (*what)(struct pair *p))
 Test(ring, a_revoked_pull_waits_for_what_is_sent_instead)
 {
 	struct pair p = pair_with_offer(take_block_back_slowly);
+	pthread_t sender;
 
+	cr_assert(!pthread_create(&sender, NULL, send_late, &p));
 	interrupted = &p;
 	cr_assert_gt(receive_some(&p, 1000, MSG_DONTWAIT), 0);
 	cr_assert_null(interrupted, "nothing was pulled");
-	while (p.rx.bytes < p.tx.bytes || p.tx.bytes == 0)
+	pthread_join(sender, NULL);
+	while (p.rx.bytes < p.tx.bytes)
 		receive_what_is_sent(&p, MOST, 0);
 	cr_assert_not(p.rx.s->side->broken);
 }
