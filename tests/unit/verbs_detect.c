@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { IDLE_US = 2000000, PHASES = 16, BEATS = 20, HUNG_S = 60, DEAD_US = 300000, PATIENT_US = 4000000, HOLE_US = 50000, NAP_NS = 5000000, TRIES = 3 };
+enum { IDLE_US = 2000000, PHASES = 16, BEATS = 20, HUNG_S = 60, DEAD_US = 300000, PATIENT_US = 4000000, HOLE_US = 50000, NAP_NS = 5000000, TRIES = 10 };
 
 static struct end { struct rdma_cm_id *id; struct link *link; } ends[2];
 static _Atomic uint64_t by_hand_ns; /* 0: the machine's */
