@@ -97,7 +97,7 @@ struct link {
 	uint64_t told_seq;             /* the request that took that back */
 	_Atomic uint32_t withdrawn;    /* block id that the peer takes back */
 	_Atomic uint32_t recalled;     /* advert id that the peer writes to no more */
-	_Atomic bool advert_out;       /* a call may yet look at `placed`: the room is not made another link's */
+	_Atomic bool advert_out;       /* a call may yet look at `placed`, and revoke its window: the room is not made another link's */
 	_Atomic bool broken;           /* the peer said what cannot be */
 	struct intro intro;            /* the peer's, once intro_here */
 	_Atomic bool intro_here;
