@@ -91,7 +91,8 @@ struct link {
 
 	/* receiving: side->c; records from `arrived` on are not there, whatever lies in the memory */
 	alignas(64) _Atomic uint64_t arrived;
-	uint64_t ring_r, told;
+	_Atomic uint64_t ring_r;       /* verbs_ring_has looks without the lock */
+	uint64_t told;
 	uint64_t unrung;               /* ring position up to which records were taken for what they are, without a doorbell */
 	_Atomic bool told_polls;       /* the peer may leave its doorbells out */
 	uint64_t told_seq;             /* the request that took that back */

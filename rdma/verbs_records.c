@@ -65,7 +65,7 @@ static bool counts_at(struct link *l, uint64_t pos, uint64_t at, struct record *
 void recv_look_ahead(struct verbs_stream *vs)
 {
 	struct link *l = link_in(vs);
-	uint64_t pos = l->ring_r, at = load_rlx(vs->v->rx_at);
+	uint64_t pos = load_rlx(l->ring_r), at = load_rlx(vs->v->rx_at);
 	struct record r;
 
 	for (; recv_record_at(l, pos, &r) == FOUND; pos = r.end)
@@ -78,7 +78,7 @@ void recv_look_ahead(struct verbs_stream *vs)
 
 bool verbs_ring_has(struct verbs_stream *vs)
 {
-	uint64_t pos = link_in(vs)->ring_r, at = load_rlx(vs->v->rx_at);
+	uint64_t pos = load_rlx(link_in(vs)->ring_r), at = load_rlx(vs->v->rx_at);
 	struct record r;
 	enum found f = recv_next_record(link_in(vs), &pos, at, &r);
 
@@ -89,7 +89,7 @@ static struct control state_of(struct verbs_stream *vs, const struct link *l)
 {
 	return (struct control){
 		.type = CONTROL_STATE, .flags = load_rlx(vs->base.lowat) > 1 || load_rlx(vs->v->side.plain) ? STATE_INLINE : 0,
-		.ring = l->ring_r, .at = load_rlx(vs->v->rx_at),
+		.ring = load_rlx(l->ring_r), .at = load_rlx(vs->v->rx_at),
 	};
 }
 
@@ -105,7 +105,7 @@ void verbs_tell_state(struct verbs_stream *vs)
 	struct link *l = link_in(vs);
 
 	if (!verbs_say_state(vs, l))
-		l->told = l->ring_r;
+		l->told = load_rlx(l->ring_r);
 }
 
 /* The sender looks for room before it writes, and never sleeps for it. */
@@ -113,7 +113,7 @@ static void leave_records(struct verbs_stream *vs, uint64_t pos)
 {
 	struct link *l = link_in(vs);
 
-	l->ring_r = pos;
+	store_rlx(l->ring_r, pos);
 	if (pos - l->told < l->ring_bytes / 2)
 		return;
 	struct control c = state_of(vs, l);
@@ -137,7 +137,7 @@ void recv_copy_out(struct receiving *w, const char *p, size_t n)
 bool recv_take_ring(struct receiving *w)
 {
 	struct verbs_stream *vs = w->vs;
-	uint64_t pos = link_in(vs)->ring_r, at = load_rlx(w->v->rx_at);
+	uint64_t pos = load_rlx(link_in(vs)->ring_r), at = load_rlx(w->v->rx_at);
 	struct record r;
 	enum found f = recv_next_record(link_in(vs), &pos, at, &r);
 
