@@ -141,3 +141,16 @@ gid_index() { # DEVICE ADDRESS: of the RoCE v2 identifier that carries the addre
 	done
 	return 1
 }
+
+next_region() { # DEVICE GID-INDEX: the number that the kernel gives to the registration that is made now
+	local n pid
+	ibv_rc_pingpong -d "$1" -g "$2" >/dev/null &
+	pid=$!
+	until [ -n "$n" ]; do
+		kill -0 $pid || return 1
+		n=$(rdma resource show mr dev "$1" | sed -n "s/.* mrn \([0-9]*\) .* pid $pid .*/\1/p")
+	done
+	kill -KILL $pid
+	wait $pid 2>/dev/null
+	echo "$n"
+}
