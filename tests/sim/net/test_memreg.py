@@ -30,7 +30,7 @@ def check_lists(host):
     assert now.made - before.made == c['registered'] + 1, (c, vars(before), vars(now))
     assert len(now.regions) == c['kept'] + 1, (c, vars(now))
     job.kill()
-    device.wait(lambda now: not now.regions, 'a killed program has nothing registered')
+    device.wait(lambda now: not now.regions, 60, 'a killed program has nothing registered')
     print('ok', c['registered'], 'registered and', c['kept'], 'kept, by the kernel too')
 
 
