@@ -91,11 +91,12 @@ gid_wait() { # DEVICE PREFIX NUMBER: until PREFIX::NUMBER is one of its identifi
 	return 1
 }
 
-nic_host() { # ADDRESS/LENGTH [MTU]
+nic_host() { # ADDRESS/LENGTH fd00::NUMBER [MTU]
 	modprobe -a virtio_net rdma_rxe rdma_ucm ib_umad sch_netem || return 1
 	ip addr add "$1" dev eth0
-	ip link set eth0 mtu "${2:-9000}" up
-	rdma_add rxe0 eth0
+	ip -6 addr add "$2/64" dev eth0 nodad
+	ip link set eth0 mtu "${3:-9000}" up
+	rdma_add rxe0 eth0 && gid_wait rxe0 fd00 "${2##*:}"
 }
 
 rdma_active() { # DEVICE
