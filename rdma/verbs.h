@@ -91,13 +91,14 @@ struct link {
 
 	/* receiving: side->c; records from `arrived` on are not there, whatever lies in the memory */
 	alignas(64) _Atomic uint64_t arrived;
-	uint64_t ring_r, told;
+	_Atomic uint64_t ring_r;       /* verbs_ring_has looks without the lock */
+	uint64_t told;
 	uint64_t unrung;               /* ring position up to which records were taken for what they are, without a doorbell */
 	_Atomic bool told_polls;       /* the peer may leave its doorbells out */
 	uint64_t told_seq;             /* the request that took that back */
 	_Atomic uint32_t withdrawn;    /* block id that the peer takes back */
 	_Atomic uint32_t recalled;     /* advert id that the peer writes to no more */
-	_Atomic bool advert_out;       /* a call may yet look at `placed`: the room is not made another link's */
+	_Atomic bool advert_out;       /* a call may yet look at `placed`, and revoke its window: the room is not made another link's */
 	_Atomic bool broken;           /* the peer said what cannot be */
 	struct intro intro;            /* the peer's, once intro_here */
 	_Atomic bool intro_here;

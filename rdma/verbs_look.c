@@ -118,7 +118,7 @@ static void look_at_tcp(struct walk *k)
 static size_t walk_within(struct receiving *w, bool count_only, uint8_t *window, size_t size, size_t *ret_queued)
 {
 	struct walk k = {
-		.w = w, .at = load_rlx(w->v->rx_at), .ring = link_in(w->vs)->ring_r, .in = w->v->in, .count_only = count_only,
+		.w = w, .at = load_rlx(w->v->rx_at), .ring = load_rlx(link_in(w->vs)->ring_r), .in = w->v->in, .count_only = count_only,
 		.window = window, .size = size,
 	};
 

@@ -3,6 +3,8 @@
 #include "stats.h"
 #include "verbs_recv.h"
 
+#include <string.h>
+
 /* Where a record that begins at *pos or, where no head is put, behind the ring's end lies; *ret_rest: the room up to there. */
 static size_t place_of_record(const struct link *l, uint64_t *pos, size_t *ret_rest)
 {
@@ -17,7 +19,23 @@ static size_t place_of_record(const struct link *l, uint64_t *pos, size_t *ret_r
 	return off;
 }
 
-/* The record at ring position `pos`; the head is read once, the peer may change it. */
+/* Read once: the peer may change it. Others look without the lock while it is wiped. */
+static struct ring_head head_at(const struct link *l, size_t off)
+{
+	const uint64_t *p = (const uint64_t *)(const void *)(l->ring + off);
+	uint64_t words[] = { __atomic_load_n(p, __ATOMIC_RELAXED), __atomic_load_n(p + 1, __ATOMIC_RELAXED) };
+	struct ring_head h;
+
+	memcpy(&h, words, sizeof(h));
+	return h;
+}
+
+static void wipe_head(struct link *l, size_t off)
+{
+	__atomic_store_n((uint64_t *)(void *)(l->ring + off) + 1, 0, __ATOMIC_RELAXED);
+}
+
+/* The record at ring position `pos`. */
 enum found recv_record_at(struct link *l, uint64_t pos, struct record *ret)
 {
 	uint64_t arrived = load_acq(l->arrived);
@@ -27,7 +45,7 @@ enum found recv_record_at(struct link *l, uint64_t pos, struct record *ret)
 	if (arrived - pos > l->ring_bytes)
 		return NONSENSE;
 	size_t rest, off = place_of_record(l, &pos, &rest);
-	struct ring_head h = *(volatile struct ring_head *)(l->ring + off);
+	struct ring_head h = head_at(l, off);
 	size_t whole = sizeof(h) + ring_padded(h.len);
 	if (!h.len || h.len > l->ring_bytes || whole > rest || (int64_t)(arrived - pos - whole) < 0)
 		return NONSENSE;
@@ -53,7 +71,7 @@ enum found recv_next_record(struct link *l, uint64_t *pos, uint64_t at, struct r
 static bool counts_at(struct link *l, uint64_t pos, uint64_t at, struct record *ret)
 {
 	size_t rest, off = place_of_record(l, &pos, &rest);
-	struct ring_head h = *(volatile struct ring_head *)(l->ring + off);
+	struct ring_head h = head_at(l, off);
 	size_t padded = ring_padded(h.len);
 	if (!h.check || h.at != at || !h.len || h.len > l->ring_bytes || sizeof(h) + padded > rest)
 		return false;
@@ -65,7 +83,7 @@ static bool counts_at(struct link *l, uint64_t pos, uint64_t at, struct record *
 void recv_look_ahead(struct verbs_stream *vs)
 {
 	struct link *l = link_in(vs);
-	uint64_t pos = l->ring_r, at = load_rlx(vs->v->rx_at);
+	uint64_t pos = load_rlx(l->ring_r), at = load_rlx(vs->v->rx_at);
 	struct record r;
 
 	for (; recv_record_at(l, pos, &r) == FOUND; pos = r.end)
@@ -78,7 +96,7 @@ void recv_look_ahead(struct verbs_stream *vs)
 
 bool verbs_ring_has(struct verbs_stream *vs)
 {
-	uint64_t pos = link_in(vs)->ring_r, at = load_rlx(vs->v->rx_at);
+	uint64_t pos = load_rlx(link_in(vs)->ring_r), at = load_rlx(vs->v->rx_at);
 	struct record r;
 	enum found f = recv_next_record(link_in(vs), &pos, at, &r);
 
@@ -89,7 +107,7 @@ static struct control state_of(struct verbs_stream *vs, const struct link *l)
 {
 	return (struct control){
 		.type = CONTROL_STATE, .flags = load_rlx(vs->base.lowat) > 1 || load_rlx(vs->v->side.plain) ? STATE_INLINE : 0,
-		.ring = l->ring_r, .at = load_rlx(vs->v->rx_at),
+		.ring = load_rlx(l->ring_r), .at = load_rlx(vs->v->rx_at),
 	};
 }
 
@@ -105,7 +123,7 @@ void verbs_tell_state(struct verbs_stream *vs)
 	struct link *l = link_in(vs);
 
 	if (!verbs_say_state(vs, l))
-		l->told = l->ring_r;
+		l->told = load_rlx(l->ring_r);
 }
 
 /* The sender looks for room before it writes, and never sleeps for it. */
@@ -114,9 +132,9 @@ static void leave_records(struct verbs_stream *vs, uint64_t pos)
 	struct link *l = link_in(vs);
 
 	/* Before it is given back: what a program was sent there must not be taken for a record that counts by itself in the next lap. */
-	for (uint64_t at = l->ring_r; at != pos; at += RING_ALIGN)
-		((struct ring_head *)(l->ring + at % l->ring_bytes))->check = 0;
-	l->ring_r = pos;
+	for (uint64_t at = load_rlx(l->ring_r); at != pos; at += RING_ALIGN)
+		wipe_head(l, at % l->ring_bytes);
+	store_rlx(l->ring_r, pos);
 	if (pos - l->told < l->ring_bytes / 2)
 		return;
 	struct control c = state_of(vs, l);
@@ -140,7 +158,7 @@ void recv_copy_out(struct receiving *w, const char *p, size_t n)
 bool recv_take_ring(struct receiving *w)
 {
 	struct verbs_stream *vs = w->vs;
-	uint64_t pos = link_in(vs)->ring_r, at = load_rlx(w->v->rx_at);
+	uint64_t pos = load_rlx(link_in(vs)->ring_r), at = load_rlx(w->v->rx_at);
 	struct record r;
 	enum found f = recv_next_record(link_in(vs), &pos, at, &r);
 

@@ -21,12 +21,12 @@ void recv_violation(struct receiving *w, const char *what)
 bool recv_believe_ring(struct receiving *w, uint32_t ring)
 {
 	struct link *l = link_in(w->vs);
-	int32_t ahead = (int32_t)(ring - (uint32_t)l->ring_r);
+	int32_t ahead = (int32_t)(ring - (uint32_t)load_rlx(l->ring_r));
 
 	if (ahead > 0 && (uint64_t)ahead > l->ring_bytes)
 		return false;
 	if (ahead > 0)
-		link_arrived(l, l->ring_r + (uint64_t)ahead);
+		link_arrived(l, load_rlx(l->ring_r) + (uint64_t)ahead);
 	return true;
 }
 
@@ -233,7 +233,7 @@ static void check_order(struct receiving *w)
 
 	if (load_rlx(link_in(w->vs)->broken) || load_rlx(link_out(w->vs)->broken))
 		recv_violation(w, "impossible message");
-	else if (recv_record_at(link_in(w->vs), link_in(w->vs)->ring_r, &r) == NONSENSE)
+	else if (recv_record_at(link_in(w->vs), load_rlx(link_in(w->vs)->ring_r), &r) == NONSENSE)
 		recv_violation(w, "impossible record in the ring");
 	else if (v->in.left && !recv_bounce_has(v) && (int64_t)(v->in.at - load_rlx(v->rx_at)) > 0 && !verbs_ring_has(w->vs))
 		recv_violation(w, "gap before a frame");

@@ -5,7 +5,7 @@
 #include "spin.h"
 #include "stats.h"
 
-enum { KERNEL_LOOK_US = 3 };
+enum { KERNEL_LOOK_US = 3, DOZE_MOST_S = 1 << 16 };
 
 _Atomic bool wait_any_stream;
 static _Atomic bool blind;
@@ -59,12 +59,13 @@ bool deadline_left(const struct deadline *d, struct timespec *ret_left)
 
 const struct timespec *wait_doze(struct doze *z, const struct deadline *d, const struct timespec *left)
 {
-	static const struct timespec idle = { .tv_sec = SOCK_IDLE_S };
 	const struct timespec *whole = d->forever ? NULL : left;
+	time_t next = z->time.tv_sec ? 2 * z->time.tv_sec : SOCK_IDLE_S;
 
-	z->now = !z->had && load_rlx(stream_grown) && (!whole || whole->tv_sec > idle.tv_sec);
-	z->had |= z->now;
-	return z->now ? &idle : whole;
+	z->now = load_rlx(stream_grown) && next < DOZE_MOST_S && (!whole || whole->tv_sec > next);
+	if (z->now)
+		z->time.tv_sec = next;
+	return z->now ? &z->time : whole;
 }
 
 void wait_slept(struct doze *z, int events)

@@ -123,11 +123,12 @@ struct deadline deadline_in(const struct timespec *timeout);
 bool deadline_left(const struct deadline *d, struct timespec *ret_left);
 
 /*
- * How long a wait is to sleep in the kernel at once; NULL: for ever.  The first time no longer than the connections take to be idle,
- * where there are rings to give pages back then: wait_slept does that.
+ * How long a wait is to sleep in the kernel at once; NULL: for ever.  At first no longer than the connections take to be idle, where
+ * there are rings to give pages back then, which wait_slept does; twice as long each time, since a peer may be late in reading.
  */
 struct doze {
-	bool had, now;
+	struct timespec time;
+	bool now;
 };
 const struct timespec *wait_doze(struct doze *z, const struct deadline *d, const struct timespec *left);
 void wait_slept(struct doze *z, int events);

@@ -12,6 +12,8 @@
 
 #define FDS 4
 #define LARGE (6 << 20)
+#define FITS (3 << 20) /* into a ring, unread */
+#define LATE_US 1500000 /* longer than the first sleep of a wait */
 #define SMALL_ONES 3000
 #define CAP (256 << 10) /* DLACCEL_NET_MEMORY of this test */
 #define QUIET (64 << 10)
@@ -163,11 +165,16 @@ static void idle(struct end *e, const char *how)
 
 	c.fd = e->role == CLIENT ? connect_port(e->family, e->port) : accept(e->listener, NULL, NULL);
 	warm(&c, c.fd);
-	if (e->role == CLIENT)
-		put(&c, c.fd, LARGE);
-	take(&c, c.fd, LARGE);
-	if (e->role == SERVER)
-		put(&c, c.fd, LARGE);
+	if (e->role == CLIENT) {
+		put(&c, c.fd, FITS);
+		await('s');
+		usleep(LATE_US);
+	}
+	take(&c, c.fd, FITS);
+	if (e->role == SERVER) {
+		put(&c, c.fd, FITS);
+		tell('s');
+	}
 	check(!pthread_create(&looks, NULL, until_quiet, &c));
 	wait_for_ever(c.fd, how);
 	check(!pthread_join(looks, NULL));

@@ -4,6 +4,7 @@
  */
 #include "peer.h"
 
+#include "real.h"
 #include "settings.h"
 #include "signals.h"
 #include "stats.h"
@@ -21,6 +22,7 @@ static struct peer p;
 static uint8_t buffer[LENGTH];
 static _Atomic pthread_t reader;
 static _Atomic bool leaps; /* the handler never comes back */
+static _Atomic bool lags;  /* the kernel has woken the reader, which does not get to run */
 static sigjmp_buf outside;
 
 static uint64_t count_of(enum stat_id id)
@@ -322,6 +324,45 @@ static void is_in_hand(void)
 	ends();
 }
 
+/* In place of the C library's, for the library. */
+static ssize_t recv_late(int fd, void *bytes, size_t n, int flags)
+{
+	ssize_t r = recv(fd, bytes, n, flags);
+
+	while (lags && pthread_equal(pthread_self(), reader))
+		peer_nap();
+	return r;
+}
+
+/*
+ * The link fails, and another receive goes on by the next ones while the call with the buffer does not run. No link is made in the room of
+ * its own until it has looked there, or it would take its window back from one that never had it.
+ */
+static void is_overtaken(void)
+{
+	real.recv = recv_late;
+	start();
+	lags = true;
+	pthread_t t = waits();
+	p.had_at = p.out_at;
+	for (int i = 0; i < LINKS; i++) {
+		peer_fail(&p);
+		peer_meet_again(&p);
+		peer_say_failover(&p);
+		peer_say_return(&p);
+		peer_say_by_ring(&p);
+		peer_library_reads(&p, 1);
+	}
+	peer_say_by_ring(&p);
+	lags = false;
+	if (end(t) != (ssize_t)(p.out_at - p.had_at))
+		sim_wrong("not what came last");
+	p.had_at = p.out_at;
+	peer_converse(&p);
+	is_closed();
+	ends();
+}
+
 static void expect_the_end(pthread_t t, const char *what)
 {
 	ssize_t r = end(t);
@@ -464,14 +505,14 @@ static void an_older_peer(void)
 
 static void alone(int which)
 {
-	static void (*const tests[])(void) = { is_placed, is_passed_by, uses_an_advert, an_older_peer, is_in_hand };
+	static void (*const tests[])(void) = { is_placed, is_passed_by, uses_an_advert, an_older_peer, is_in_hand, is_overtaken };
 
 	tests[which]();
 }
 
 int main(void)
 {
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < 6; i++)
 		peer_apart(LONG_US, IDLE_US, alone, i);
 	for (int i = 0; i < WAYS * ANSWERS; i++)
 		peer_apart(LONG_US, IDLE_US, is_ended, i);

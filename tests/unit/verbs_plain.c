@@ -81,7 +81,7 @@ static void comes_to_frames(void)
 	get(1, MUCH, MSG_WAITALL);
 	put(0, FEW);
 	get(1, FEW, 0);
-	if (!load_rlx(side_of(1)->framed) || !link_in(verbs_of(ends[1].s))->ring_r)
+	if (!load_rlx(side_of(1)->framed) || !load_rlx(link_in(verbs_of(ends[1].s))->ring_r))
 		sim_wrong("nothing comes by the ring");
 }
 

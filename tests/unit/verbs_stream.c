@@ -403,7 +403,7 @@ static bool put_record(struct hand *h, size_t n)
 	size_t rest = RING - h->ring_w % RING, whole = sizeof(struct ring_head) + ((n + 15) & ~(size_t)15);
 	uint64_t pos = h->ring_w + (rest < RING_TAIL ? rest : 0);
 
-	if (pos + whole - l->ring_r > RING || whole > RING - pos % RING)
+	if (pos + whole - load_rlx(l->ring_r) > RING || whole > RING - pos % RING)
 		return false;
 	*(struct ring_head *)(l->ring + pos % RING) = (struct ring_head){ .at = h->at, .len = (uint32_t)n };
 	for (size_t i = 0; i < n; i++)

@@ -31,8 +31,8 @@ def interpreter(module):
 
 
 class Host:
-    def __init__(self, name, guest, addr, netdev, rdma, boot_id=None):
-        self.name, self.guest, self.addr = name, guest, addr
+    def __init__(self, name, guest, addr, netdev, rdma, boot_id=None, addr6=None):
+        self.name, self.guest, self.addr, self.addr6 = name, guest, addr, addr6
         self.netdev, self.rdma, self.boot_id = netdev, rdma, boot_id
 
     def run(self, command, limit=60, check=True, **kw):
@@ -83,15 +83,15 @@ def near_ipv6(a, b):
     a.guest.net('veth_ipv6')
 
 
-def wire(guest, addr, mtu=9000):
-    """Address and rxe device of a guest on a cable; again after a reset."""
-    guest.net('nic_host', addr + '/24', mtu)
+def wire(guest, addr, addr6, mtu=9000):
+    """Addresses and rxe device of a guest on a cable; again after a reset."""
+    guest.net('nic_host', addr + '/24', addr6, mtu)
 
 
 @contextlib.contextmanager
 def far(name, mtu=9000, **kw):
     with vhost.pair(name, **kw) as guests:
-        ends = ('10.0.0.1', '10.0.0.2')
-        for guest, addr in zip(guests, ends):
-            wire(guest, addr, mtu)
-        yield tuple(Host(n, g, addr, 'eth0', 'rxe0') for n, g, addr in zip('ab', guests, ends))
+        ends = ('10.0.0.1', 'fd00::1'), ('10.0.0.2', 'fd00::2')
+        for guest, addrs in zip(guests, ends):
+            wire(guest, *addrs, mtu)
+        yield tuple(Host(n, g, addr, 'eth0', 'rxe0', addr6=addr6) for n, g, (addr, addr6) in zip('ab', guests, ends))

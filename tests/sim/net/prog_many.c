@@ -4,7 +4,8 @@
  *   prog_many talk  ADDR PORT COUNT ROUNDS FROM
  *
  * In each round one message goes over every connection and back. After the last one talk prints "all", and both keep
- * the connections until talk's input ends. */
+ * the connections until talk has read a line; then both close them and print "closed". talk ends with its input, serve
+ * when it is called once more. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -22,6 +23,12 @@ static void die(const char *what)
 {
 	fprintf(stderr, "%s: %s\n", what, strerror(errno));
 	exit(1);
+}
+
+static void say(const char *word)
+{
+	puts(word);
+	fflush(stdout);
 }
 
 static void fill(char *buf, int connection, int round)
@@ -76,8 +83,7 @@ static int listen_at(const struct sockaddr_in *at)
 	setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (s < 0 || bind(s, (const struct sockaddr *)at, sizeof(*at)) || listen(s, MOST))
 		die("listen");
-	puts("listening");
-	fflush(stdout);
+	say("listening");
 	return s;
 }
 
@@ -92,16 +98,25 @@ static int connect_from(const struct sockaddr_in *to, const char *from)
 	return s;
 }
 
-/* Its input ends, or the other end closes the first connection. */
-static void stay(int fd, bool first)
+/* To the end of a line, or of the input. */
+static void read_line(void)
 {
-	char byte;
-
-	if (first)
-		puts("all");
-	fflush(stdout);
-	while (first ? read(STDIN_FILENO, &byte, 1) > 0 : recv(fd, &byte, 1, 0) > 0)
+	for (char byte = 0; byte != '\n' && read(STDIN_FILENO, &byte, 1) > 0;)
 		;
+}
+
+/* The other end closes it. */
+static void await_end(int fd)
+{
+	for (char byte; recv(fd, &byte, 1, 0) > 0;)
+		;
+}
+
+static void close_all(const int *fds, int count)
+{
+	for (int i = 0; i < count; i++)
+		close(fds[i]);
+	say("closed");
 }
 
 int main(int argc, char **argv)
@@ -129,6 +144,18 @@ int main(int argc, char **argv)
 		if (talks)
 			usleep(PAUSE_US);
 	}
-	stay(fds[0], talks);
+	if (talks) {
+		say("all");
+		read_line();
+	} else {
+		await_end(fds[0]);
+	}
+	close_all(fds, count);
+	if (talks) {
+		read_line();
+		close(connect_from(&at, argv[6]));
+	} else if (accept(listener, NULL, NULL) < 0) {
+		die("accept");
+	}
 	return 0;
 }

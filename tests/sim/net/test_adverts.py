@@ -1,5 +1,5 @@
 """A training loop on blocking sockets: once its shapes are known, a tensor is written from the sender's buffer into the one that the
-receiver waits with, without being asked for; so it is when the shape changes, and nothing is registered any more by then.
+receiver waits with, without being asked for; so it is when the shape changes, and nothing is registered any more by then, by the kernel's lists too.
 
     test_adverts.py --preload LIBRARY --tool DLACCEL
 """
@@ -7,9 +7,10 @@ import argparse
 import sys
 
 import hosts
+import kernel
 import streams
 import vhost
-from test_rdma import counters
+from test_rdma import counters_of
 
 PROGRAM = str(vhost.HERE / 'net_shapes.py')
 FOLDER = '/tmp/counters'
@@ -17,15 +18,15 @@ ENOUGH = 4 << 20    # bytes placed by each end, of each shape
 LIMIT_S = 400
 
 
-def two_ends(a, tool):
-    return [c for c in counters(a, tool, FOLDER) if c.get('net.upgraded.verbs')]
-
-
-def placed(a, tool, more_than):
+def placed(a, tool, jobs, more_than):
     """Both ends, once each has placed so many bytes more."""
-    ends = two_ends(a, tool) if a.run(f'ls {FOLDER}/*.stats', check=False).rc == 0 else []
+    ends = [c for c in counters_of(a, tool, FOLDER, jobs) if c.get('net.upgraded.verbs')]
     enough = len(ends) == 2 and all(e.get('rdma.bytes_placed', 0) > more for e, more in zip(ends, more_than))
     return ends if enough else None
+
+
+def registrations(ends):
+    return [e['rdma.registrations'] for e in ends]
 
 
 def body(args):
@@ -35,25 +36,35 @@ def body(args):
         server = b.spawn([sys.executable, PROGRAM, 'serve', b.addr, '7800'], preload=args.preload, env=env)
         server.expect('listening', 300)
         client = a.spawn([sys.executable, PROGRAM, 'talk', b.addr, '7800', f'{FOLDER}/end'], preload=args.preload, env=env)
-        before = [0, 0]
+        jobs, lists = (client, server), (kernel.Lists(a), kernel.Lists(b))
+
+        def go_on(ends, what):
+            """Until each end has placed as much again; and what the kernel has on its lists then."""
+            least = [e.get('rdma.bytes_placed', 0) + ENOUGH for e in ends]
+            return (vhost.wait_until(lambda: placed(a, args.tool, jobs, least), LIMIT_S, what),
+                    [device.look(count=True) for device in lists])
+        ends, looks = [{}, {}], None
         for shape in range(2):
-            ends = vhost.wait_until(lambda: placed(a, args.tool, [n + ENOUGH for n in before]), LIMIT_S, f'shape {shape} placed')
-            known = [e['rdma.registrations'] for e in ends]
-            before = [e['rdma.bytes_placed'] for e in ends]
-            ends = vhost.wait_until(lambda: placed(a, args.tool, [n + ENOUGH for n in before]), LIMIT_S, f'shape {shape} placed again')
-            assert [e['rdma.registrations'] for e in ends] == known, (known, ends)
-            before = [e['rdma.bytes_placed'] for e in ends]
+            earlier, before = ends, looks
+            ends, looks = go_on(ends, f'shape {shape} placed')
+            known, seen = registrations(ends), looks
+            if before:
+                new = [now - then for now, then in zip(known, registrations(earlier))]
+                assert [kernel.registered(*pair) for pair in zip(before, looks)] == new != [0, 0], (new, ends)
+            ends, looks = go_on(ends, f'shape {shape} placed again')
+            assert registrations(ends) == known, (known, ends)
+            assert [(k.made, k.regions) for k in looks] == [(k.made, k.regions) for k in seen], [vars(k) for k in seen + looks]
             a.run(f'touch {FOLDER}/end.{shape}')
         sent, got = client.wait(300), server.wait(300)
         assert sent.rc == got.rc == 0 and sent.out, (sent, got)
         assert got.out.split('\n')[1].split()[0] == sent.out.split()[0], (sent, got)
-        ends = two_ends(a, args.tool)
+        ends = counters_of(a, args.tool, FOLDER, jobs)
         for one, other in (ends, ends[::-1]):
             assert 'net.violations' not in one and 'rdma.failovers' not in one, ends
             assert one['net.bytes_verbs'] == other['net.recv_verbs'], ends
             assert one['rdma.bytes_placed'] <= other['rdma.bytes_direct'], ends
         told = [{k: e.get(k, 0) for k in ('rdma.adverts', 'rdma.bytes_placed', 'rdma.bytes_direct', 'net.blocks', 'rdma.registrations')} for e in ends]
-        print(f'ok {sent.out.split()[0]} bytes each way; {told}')
+        print(f'ok {sent.out.split()[0]} bytes each way; {told}; by the kernel', ' and '.join(f'{k.made}' for k in looks), 'registrations in all')
 
 
 if __name__ == '__main__':

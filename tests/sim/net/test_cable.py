@@ -45,7 +45,7 @@ def reset_host(a, b):
     assert c.server.rc == c.server.LOST
     c.driver.expect(r'wc 12\b')
     assert b.run('ls /var/tmp/before-reset', check=False).rc, 'memory outlived the reset'
-    hosts.wire(b.guest, b.addr)
+    hosts.wire(b.guest, b.addr, b.addr6)
     again = Connection(a, b, *PATIENCE)
     again.expect_progress()
     again.end()

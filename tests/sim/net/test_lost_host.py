@@ -1,9 +1,9 @@
 """The other host is frozen for a while, is reset, or dies, under a stream that uses RDMA: it shows what a bare stream beside
-it shows. Two guests of one virtual CPU; the streams are the survivor's.
+it shows, by IPv4 and by IPv6. Two guests of one virtual CPU; the streams are the survivor's.
 
     test_lost_host.py --preload LIBRARY --tool DLACCEL [--seeds FIRST:LAST]
 
-Seeds choose how the survivor of a reset uses its socket, and when it comes.
+Seeds choose how the survivor of a reset uses its socket, over which addresses, and how many bytes have gone by RDMA when it comes.
 """
 import itertools
 import random
@@ -14,18 +14,20 @@ import streams
 import vhost
 from test_rdma import counters_script, parse_counters
 
-ENDLESS, SIZE = 10 ** 12, 20000000
+ENDLESS = 10 ** 12
+SIZES = 20000000, 60000000, 180000000    # until a pause; opening rdma-core takes as long as some of it
 SETTINGS = {'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info', 'DLACCEL_RDMA_DEAD': '3s', 'DLACCEL_RDMA_IDLE': '6s'}
 MOVING = 200000          # bytes by RDMA, so that it is the stream's way
+FURTHER = 50 * MOVING    # no more of them until the reset, as far as one can look
 RESET_UNDER = ('large', 'both_ways', 'dontwait', 'poll', 'writev')    # one thread each: of two, either may hear of it first
 LIMIT = 240              # a rebooted host is asked again when the retransmission timer says so
 RUNS = itertools.count(1)
 
 
 class Stream:
-    """prog_stream from a to b; with the library: until RDMA carries it."""
+    """prog_stream from a to an address of b; with the library: until RDMA carries it."""
 
-    def __init__(self, a, b, style, size, args=None):
+    def __init__(self, a, b, at, style, size, args=None):
         self.a, self.style, self.tool = a, style, args and args.tool
         self.folder = f'/tmp/counters/{next(RUNS)}'
         for host in (a, b):
@@ -34,9 +36,9 @@ class Stream:
         self.port = str(next(streams.PORTS))
         prog, common = hosts.program('prog_stream'), ['-n', str(size), '-f', style]
         preload = args and args.preload
-        self.server = b.spawn([prog, 'serve', b.addr, self.port, *common], preload=preload, env=env)
+        self.server = b.spawn([prog, 'serve', at, self.port, *common], preload=preload, env=env)
         self.server.expect('listening')
-        talk = ['env', *([f'LD_PRELOAD={preload}'] if preload else []), prog, 'talk', b.addr, self.port, *common]
+        talk = ['env', *([f'LD_PRELOAD={preload}'] if preload else []), prog, 'talk', at, self.port, *common]
         self.client = a.spawn(f'mkfifo {self.folder}/go; exec {shlex.join(talk)} 0<>{self.folder}/go', env=env)
 
     def counters(self):
@@ -59,11 +61,11 @@ class Stream:
         return got.err.strip().rpartition(': ')[2]
 
 
-def start(a, b, style, size, args, moving=MOVING):
+def start(a, b, at, style, size, args):
     """A stream with the library that RDMA carries, and a bare one."""
-    ours = Stream(a, b, style, size, args)
-    ours.wait_for('net.bytes_verbs', moving)
-    bare = Stream(a, b, style, size)
+    ours = Stream(a, b, at, style, size, args)
+    ours.wait_for('net.bytes_verbs', MOVING)
+    bare = Stream(a, b, at, style, size)
     a.run(f'until ss -Htn state established "dport = :{bare.port}" | grep -q .; do sleep .1; done')
     assert not ours.counters().get('rdma.failovers'), ours.said()
     return bare, ours
@@ -74,14 +76,27 @@ def compare(name, bare, ours):
     assert got == wanted, (name, wanted, ours.said())
     counts = ours.counters()
     assert counts['rdma.failovers'] and not counts.get('net.violations'), counts
-    print(f'ok {name}, {ours.style}: {got}')
+    print(f'ok {name} after {counts["net.bytes_verbs"]} bytes by RDMA, {ours.style}: {got}')
 
 
-def frozen(a, b, args):
+def paused(a, b, at, args):
+    """A stream with the library, in a pause to which RDMA has carried it, and a bare one."""
+    for size in SIZES:
+        ours = Stream(a, b, at, 'pause', size, args)
+        ours.client.expect('paused', LIMIT, 'stderr')
+        counts = ours.counters()
+        if counts.get('net.bytes_verbs', 0) >= MOVING and not counts.get('rdma.failovers'):
+            bare = Stream(a, b, at, 'pause', size)
+            bare.client.expect('paused', LIMIT, 'stderr')
+            return bare, ours
+        for job in ours.client, ours.server:
+            job.kill()
+    raise AssertionError('RDMA is not used: ' + ours.said())
+
+
+def frozen_under(a, b, at, args):
     """Longer than the setting: a false alarm, counted; the stream goes on over TCP when it is back."""
-    bare, ours = start(a, b, 'pause', SIZE, args)
-    for stream in bare, ours:
-        stream.client.expect('paused', LIMIT, 'stderr')
+    bare, ours = paused(a, b, at, args)
     b.guest.freeze()
     a.run(f'echo >{bare.folder}/go; echo >{ours.folder}/go')
     ours.wait_for('rdma.failovers', 1)
@@ -90,25 +105,32 @@ def frozen(a, b, args):
     assert not streams.complaint(*want) and not streams.complaint(*got), (want, ours.said())
     assert [r.out for r in got] == [r.out for r in want], (got, want)
     assert ours.counters()['rdma.failovers'], ours.said()
-    print(f'ok frozen, {ours.style}: {got[0].out.strip()}')
+    print(f'ok frozen, {at}, {ours.style}: {got[0].out.strip()}')
+
+
+def frozen(a, b, args):
+    for at in b.addr, b.addr6:
+        frozen_under(a, b, at, args)
 
 
 def reset(a, b, args):
     """The failover seeds' last kind; test_failover has those that need one guest."""
     for seed in range(*map(int, args.seeds.split(':'))):
         dice = random.Random(seed)
-        moving = dice.randrange(1, 50) * MOVING
-        streams_of_a = start(a, b, dice.choice(RESET_UNDER), ENDLESS, args, moving)
+        at = (b.addr, b.addr6)[seed % 2]
+        bare, ours = start(a, b, at, dice.choice(RESET_UNDER), ENDLESS, args)
+        ours.wait_for('net.bytes_verbs', ours.counters()['net.bytes_verbs'] + dice.randrange(FURTHER))
         b.guest.reset()
-        hosts.wire(b.guest, b.addr)
-        compare(f'{seed}: reset after {moving} bytes by RDMA', *streams_of_a)
+        hosts.wire(b.guest, b.addr, b.addr6)
+        compare(f'{seed}: reset, {at},', bare, ours)
 
 
 def dead(a, b, args):
-    streams_of_a = start(a, b, 'both_ways', ENDLESS, args)
+    under = {at: start(a, b, at, 'both_ways', ENDLESS, args) for at in (b.addr, b.addr6)}
     a.run('sysctl -qw net.ipv4.tcp_retries2=4')    # minutes, otherwise
     b.guest.die()
-    compare('dead', *streams_of_a)
+    for at, streams_of_a in under.items():
+        compare(f'dead, {at},', *streams_of_a)
 
 
 def body(args):

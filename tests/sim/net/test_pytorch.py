@@ -4,6 +4,7 @@
 
 With a library the checksums must be those of the bare run; with the tool its counters must show that tensors went by RDMA, in
 iterations where nothing is new straight from tensor to tensor and without a registration; the same again after a change of shape.
+In each of these phases the kernel has registered memory as often as the counters say (None where a link has failed meanwhile).
 """
 import argparse
 import collections
@@ -11,15 +12,17 @@ import os
 
 import vhost
 import hosts
-from test_rdma import COUNTERS, counters_script, parse_counters
+import kernel
+from test_rdma import COUNTERS, counters_of
 
 IMPORT = 600    # seconds; 25 to 33 of them on a machine with nothing else to do
 PHASES = ('settled', 'first half', 'second half', 'changed', 'settled again')    # as in net_allreduce.py
 STEADY = {    # iterations, elements, and how many registrations there may be although no offer was taken back
     'first half': (23, 262144, 8), 'second half': (23, 262144, 0), 'settled again': (23, 393216, 0)}
 LEFT = 2    # registrations at an end of what an offer that was taken back has left
+BY_KERNEL = 'registrations by the kernel'
 SHOWN = ('net.bytes_verbs', 'rdma.bytes_direct', 'rdma.bytes_in_place', 'rdma.bytes_bounced', 'net.bytes_inline', 'rdma.registrations',
-         'net.offers', 'net.withdrawn', 'net.ties', 'net.asides')
+         'net.offers', 'net.withdrawn', 'net.ties', 'net.asides', BY_KERNEL)
 
 
 def start(a, b, python, port, *args, env=None, **kw):
@@ -41,25 +44,27 @@ def sent(host):
     return int(host.run(f'cat /sys/class/net/{host.netdev}/statistics/tx_bytes').out)
 
 
-def upgraded(host, tool):
+def upgraded(host, tool, jobs):
     """The counters of both ranks, once each has a connection that sends by RDMA."""
-    said = host.run(counters_script(tool, COUNTERS), check=False).out    # there may be none yet
-    ends = [c for c in parse_counters(said) if c.get('net.upgraded.verbs') and c.get('net.bytes_verbs')]
+    ends = [c for c in counters_of(host, tool, COUNTERS, jobs) if c.get('net.upgraded.verbs') and c.get('net.bytes_verbs')]
     return ends if len(ends) == 2 else None
 
 
-def walk(a, tool, jobs):
-    """{phase: what it cost, by each rank's counters}."""
-    vhost.wait_until(lambda: upgraded(a, tool), IMPORT, 'RDMA')
-    spent, before, go_on = {}, None, 'warm'
+def walk(a, b, tool, jobs):
+    """{phase: what it cost, by each rank's counters}, the kernel's registrations among them."""
+    vhost.wait_until(lambda: upgraded(a, tool, jobs), IMPORT, 'RDMA')
+    lists = kernel.Lists(a), kernel.Lists(b)
+    spent, before, seen, go_on = {}, None, None, 'warm'
     for name in PHASES:
         a.run(f'touch "{COUNTERS}/{go_on}"')
         for job in jobs:
             job.expect(f'^{name}$', IMPORT)
-        after, go_on = upgraded(a, tool), name
+        after, looks, go_on = upgraded(a, tool, jobs), [device.look(count=True) for device in lists], name
         if before:
             spent[name] = [collections.Counter(x) - collections.Counter(y) for x, y in zip(after, before)]
-        before = after
+            for end, *look in zip(spent[name], seen, looks):
+                end[BY_KERNEL] = kernel.registered(*look)
+        before, seen = after, looks
     a.run(f'touch "{COUNTERS}/{go_on}"')
     return spent
 
@@ -91,13 +96,14 @@ def body(args):
         a.run(f'mkdir -m 700 {COUNTERS}')
         env = {'DLACCEL_DIR': COUNTERS, **dict(pair.split('=', 1) for pair in args.variables)}
         jobs = start(a, b, python, '29501', *([COUNTERS] if args.tool else []), preload=args.preload, env=env)
-        spent = walk(a, args.tool, jobs) if args.tool else {}
+        spent = walk(a, b, args.tool, jobs) if args.tool else {}
         got = outcome(jobs)
         assert got.splitlines()[0] == bare, (got, bare)
         print('ok preloaded')
         for name, ends in spent.items():
             for end in ends:
                 print(f'{name}:', {counter: end[counter] for counter in SHOWN})
+                assert end[BY_KERNEL] in (None, end['rdma.registrations']), (name, end)
         for name in STEADY if spent else ():
             check_steady(name, spent[name])
 

@@ -33,6 +33,12 @@ def counters(host, tool, folder=COUNTERS):
     return parse_counters(host.run(counters_script(tool, folder)).out)
 
 
+def counters_of(host, tool, folder, jobs):
+    """Of these processes, in this order, as far as they have left any."""
+    script = ''.join(f'{tool} stats {folder}/{job.read("pid").strip()}.stats\n' for job in jobs)
+    return parse_counters(host.run(script, check=False).out)
+
+
 def parse_counters(text):
     found = []
     for line in text.splitlines():

@@ -91,11 +91,12 @@ gid_wait() { # DEVICE PREFIX NUMBER: until PREFIX::NUMBER is one of its identifi
 	return 1
 }
 
-nic_host() { # ADDRESS/LENGTH [MTU]
+nic_host() { # ADDRESS/LENGTH fd00::NUMBER [MTU]
 	modprobe -a virtio_net rdma_rxe rdma_ucm ib_umad sch_netem || return 1
 	ip addr add "$1" dev eth0
-	ip link set eth0 mtu "${2:-9000}" up
-	rdma_add rxe0 eth0
+	ip -6 addr add "$2/64" dev eth0 nodad
+	ip link set eth0 mtu "${3:-9000}" up
+	rdma_add rxe0 eth0 && gid_wait rxe0 fd00 "${2##*:}"
 }
 
 rdma_active() { # DEVICE
@@ -140,4 +141,17 @@ gid_index() { # DEVICE ADDRESS: of the RoCE v2 identifier that carries the addre
 		grep -q "ffff:$hex\$" "$f" && echo "${f##*/}" && return 0
 	done
 	return 1
+}
+
+next_region() { # DEVICE GID-INDEX: the number that the kernel gives to the registration that is made now
+	local n pid
+	ibv_rc_pingpong -d "$1" -g "$2" >/dev/null &
+	pid=$!
+	until [ -n "$n" ]; do
+		kill -0 $pid || return 1
+		n=$(rdma resource show mr dev "$1" | sed -n "s/.* mrn \([0-9]*\) .* pid $pid .*/\1/p")
+	done
+	kill -KILL $pid
+	wait $pid 2>/dev/null
+	echo "$n"
 }
