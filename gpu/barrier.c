@@ -149,6 +149,8 @@ struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args)
 		if (late)
 			return (struct gpu_verdict){ NULL, late };
 		queue_note_sync();
+		if (row == ROW_cuCtxSynchronize)
+			queue_note_sync_all();
 	}
 	return (struct gpu_verdict){ cuda_real[row], 0 };
 }

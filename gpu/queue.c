@@ -250,6 +250,7 @@ void gpu_drain_all(void)
 	for (unsigned i = 0; i < n; i++) {
 		note_caller(&gpu_queues[i]);
 		queue_drain(&gpu_queues[i]);
+		atomic_store(&gpu_queues[i].waited, false);
 		atomic_store(&gpu_queues[i].passed_by, true);
 	}
 }
@@ -263,6 +264,16 @@ void queue_note_sync(void)
 		gpu_queues[i].quiet = true;
 		lock_drop(&gpu_queues[i].submit);
 	}
+}
+
+/* Not with several callers: others may launch before the wait is over. */
+void queue_note_sync_all(void)
+{
+	CUcontext ctx = NULL;
+	struct gpu_queue *q = REAL(cuCtxGetCurrent)(&ctx) ? NULL : find(ctx, 0);
+
+	if (q && !atomic_load(&q->shared))
+		atomic_store(&q->waited, true);
 }
 
 static bool knows(struct gpu_queue *q, uint64_t handle)

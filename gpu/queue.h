@@ -41,6 +41,7 @@ struct gpu_queue {
 	struct batch *batch;
 	_Atomic bool owing; /* streams still have to wait for the end of a graph */
 	_Atomic bool passed_by; /* a call went to the driver past the queue */
+	_Atomic bool waited; /* the last such call waited for all streams */
 
 	/* The thread that calls, as long as it is always the same one. */
 	_Atomic(pthread_t) caller;
@@ -84,6 +85,8 @@ void gpu_drain_all(void);
 CUresult queue_take_error(CUcontext ctx, uint64_t waits_for);
 /* The program waits for the GPU now: what follows finds it idle. */
 void queue_note_sync(void);
+/* For all streams of the current context, with nothing of theirs queued. */
+void queue_note_sync_all(void);
 
 /* The queue of a context, made on first use; NULL if there is no room. */
 struct gpu_queue *queue_of(CUcontext ctx);

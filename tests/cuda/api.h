@@ -36,6 +36,7 @@
 	CALL(cuStreamCreateWithPriority, (CUstream * ret_s, unsigned flags, int priority))         \
 	CALL(cuStreamDestroy_v2, (CUstream s))                                                     \
 	CALL(cuStreamSynchronize, (CUstream s))                                                    \
+	CALL(cuStreamWaitValue32_v2, (CUstream s, CUdeviceptr p, uint32_t value, unsigned flags))  \
 	CALL(cuEventSynchronize, (CUevent e))                                                      \
 	CALL(cuFuncSetAttribute, (CUfunction f, int attribute, int value))
 
