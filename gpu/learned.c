@@ -120,6 +120,7 @@ CUresult queues_close(CUcontext ctx)
 {
 	CUresult first = CUDA_SUCCESS;
 
+	memory_forget_context(ctx);
 	for each_queue (q) {
 		if (!atomic_load(&q->live) || (ctx && q->ctx != ctx))
 			continue;

@@ -22,6 +22,7 @@
 	CALL(cuModuleGetFunction, (CUfunction * ret_f, void *module, const char *name))            \
 	CALL(cuMemFree_v2, (CUdeviceptr p))                                                        \
 	CALL(cuMemFreeHost, (void *p))                                                             \
+	CALL(cuMemHostUnregister, (void *p))                                                             \
 	CALL(cuMemFreeAsync, (CUdeviceptr p, CUstream s))                                          \
 	CALL(cuMemAddressReserve, (CUdeviceptr * ret_p, size_t n, size_t align, CUdeviceptr hint,  \
 					  uint64_t flags))                                         \

@@ -237,6 +237,64 @@ static void device_reset(void)
 	}
 }
 
+static void new_context(bool primary)
+{
+	if (primary) {
+		OK(cu.cuDevicePrimaryCtxRetain(&ctx, device));
+		OK(cu.cuCtxSetCurrent(ctx));
+	} else {
+		OK(cu.cuCtxCreate_v2(&ctx, 0, device));
+	}
+	load();
+}
+
+static void end_context(bool primary)
+{
+	if (primary)
+		OK(cu.cuDevicePrimaryCtxReset_v2(device));
+	else
+		OK(cu.cuCtxDestroy_v2(ctx));
+}
+
+/* The program's again as soon as a copy from or to it returns. */
+static void copy_pageable(uint32_t *host)
+{
+	uint32_t mem[WORDS];
+	CUdeviceptr p;
+
+	OK(cu.cuMemAlloc_v2(&p, sizeof(mem)));
+	for (int i = 0; i < WORDS; i++)
+		host[i] = 1000 + i;
+	OK(cu.cuMemcpyHtoDAsync_v2(p, host, sizeof(mem), NULL));
+	busy(NULL);
+	OK(cu.cuMemcpyHtoDAsync_v2(p, host, sizeof(mem), NULL));
+	memset(host, 0xee, sizeof(mem));
+	OK(cu.cuMemcpyDtoH_v2(mem, p, sizeof(mem)));
+	CHECK_EQ(mem[0], 1000);
+	busy(NULL);
+	OK(cu.cuMemcpyDtoHAsync_v2(host, p, sizeof(mem), NULL));
+	CHECK_EQ(host[0], 1000);
+	OK(cu.cuCtxSynchronize());
+}
+
+/* Page-locked memory is pageable when it is unregistered, or the context ends in which it was registered. */
+static void unlocked(void)
+{
+	static uint32_t host[WORDS];
+
+	for (int primary = 0; primary < 2; primary++) {
+		new_context(primary);
+		OK(cu.cuMemHostRegister_v2(host, sizeof(host), 0));
+		end_context(primary);
+		new_context(primary);
+		copy_pageable(host);
+		OK(cu.cuMemHostRegister_v2(host, sizeof(host), 0));
+		OK(cu.cuMemHostUnregister(host));
+		copy_pageable(host);
+		end_context(primary);
+	}
+}
+
 static uint64_t launched; /* when the program ended */
 
 /* One by one or in graphs, the simulated driver was told of every launch. */
@@ -436,6 +494,7 @@ static const struct {
 	{ "thread_death", thread_death, 0 },
 	{ "context_reset", context_reset, 0 },
 	{ "device_reset", device_reset, 0, true },
+	{ "unlocked", unlocked, 0 },
 	{ "exit_without_sync", exit_without_sync, 0 },
 	{ "forked", forked, 0 },
 	{ "sticky_in_window", sticky_in_window, 0 },
