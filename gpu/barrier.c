@@ -110,6 +110,21 @@ static CUcontext context_waited_for(unsigned row, const uint64_t *args)
 	return row == ROW_cuCtxSynchronize_v2 ? (CUcontext)(uintptr_t)args[0] : NULL;
 }
 
+/*
+ * The call does its work all the same; no such entry has more than six arguments. Its own error is its result,
+ * and the late one then waits for the next.
+ */
+static struct gpu_verdict waited_with(CUresult late, struct gpu_queue *from, unsigned row, const uint64_t *a)
+{
+	typedef CUresult sync_fn(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
+	CUresult result = ((sync_fn *)cuda_real[row])(a[0], a[1], a[2], a[3], a[4], a[5]);
+
+	if (!result || result == CUDA_ERROR_NOT_READY || result == late)
+		return (struct gpu_verdict){ NULL, late };
+	queue_put_back_error(from, late);
+	return (struct gpu_verdict){ NULL, result };
+}
+
 /* What runs kernels and cannot wait in the queue. */
 static void count_launch(unsigned row)
 {
@@ -134,6 +149,7 @@ static void count_launch(unsigned row)
 struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args)
 {
 	unsigned char barrier = gpu_barrier_class[row];
+	struct gpu_queue *from;
 	CUresult late;
 
 	if (barrier != BARRIER_PASS)
@@ -145,12 +161,12 @@ struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args)
 		return ended_with(late, row, args);
 	before_handles(row, args);
 	if (barrier == BARRIER_SYNC) {
-		late = queue_take_error(context_waited_for(row, args), waited_for(row, args));
-		if (late)
-			return (struct gpu_verdict){ NULL, late };
+		late = queue_take_error(context_waited_for(row, args), waited_for(row, args), &from);
 		queue_note_sync();
 		if (row == ROW_cuCtxSynchronize)
 			queue_note_sync_all();
+		if (late)
+			return waited_with(late, from, row, args);
 	}
 	return (struct gpu_verdict){ cuda_real[row], 0 };
 }

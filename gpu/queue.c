@@ -284,7 +284,7 @@ static bool knows(struct gpu_queue *q, uint64_t handle)
 	return known;
 }
 
-CUresult queue_take_error(CUcontext ctx, uint64_t waits_for)
+CUresult queue_take_error(CUcontext ctx, uint64_t waits_for, struct gpu_queue **ret_from)
 {
 	unsigned n = atomic_load_explicit(&gpu_queue_count, memory_order_acquire);
 	bool named = waits_for > (uintptr_t)CU_STREAM_PER_THREAD;
@@ -294,8 +294,17 @@ CUresult queue_take_error(CUcontext ctx, uint64_t waits_for)
 		if (!atomic_load_explicit(&q->error, memory_order_relaxed) ||
 			(!ctx && REAL(cuCtxGetCurrent)(&ctx)))
 			continue;
-		if (q->ctx == ctx || (named && knows(q, waits_for)))
+		if (q->ctx == ctx || (named && knows(q, waits_for))) {
+			*ret_from = q;
 			return atomic_exchange(&q->error, 0);
+		}
 	}
 	return CUDA_SUCCESS;
+}
+
+void queue_put_back_error(struct gpu_queue *from, CUresult late)
+{
+	int none = 0;
+
+	atomic_compare_exchange_strong(&from->error, &none, late);
 }

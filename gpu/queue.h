@@ -82,7 +82,9 @@ void gpu_drain_all(void);
  * The error of a deferred operation that nobody was told of yet: of this context (NULL: the current one), and of
  * that of the stream or event that the program waits for, if it names one (else 0).
  */
-CUresult queue_take_error(CUcontext ctx, uint64_t waits_for);
+CUresult queue_take_error(CUcontext ctx, uint64_t waits_for, struct gpu_queue **ret_from);
+/* Nobody was told after all. */
+void queue_put_back_error(struct gpu_queue *from, CUresult late);
 /* The program waits for the GPU now: what follows finds it idle. */
 void queue_note_sync(void);
 /* For all streams of the current context, with nothing of theirs queued. */
