@@ -111,16 +111,21 @@ static CUresult close_one(struct gpu_queue *q)
 	CUresult untold = atomic_exchange(&q->error, 0);
 	atomic_store(&q->failed, false);
 	atomic_store(&q->live, false);
+	submitter_stopped(q);
 	lock_drop(&q->submit);
 	lock_drop(&q->put);
 	return untold;
 }
+
+/* By one at a time. */
+static struct lock closing;
 
 CUresult queues_close(CUcontext ctx)
 {
 	CUresult first = CUDA_SUCCESS;
 
 	memory_forget_context(ctx);
+	lock_take(&closing);
 	for each_queue (q) {
 		if (!atomic_load(&q->live) || (ctx && q->ctx != ctx))
 			continue;
@@ -128,6 +133,7 @@ CUresult queues_close(CUcontext ctx)
 		if (!first)
 			first = untold;
 	}
+	lock_drop(&closing);
 	return first;
 }
 
@@ -153,7 +159,9 @@ void queues_after_fork(void)
 		atomic_store(&q->put.word, 0);
 		atomic_store(&q->submit.word, 0);
 		q->started = false;
+		atomic_store(&q->stop, false);
 	}
+	atomic_store(&closing.word, 0);
 	atomic_store(&gpu_queue_count, 0);
 	memory_after_fork();
 }
