@@ -52,7 +52,7 @@ static CUresult before_context(unsigned row, const uint64_t *args)
 		queues_forget_all();
 		break;
 	case ROW_cuCtxSetLimit:
-		queues_attribute(hash_mix(row, args[0]), args[1]);
+		queues_attribute(0, hash_mix(row, args[0]), args[1]);
 	}
 	return CUDA_SUCCESS;
 }
@@ -78,14 +78,14 @@ static void before_handles(unsigned row, const uint64_t *args)
 		queues_forget_event((CUevent)(uintptr_t)args[0]);
 		return;
 	case ROW_cuFuncSetAttribute:
-		queues_attribute(hash_mix(hash_mix(row, args[0]), args[1]), args[2]);
+		queues_attribute(row, hash_mix(hash_mix(row, args[0]), args[1]), args[2]);
 		return;
 	case ROW_cuKernelSetAttribute: /* attribute, value, kernel, device */
-		queues_attribute(hash_mix(hash_mix(row, args[2]), args[0]), args[1]);
+		queues_attribute(row, hash_mix(hash_mix(row, args[2]), args[0]), args[1]);
 		return;
 	case ROW_cuFuncSetCacheConfig:
 	case ROW_cuFuncSetSharedMemConfig:
-		queues_attribute(hash_mix(row, args[0]), args[1]);
+		queues_attribute(0, hash_mix(row, args[0]), args[1]);
 		return;
 	}
 }

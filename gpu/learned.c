@@ -47,21 +47,29 @@ void queues_forget_events(void)
 	}
 }
 
-/* True if this value was set before: then nothing that was learned has changed. */
-static bool same_again(struct gpu_queue *q, uint64_t what, uint64_t value)
+/*
+ * True if this value was set before: then nothing that was learned has changed. One attribute can be set by two
+ * entries, of the function and of the kernel: what one has set is not known any more once the other sets something.
+ */
+static bool same_again(struct gpu_queue *q, unsigned by, uint64_t what, uint64_t value)
 {
 	const uint64_t *old = handles_find(&q->attributes, what);
-	bool same = old && *old == value;
 
+	if (old && *old == value)
+		return true;
+	if (by && q->attributes_by != by) {
+		handles_clear(&q->attributes);
+		q->attributes_by = by;
+	}
 	handles_put(&q->attributes, what, value);
-	return same;
+	return false;
 }
 
-void queues_attribute(uint64_t what, uint64_t value)
+void queues_attribute(unsigned by, uint64_t what, uint64_t value)
 {
 	for each_queue (q) {
 		lock_take(&q->put);
-		if (!same_again(q, what, value)) {
+		if (!same_again(q, by, what, value)) {
 			handles_clear(&q->combos);
 			lock_take(&q->submit);
 			batch_forget(q);

@@ -31,6 +31,7 @@ struct gpu_queue {
 	struct handles streams, events, combos, kernels, attributes;
 	struct handles recorded; /* event: the stream of its last record */
 	struct handles marks;    /* functions that begin a step */
+	unsigned attributes_by; /* the row that set one of a function last */
 	char *arena;
 	size_t arena_used;
 
@@ -99,8 +100,11 @@ void queues_forget_stream(CUstream stream);
 void queues_forget_event(CUevent event);
 void queues_forget_events(void);
 void queues_forget_all(void);
-/* An attribute of a function or context was set: launches must prove themselves again. */
-void queues_attribute(uint64_t what, uint64_t value);
+/*
+ * An attribute of a function or context was set: launches must prove themselves again. `by`: the row, where
+ * another can set the same; else 0.
+ */
+void queues_attribute(unsigned by, uint64_t what, uint64_t value);
 /*
  * The context goes away: its submitter ends, its graphs are given back. NULL: all contexts. Returns the error
  * of a deferred operation that nobody was told of.

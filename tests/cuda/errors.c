@@ -146,6 +146,22 @@ static void attribute(void)
 	OK(cu.cuCtxSynchronize());
 }
 
+/* The same attribute by another entry: what was set by the first holds no longer. */
+static void attribute_by_kernel(void)
+{
+	for (int i = 0; i < 2; i++) {
+		OK(cu.cuKernelSetAttribute(MAX_DYNAMIC_SHARED, 1024, mix, device));
+		if (i)
+			break;
+		OK(cu.cuFuncSetAttribute(mix, MAX_DYNAMIC_SHARED, 64 << 10));
+		OK(launch(mix, a, NULL, WORDS, 60 << 10));
+		OK(launch(mix, a, NULL, WORDS, 60 << 10));
+	}
+	busy(NULL);
+	CHECK_EQ(launch(mix, a, NULL, WORDS, 60 << 10), CUDA_ERROR_INVALID_VALUE);
+	OK(cu.cuCtxSynchronize());
+}
+
 /* A kernel that faults: its launch succeeds, and everything after it says so. */
 static void sticky(void)
 {
@@ -490,6 +506,7 @@ static const struct {
 	{ "unloaded", unloaded, 0, true },
 	{ "destroyed", destroyed, 0, true },
 	{ "attribute", attribute, 0 },
+	{ "attribute_by_kernel", attribute_by_kernel, 0 },
 	{ "sticky", sticky, 0 },
 	{ "thread_death", thread_death, 0 },
 	{ "context_reset", context_reset, 0 },
