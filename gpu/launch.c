@@ -27,6 +27,9 @@ static void copy_params(struct op_launch *op, const struct launch *l, const stru
 		memcpy(to, l->buffer, l->buffer_bytes);
 		return;
 	}
+	/* Equal parameters are then equal bytes: a graph's node is told only of what has changed. */
+	if (k->has_holes)
+		memset(to, 0, k->bytes);
 	for (uint32_t i = 0; i < k->count; i++)
 		memcpy(to + k->param[i].offset, l->params[i], k->param[i].size);
 }

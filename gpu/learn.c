@@ -137,6 +137,15 @@ static struct kernel *kernel_store(
 	return k;
 }
 
+static bool has_holes(const struct kernel *k)
+{
+	uint32_t bytes = 0;
+
+	for (uint32_t i = 0; i < k->count; i++)
+		bytes += k->param[i].size;
+	return bytes != k->bytes;
+}
+
 static void remember(struct gpu_queue *q, const struct launch *l, const struct kernel *k)
 {
 	marks_learn(q, l->func);
@@ -168,6 +177,7 @@ static void learn_params(struct gpu_queue *q, const struct launch *l)
 	if (k) {
 		k->bytes = bytes;
 		k->is_kern = is_kern;
+		k->has_holes = has_holes(k);
 		remember(q, l, k);
 	}
 	lock_drop(&q->put);

@@ -429,6 +429,42 @@ static void sticky_in_window(void)
 		CHECK(counter("cuda.batched") > 0);
 }
 
+static const char holes_ptx[] =
+	".version 7.0\n.target sm_50\n.address_size 64\n"
+	".visible .entry hole(.param .u32 v, .param .u64 p)\n"
+	"{\n"
+	".reg .b32 %r<2>;\n.reg .b64 %rd<2>;\n"
+	"ld.param.u32 %r1, [v];\n"
+	"ld.param.u64 %rd1, [p];\n"
+	"st.global.u32 [%rd1], %r1;\n"
+	"ret;\n}\n";
+
+/* What lies between parameters is nobody's: nodes of a graph are not set anew for it. */
+static void holes(void)
+{
+	CUfunction hole;
+	void *other;
+
+	OK(cu.cuModuleLoadData(&other, holes_ptx));
+	OK(cu.cuModuleGetFunction(&hole, other, "hole"));
+	for (int round = 0; round < 60; round++) { /* more than the queue has room for */
+		for (uint32_t i = 0; i < WINDOW; i++) {
+			uint32_t x = (i + 1) * 2654435761u;
+			void *params[] = { &i, &a };
+			if (i % 7 == 3) {
+				window_launch(i, b);
+				continue;
+			}
+			x = (x ^ x >> 15) * 2246822519u;
+			OK(cu.cuLaunchKernel(hole, 1 + (x >> 20) % 16, 1, 1, 1, 1, 1, 0, NULL, params, NULL));
+		}
+		OK(cu.cuCtxSynchronize());
+	}
+	if (getenv("WANT_BATCHED"))
+		CHECK(counter("cuda.batched") > 0);
+	CHECK_EQ(counter("cuda.updates"), 0);
+}
+
 static struct {
 	CUstream stream;
 	CUdeviceptr p;
@@ -523,6 +559,7 @@ static const struct {
 	{ "exit_without_sync", exit_without_sync, 0 },
 	{ "forked", forked, 0 },
 	{ "sticky_in_window", sticky_in_window, 0 },
+	{ "holes", holes, 0 },
 	{ "captured_beside", captured_beside, 0 },
 	{ "killed", killed, SIGKILL },
 	{ "memory", memory, 0 },
