@@ -50,8 +50,8 @@ static CUresult defer(
 		.shared = l->shared,
 		.attr_count = l->attr_count,
 		.bytes = bytes };
-	if (attrs)
-		memcpy(op->attrs, l->attrs, attrs);
+	for (uint32_t i = 0; i < l->attr_count; i++)
+		launch_copy_attr(&op->attrs[i], &l->attrs[i]);
 	copy_params(op, l, k);
 	probe(PROBE_LAUNCH, op->op.token, (uintptr_t)l->stream, PATH_RING);
 	return queue_commit(q, &op->op, total);

@@ -465,6 +465,25 @@ static void holes(void)
 	CHECK_EQ(counter("cuda.updates"), 0);
 }
 
+/* What lies behind an attribute's value is nobody's either: the launches are the same. */
+static void attribute_tail(void)
+{
+	uint32_t c = 1, n = WORDS;
+	void *params[] = { &a, &b, &c, &n };
+	struct cuda_launch_attribute attr;
+	struct cuda_launch_config config = { { 1, 1, 1 }, { WORDS, 1, 1 }, 0, NULL, &attr, 1 };
+	uint64_t direct = counter("cuda.direct");
+
+	for (int i = 0; i < 100; i++) {
+		memset(&attr, i, sizeof(attr));
+		attr.id = CU_LAUNCH_PRIORITY;
+		attr.value.priority = 0;
+		OK(cu.cuLaunchKernelEx(&config, mix, params, NULL));
+	}
+	CHECK(counter("cuda.direct") - direct <= 1);
+	OK(cu.cuCtxSynchronize());
+}
+
 static struct {
 	CUstream stream;
 	CUdeviceptr p;
@@ -560,6 +579,7 @@ static const struct {
 	{ "forked", forked, 0 },
 	{ "sticky_in_window", sticky_in_window, 0 },
 	{ "holes", holes, 0 },
+	{ "attribute_tail", attribute_tail, 0 },
 	{ "captured_beside", captured_beside, 0 },
 	{ "killed", killed, SIGKILL },
 	{ "memory", memory, 0 },
