@@ -31,22 +31,38 @@ static void before_memory(unsigned row, uint64_t p)
 	}
 }
 
-/* Returns an error that nobody was told of, and nobody will be once the context is gone. */
-static CUresult before_context(unsigned row, const uint64_t *args)
+static CUcontext of_green(uint64_t green)
+{
+	typedef CUresult from_green_fn(CUcontext *, uint64_t);
+	CUcontext ctx = NULL;
+
+	if (HAVE(cuCtxFromGreenCtx))
+		((from_green_fn *)cuda_real[ROW_cuCtxFromGreenCtx])(&ctx, green);
+	return ctx;
+}
+
+/* NULL: none that we know. */
+static CUcontext context_that_ends(unsigned row, const uint64_t *args)
 {
 	switch (row) {
 	case ROW_cuCtxDestroy:
 	case ROW_cuCtxDestroy_v2:
 	case ROW_cuCtxDetach:
-		memory_forget(0);
-		return queues_close((CUcontext)(uintptr_t)args[0]);
+		return (CUcontext)(uintptr_t)args[0];
 	case ROW_cuDevicePrimaryCtxReset:
 	case ROW_cuDevicePrimaryCtxReset_v2:
 	case ROW_cuDevicePrimaryCtxRelease:
 	case ROW_cuDevicePrimaryCtxRelease_v2:
+		return queues_primary((CUdevice)args[0]);
 	case ROW_cuGreenCtxDestroy:
-		memory_forget(0);
-		return queues_close(NULL);
+		return of_green(args[0]);
+	}
+	return NULL;
+}
+
+static void before_code(unsigned row, const uint64_t *args)
+{
+	switch (row) {
 	case ROW_cuModuleUnload:
 	case ROW_cuLibraryUnload:
 		queues_forget_all();
@@ -54,14 +70,19 @@ static CUresult before_context(unsigned row, const uint64_t *args)
 	case ROW_cuCtxSetLimit:
 		queues_attribute(0, hash_mix(row, args[0]), args[1]);
 	}
-	return CUDA_SUCCESS;
 }
 
-/* The context ends all the same, by a call of one argument; its result is the error. */
-static struct gpu_verdict ended_with(CUresult late, unsigned row, const uint64_t *args)
+/*
+ * The context ends all the same, by a call of one argument; its result is the error, of which nobody else will be
+ * told. If it does not end, somebody will.
+ */
+static struct gpu_verdict ended_with(CUresult late, CUcontext ctx, unsigned row, const uint64_t *args)
 {
 	CUresult result = ((CUresult(*)(uint64_t))cuda_real[row])(args[0]);
+	struct gpu_queue *q = result ? queue_of(ctx) : NULL;
 
+	if (q)
+		queue_put_back_error(q, late);
 	return (struct gpu_verdict){ NULL, result ? result : late };
 }
 
@@ -150,15 +171,21 @@ struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args)
 {
 	unsigned char barrier = gpu_barrier_class[row];
 	struct gpu_queue *from;
+	CUcontext ctx;
 	CUresult late;
 
 	if (barrier != BARRIER_PASS)
 		gpu_drain_all();
 	count_launch(row);
 	before_memory(row, args[0]);
-	late = before_context(row, args);
-	if (late)
-		return ended_with(late, row, args);
+	before_code(row, args);
+	ctx = context_that_ends(row, args);
+	if (ctx) {
+		memory_forget(0);
+		late = queues_close(ctx);
+		if (late)
+			return ended_with(late, ctx, row, args);
+	}
 	before_handles(row, args);
 	if (barrier == BARRIER_SYNC) {
 		late = queue_take_error(context_waited_for(row, args), waited_for(row, args), &from);

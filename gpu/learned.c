@@ -135,7 +135,7 @@ CUresult queues_close(CUcontext ctx)
 	memory_forget_context(ctx);
 	lock_take(&closing);
 	for each_queue (q) {
-		if (!atomic_load(&q->live) || (ctx && q->ctx != ctx))
+		if (!atomic_load(&q->live) || q->ctx != ctx)
 			continue;
 		CUresult untold = close_one(q);
 		if (!first)
@@ -143,6 +143,20 @@ CUresult queues_close(CUcontext ctx)
 	}
 	lock_drop(&closing);
 	return first;
+}
+
+#define DEVICES 64
+static _Atomic(CUcontext) primary[DEVICES];
+
+void queues_note_primary(CUdevice device, CUcontext ctx)
+{
+	if ((unsigned)device < DEVICES)
+		atomic_store(&primary[device], ctx);
+}
+
+CUcontext queues_primary(CUdevice device)
+{
+	return (unsigned)device < DEVICES ? atomic_load(&primary[device]) : NULL;
 }
 
 bool queues_give_back(void)

@@ -129,7 +129,7 @@ void memory_forget_context(CUcontext ctx)
 
 	lock_take(&lock);
 	for (unsigned i = 0; i < pinned_count; i++)
-		if (ctx && pinned[i].ctx != ctx)
+		if (pinned[i].ctx != ctx)
 			pinned[kept++] = pinned[i];
 	pinned_count = kept;
 	lock_drop(&lock);
@@ -157,6 +157,16 @@ static CUresult drain_and_ask(unsigned row, const uint64_t *a)
 	return ask(row, a);
 }
 
+static CUresult retain(unsigned row, const uint64_t *a)
+{
+	CUcontext *ret_ctx = (CUcontext *)(uintptr_t)a[0];
+	CUresult result = ask(row, a);
+
+	if (!result && ret_ctx)
+		queues_note_primary((CUdevice)a[1], *ret_ctx);
+	return result;
+}
+
 /* None takes more than ten; of one that takes fewer the last ones are whatever lies there. */
 #define HAND_ON(name, how)                                                                         \
 	alloc_fn hook_##name;                                                                      \
@@ -181,7 +191,7 @@ HAND_ON(cuModuleGetFunction, ask)
 HAND_ON(cuModuleGetGlobal, ask)
 HAND_ON(cuModuleGetGlobal_v2, ask)
 HAND_ON(cuKernelGetFunction, ask)
-HAND_ON(cuDevicePrimaryCtxRetain, ask)
+HAND_ON(cuDevicePrimaryCtxRetain, retain)
 HAND_ON(cuStreamCreate, ask)
 HAND_ON(cuStreamCreateWithPriority, ask)
 HAND_ON(cuEventCreate, ask)

@@ -106,10 +106,13 @@ void queues_forget_all(void);
  */
 void queues_attribute(unsigned by, uint64_t what, uint64_t value);
 /*
- * The context goes away: its submitter ends, its graphs are given back. NULL: all contexts. Returns the error
- * of a deferred operation that nobody was told of.
+ * The context goes away: its submitter ends, its graphs are given back. Returns the error of a deferred operation
+ * that nobody was told of.
  */
 CUresult queues_close(CUcontext ctx);
+/* The primary context of the device, as the program was last told it; NULL: never. */
+void queues_note_primary(CUdevice device, CUcontext ctx);
+CUcontext queues_primary(CUdevice device);
 /* Device memory of ours, given back; false if there was none. */
 bool queues_give_back(void);
 

@@ -316,15 +316,41 @@ static int check_errors_of_other_context(unsigned row)
 	return 0;
 }
 
+/* The end of another context, or one that is refused, leaves an error to the next wait. */
+static int ends_another(unsigned row, uint64_t own)
+{
+	uint64_t args[6] = { own ? 0 : 5 };
+	CUresult other, refused, told;
+
+	wait_for_refusal();
+	stub.busy = 0;
+	other = call(row, args);
+	args[0] = own;
+	stub.result = 201;
+	refused = call(row, args);
+	stub.result = 0;
+	told = cu.cuCtxSynchronize();
+	if (other == 0 && refused == 201 && told == 701)
+		return 0;
+	fprintf(stderr, "%s: %d of another context, %d and then %d, not 0, 201 and 701\n", cuda_rows[row].name, other,
+		refused, told);
+	return 1;
+}
+
 /* Nobody else will be told of the error, and the context must be gone all the same. */
 static int check_error_at_end(unsigned row)
 {
 	CUcontext own;
 	uint64_t args[6] = { 0 };
 	CUresult first, second;
+	int bad;
 
 	OK(cu.cuCtxGetCurrent(&own));
-	args[0] = (uintptr_t)own;
+	if (strstr(cuda_rows[row].name, "Primary"))
+		OK(cu.cuDevicePrimaryCtxRetain(&own, 0));
+	else
+		args[0] = (uintptr_t)own;
+	bad = ends_another(row, args[0]);
 	stub.count = 0;
 	refused_launch();
 	first = call(row, args);
@@ -334,7 +360,7 @@ static int check_error_at_end(unsigned row)
 	second = call(row, args);
 	OK(cu.cuCtxSynchronize());
 	if (first == 701 && second == 0 && place >= 0 && stub.call[place].arg[0] == args[0])
-		return 0;
+		return bad;
 	fprintf(stderr, "%s: %d and then %d, not 701 and 0; the driver heard of it%s\n", cuda_rows[row].name, first,
 		second, place < 0 ? " never" : "");
 	return 1;
