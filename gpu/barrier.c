@@ -31,37 +31,58 @@ static void before_memory(unsigned row, uint64_t p)
 	}
 }
 
-/* Returns an error that nobody was told of, and nobody will be once the context is gone. */
-static CUresult before_context(unsigned row, const uint64_t *args)
+static CUcontext of_green(uint64_t green)
+{
+	typedef CUresult from_green_fn(CUcontext *, uint64_t);
+	CUcontext ctx = NULL;
+
+	if (HAVE(cuCtxFromGreenCtx))
+		((from_green_fn *)cuda_real[ROW_cuCtxFromGreenCtx])(&ctx, green);
+	return ctx;
+}
+
+/* NULL: none that we know. */
+static CUcontext context_that_ends(unsigned row, const uint64_t *args)
 {
 	switch (row) {
 	case ROW_cuCtxDestroy:
 	case ROW_cuCtxDestroy_v2:
 	case ROW_cuCtxDetach:
-		memory_forget(0);
-		return queues_close((CUcontext)(uintptr_t)args[0]);
+		return (CUcontext)(uintptr_t)args[0];
 	case ROW_cuDevicePrimaryCtxReset:
 	case ROW_cuDevicePrimaryCtxReset_v2:
 	case ROW_cuDevicePrimaryCtxRelease:
 	case ROW_cuDevicePrimaryCtxRelease_v2:
+		return queues_primary((CUdevice)args[0]);
 	case ROW_cuGreenCtxDestroy:
-		memory_forget(0);
-		return queues_close(NULL);
+		return of_green(args[0]);
+	}
+	return NULL;
+}
+
+static void before_code(unsigned row, const uint64_t *args)
+{
+	switch (row) {
 	case ROW_cuModuleUnload:
 	case ROW_cuLibraryUnload:
 		queues_forget_all();
 		break;
 	case ROW_cuCtxSetLimit:
-		queues_attribute(hash_mix(row, args[0]), args[1]);
+		queues_attribute(0, hash_mix(row, args[0]), args[1]);
 	}
-	return CUDA_SUCCESS;
 }
 
-/* The context ends all the same, by a call of one argument; its result is the error. */
-static struct gpu_verdict ended_with(CUresult late, unsigned row, const uint64_t *args)
+/*
+ * The context ends all the same, by a call of one argument; its result is the error, of which nobody else will be
+ * told. If it does not end, somebody will.
+ */
+static struct gpu_verdict ended_with(CUresult late, CUcontext ctx, unsigned row, const uint64_t *args)
 {
 	CUresult result = ((CUresult(*)(uint64_t))cuda_real[row])(args[0]);
+	struct gpu_queue *q = result ? queue_of(ctx) : NULL;
 
+	if (q)
+		queue_put_back_error(q, late);
 	return (struct gpu_verdict){ NULL, result ? result : late };
 }
 
@@ -78,14 +99,14 @@ static void before_handles(unsigned row, const uint64_t *args)
 		queues_forget_event((CUevent)(uintptr_t)args[0]);
 		return;
 	case ROW_cuFuncSetAttribute:
-		queues_attribute(hash_mix(hash_mix(row, args[0]), args[1]), args[2]);
+		queues_attribute(row, hash_mix(hash_mix(row, args[0]), args[1]), args[2]);
 		return;
 	case ROW_cuKernelSetAttribute: /* attribute, value, kernel, device */
-		queues_attribute(hash_mix(hash_mix(row, args[2]), args[0]), args[1]);
+		queues_attribute(row, hash_mix(hash_mix(row, args[2]), args[0]), args[1]);
 		return;
 	case ROW_cuFuncSetCacheConfig:
 	case ROW_cuFuncSetSharedMemConfig:
-		queues_attribute(hash_mix(row, args[0]), args[1]);
+		queues_attribute(0, hash_mix(row, args[0]), args[1]);
 		return;
 	}
 }
@@ -108,6 +129,21 @@ static uint64_t waited_for(unsigned row, const uint64_t *args)
 static CUcontext context_waited_for(unsigned row, const uint64_t *args)
 {
 	return row == ROW_cuCtxSynchronize_v2 ? (CUcontext)(uintptr_t)args[0] : NULL;
+}
+
+/*
+ * The call does its work all the same; no such entry has more than six arguments. Its own error is its result,
+ * and the late one then waits for the next.
+ */
+static struct gpu_verdict waited_with(CUresult late, struct gpu_queue *from, unsigned row, const uint64_t *a)
+{
+	typedef CUresult sync_fn(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
+	CUresult result = ((sync_fn *)cuda_real[row])(a[0], a[1], a[2], a[3], a[4], a[5]);
+
+	if (!result || result == CUDA_ERROR_NOT_READY || result == late)
+		return (struct gpu_verdict){ NULL, late };
+	queue_put_back_error(from, late);
+	return (struct gpu_verdict){ NULL, result };
 }
 
 /* What runs kernels and cannot wait in the queue. */
@@ -134,21 +170,31 @@ static void count_launch(unsigned row)
 struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args)
 {
 	unsigned char barrier = gpu_barrier_class[row];
+	struct gpu_queue *from;
+	CUcontext ctx;
 	CUresult late;
 
 	if (barrier != BARRIER_PASS)
 		gpu_drain_all();
 	count_launch(row);
 	before_memory(row, args[0]);
-	late = before_context(row, args);
-	if (late)
-		return ended_with(late, row, args);
+	before_code(row, args);
+	ctx = context_that_ends(row, args);
+	if (ctx) {
+		memory_forget(0);
+		capture_context_ends(ctx);
+		late = queues_close(ctx);
+		if (late)
+			return ended_with(late, ctx, row, args);
+	}
 	before_handles(row, args);
 	if (barrier == BARRIER_SYNC) {
-		late = queue_take_error(context_waited_for(row, args), waited_for(row, args));
-		if (late)
-			return (struct gpu_verdict){ NULL, late };
+		late = queue_take_error(context_waited_for(row, args), waited_for(row, args), &from);
 		queue_note_sync();
+		if (row == ROW_cuCtxSynchronize)
+			queue_note_sync_all();
+		if (late)
+			return waited_with(late, from, row, args);
 	}
 	return (struct gpu_verdict){ cuda_real[row], 0 };
 }

@@ -122,7 +122,7 @@ static struct plan_kind kind_of_token(const struct batch *b, uint32_t token)
 static void notice_others(struct gpu_queue *q, struct batch *b)
 {
 	if (atomic_load_explicit(&q->passed_by, memory_order_relaxed) && atomic_exchange(&q->passed_by, false))
-		streams_forget_tails(&b->streams);
+		streams_passed_by(&b->streams, atomic_exchange(&q->waited, false));
 }
 
 void batch_saw(struct gpu_queue *q, const struct op *op)
@@ -352,9 +352,8 @@ static uint32_t launches_in(const struct graph_run *run)
 	return n;
 }
 
-static CUresult launch_graph(struct gpu_queue *q, struct batch *b, struct graph *g)
+static CUresult launch_graph(struct gpu_queue *q, struct batch *b, struct graph *g, uint8_t home)
 {
-	uint8_t home = streams_role(&b->streams, g->home);
 	CUresult r = streams_enter(q, &b->streams, g->others, home);
 
 	if (!r)
@@ -370,6 +369,7 @@ static bool submit_graph(struct gpu_queue *q, struct batch *b)
 	bool whole = b->scan.count == b->chunk.count;
 	struct graph *g;
 	uint64_t start;
+	uint8_t home;
 
 	run->count = whole ? b->scan.count : closed_part(b);
 	run->ctx = q->ctx;
@@ -380,8 +380,11 @@ static bool submit_graph(struct gpu_queue *q, struct batch *b)
 		!b->scan.broken);
 	if (!g || !g->exec || !graph_fits(g, run))
 		return false;
+	home = streams_role(&b->streams, g->home);
+	if (!streams_may_enter(q, &b->streams, g->others, home))
+		return false;
 	start = clock_ticks();
-	if (launch_graph(q, b, g)) {
+	if (launch_graph(q, b, g, home)) {
 		/* One by one the same operations may well succeed; if not, the error is theirs. */
 		graph_give_up(g);
 		return false;

@@ -119,7 +119,8 @@ CUresult hook_cuEventQuery(CUevent e)
 {
 	if (gpu_barrier_class[ROW_cuEventQuery] == BARRIER_QUEUE && record_waits(e))
 		return CUDA_ERROR_NOT_READY;
-	CUresult late = queue_take_error(NULL, (uintptr_t)e);
+	struct gpu_queue *from;
+	CUresult late = queue_take_error(NULL, (uintptr_t)e, &from);
 	return late ? late : REAL(cuEventQuery)(e);
 }
 

@@ -27,6 +27,9 @@ static void copy_params(struct op_launch *op, const struct launch *l, const stru
 		memcpy(to, l->buffer, l->buffer_bytes);
 		return;
 	}
+	/* Equal parameters are then equal bytes: a graph's node is told only of what has changed. */
+	if (k->has_holes)
+		memset(to, 0, k->bytes);
 	for (uint32_t i = 0; i < k->count; i++)
 		memcpy(to + k->param[i].offset, l->params[i], k->param[i].size);
 }
@@ -47,8 +50,8 @@ static CUresult defer(
 		.shared = l->shared,
 		.attr_count = l->attr_count,
 		.bytes = bytes };
-	if (attrs)
-		memcpy(op->attrs, l->attrs, attrs);
+	for (uint32_t i = 0; i < l->attr_count; i++)
+		launch_copy_attr(&op->attrs[i], &l->attrs[i]);
 	copy_params(op, l, k);
 	probe(PROBE_LAUNCH, op->op.token, (uintptr_t)l->stream, PATH_RING);
 	return queue_commit(q, &op->op, total);

@@ -16,6 +16,8 @@ struct launch {
 
 /* Could such a launch ever be deferred? Also finds the buffer in `extra`. */
 bool launch_is_plain(struct launch *l);
+/* Of a plain launch. What lies behind the value need not be set; in the copy it is 0. */
+void launch_copy_attr(struct cuda_launch_attribute *to, const struct cuda_launch_attribute *from);
 uint64_t launch_combo(const struct launch *l);
 /* Remembers a launch that the driver took. */
 void launch_learn(const struct launch *l);

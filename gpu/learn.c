@@ -8,22 +8,36 @@
 #define ARENA_BYTES (1u << 20)
 #define MAX_PARAMS 1024
 
-/* These change how a kernel runs, not when; anything else (cooperative, programmatic events) waits. */
-static bool attr_is_plain(uint32_t id)
+/*
+ * These change how a kernel runs, not when; anything else (cooperative, programmatic events) waits. Bytes of
+ * the value, or -1.
+ */
+static int attr_bytes(uint32_t id)
 {
 	switch (id) {
 	case CU_LAUNCH_IGNORE:
-	case CU_LAUNCH_ACCESS_POLICY_WINDOW:
-	case CU_LAUNCH_CLUSTER_DIMENSION:
+		return 0;
+	case CU_LAUNCH_MEM_SYNC_DOMAIN_MAP:
+		return 2;
 	case CU_LAUNCH_CLUSTER_SCHEDULING:
 	case CU_LAUNCH_PRIORITY:
-	case CU_LAUNCH_MEM_SYNC_DOMAIN_MAP:
 	case CU_LAUNCH_MEM_SYNC_DOMAIN:
-	case CU_LAUNCH_PREFERRED_CLUSTER:
 	case CU_LAUNCH_CARVEOUT:
-		return true;
+		return 4;
+	case CU_LAUNCH_CLUSTER_DIMENSION:
+	case CU_LAUNCH_PREFERRED_CLUSTER:
+		return 12;
+	case CU_LAUNCH_ACCESS_POLICY_WINDOW: /* address, size, a float, two enumerations */
+		return 28;
 	}
-	return false;
+	return -1;
+}
+
+void launch_copy_attr(struct cuda_launch_attribute *to, const struct cuda_launch_attribute *from)
+{
+	memset(to, 0, sizeof(*to));
+	to->id = from->id;
+	memcpy(to->value.bytes, from->value.bytes, (size_t)attr_bytes(from->id));
 }
 
 static bool grid_is_valid(const struct launch *l)
@@ -63,18 +77,19 @@ bool launch_is_plain(struct launch *l)
 	if (l->attr_count > 16 || (l->attr_count && !l->attrs))
 		return false;
 	for (uint32_t i = 0; i < l->attr_count; i++)
-		if (!attr_is_plain(l->attrs[i].id) || !fits_cluster(l, &l->attrs[i]))
+		if (attr_bytes(l->attrs[i].id) < 0 || !fits_cluster(l, &l->attrs[i]))
 			return false;
 	return !l->extra || find_buffer(l);
 }
 
 static uint64_t hash_attr(uint64_t h, const struct cuda_launch_attribute *a)
 {
-	uint64_t word[8];
+	uint64_t word[4] = { 0 };
+	int bytes = attr_bytes(a->id);
 
-	memcpy(word, a->value.bytes, sizeof(word));
+	memcpy(word, a->value.bytes, bytes < 0 ? sizeof(word) : (size_t)bytes);
 	h = hash_mix(h, a->id);
-	for (int i = 0; i < 8; i++)
+	for (int i = 0; i < 4; i++)
 		h = hash_mix(h, word[i]);
 	return h;
 }
@@ -137,6 +152,15 @@ static struct kernel *kernel_store(
 	return k;
 }
 
+static bool has_holes(const struct kernel *k)
+{
+	uint32_t bytes = 0;
+
+	for (uint32_t i = 0; i < k->count; i++)
+		bytes += k->param[i].size;
+	return bytes != k->bytes;
+}
+
 static void remember(struct gpu_queue *q, const struct launch *l, const struct kernel *k)
 {
 	marks_learn(q, l->func);
@@ -168,6 +192,7 @@ static void learn_params(struct gpu_queue *q, const struct launch *l)
 	if (k) {
 		k->bytes = bytes;
 		k->is_kern = is_kern;
+		k->has_holes = has_holes(k);
 		remember(q, l, k);
 	}
 	lock_drop(&q->put);

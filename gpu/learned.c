@@ -47,21 +47,29 @@ void queues_forget_events(void)
 	}
 }
 
-/* True if this value was set before: then nothing that was learned has changed. */
-static bool same_again(struct gpu_queue *q, uint64_t what, uint64_t value)
+/*
+ * True if this value was set before: then nothing that was learned has changed. One attribute can be set by two
+ * entries, of the function and of the kernel: what one has set is not known any more once the other sets something.
+ */
+static bool same_again(struct gpu_queue *q, unsigned by, uint64_t what, uint64_t value)
 {
 	const uint64_t *old = handles_find(&q->attributes, what);
-	bool same = old && *old == value;
 
+	if (old && *old == value)
+		return true;
+	if (by && q->attributes_by != by) {
+		handles_clear(&q->attributes);
+		q->attributes_by = by;
+	}
 	handles_put(&q->attributes, what, value);
-	return same;
+	return false;
 }
 
-void queues_attribute(uint64_t what, uint64_t value)
+void queues_attribute(unsigned by, uint64_t what, uint64_t value)
 {
 	for each_queue (q) {
 		lock_take(&q->put);
-		if (!same_again(q, what, value)) {
+		if (!same_again(q, by, what, value)) {
 			handles_clear(&q->combos);
 			lock_take(&q->submit);
 			batch_forget(q);
@@ -111,23 +119,44 @@ static CUresult close_one(struct gpu_queue *q)
 	CUresult untold = atomic_exchange(&q->error, 0);
 	atomic_store(&q->failed, false);
 	atomic_store(&q->live, false);
+	submitter_stopped(q);
 	lock_drop(&q->submit);
 	lock_drop(&q->put);
 	return untold;
 }
 
+/* By one at a time. */
+static struct lock closing;
+
 CUresult queues_close(CUcontext ctx)
 {
 	CUresult first = CUDA_SUCCESS;
 
+	memory_forget_context(ctx);
+	lock_take(&closing);
 	for each_queue (q) {
-		if (!atomic_load(&q->live) || (ctx && q->ctx != ctx))
+		if (!atomic_load(&q->live) || q->ctx != ctx)
 			continue;
 		CUresult untold = close_one(q);
 		if (!first)
 			first = untold;
 	}
+	lock_drop(&closing);
 	return first;
+}
+
+#define DEVICES 64
+static _Atomic(CUcontext) primary[DEVICES];
+
+void queues_note_primary(CUdevice device, CUcontext ctx)
+{
+	if ((unsigned)device < DEVICES)
+		atomic_store(&primary[device], ctx);
+}
+
+CUcontext queues_primary(CUdevice device)
+{
+	return (unsigned)device < DEVICES ? atomic_load(&primary[device]) : NULL;
 }
 
 bool queues_give_back(void)
@@ -152,7 +181,9 @@ void queues_after_fork(void)
 		atomic_store(&q->put.word, 0);
 		atomic_store(&q->submit.word, 0);
 		q->started = false;
+		atomic_store(&q->stop, false);
 	}
+	atomic_store(&closing.word, 0);
 	atomic_store(&gpu_queue_count, 0);
 	memory_after_fork();
 }

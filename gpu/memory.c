@@ -8,6 +8,7 @@
 
 struct range {
 	uint64_t base, bytes;
+	CUcontext ctx; /* of page-locked memory: it is that no longer when this one ends */
 };
 
 static struct lock lock;
@@ -44,7 +45,7 @@ bool memory_is_device(uint64_t p, size_t n)
 		return true;
 	if (!HAVE(cuMemGetAddressRange_v2) || REAL(cuMemGetAddressRange_v2)(&base, &bytes, p))
 		return false;
-	struct range r = { base, bytes };
+	struct range r = { base, bytes, NULL };
 	lock_take(&lock);
 	/* Freed while we asked: the answer is old. */
 	if (before == atomic_load(&forgotten))
@@ -88,12 +89,15 @@ bool memory_is_pageable(uint64_t p)
 
 static void pinned_add(uint64_t base, size_t bytes)
 {
+	CUcontext ctx = NULL;
+
+	REAL(cuCtxGetCurrent)(&ctx);
 	lock_take(&lock);
 	unsigned at = pinned_at(base);
 	if (pinned_count < PINNED) {
 		for (unsigned i = pinned_count++; i > at; i--)
 			pinned[i] = pinned[i - 1];
-		pinned[at] = (struct range){ base, bytes };
+		pinned[at] = (struct range){ base, bytes, ctx };
 	}
 	lock_drop(&lock);
 }
@@ -113,9 +117,21 @@ void memory_forget(uint64_t p)
 	atomic_fetch_add(&forgotten, 1);
 	lock_take(&lock);
 	for (unsigned i = 0; i < RANGES; i++)
-		known[i] = (struct range){ 0, 0 };
+		known[i] = (struct range){ 0 };
 	if (p)
 		pinned_remove(p);
+	lock_drop(&lock);
+}
+
+void memory_forget_context(CUcontext ctx)
+{
+	unsigned kept = 0;
+
+	lock_take(&lock);
+	for (unsigned i = 0; i < pinned_count; i++)
+		if (pinned[i].ctx != ctx)
+			pinned[kept++] = pinned[i];
+	pinned_count = kept;
 	lock_drop(&lock);
 }
 
@@ -139,6 +155,16 @@ static CUresult drain_and_ask(unsigned row, const uint64_t *a)
 {
 	gpu_barrier(row, a);
 	return ask(row, a);
+}
+
+static CUresult retain(unsigned row, const uint64_t *a)
+{
+	CUcontext *ret_ctx = (CUcontext *)(uintptr_t)a[0];
+	CUresult result = ask(row, a);
+
+	if (!result && ret_ctx)
+		queues_note_primary((CUdevice)a[1], *ret_ctx);
+	return result;
 }
 
 /* None takes more than ten; of one that takes fewer the last ones are whatever lies there. */
@@ -165,7 +191,7 @@ HAND_ON(cuModuleGetFunction, ask)
 HAND_ON(cuModuleGetGlobal, ask)
 HAND_ON(cuModuleGetGlobal_v2, ask)
 HAND_ON(cuKernelGetFunction, ask)
-HAND_ON(cuDevicePrimaryCtxRetain, ask)
+HAND_ON(cuDevicePrimaryCtxRetain, retain)
 HAND_ON(cuStreamCreate, ask)
 HAND_ON(cuStreamCreateWithPriority, ask)
 HAND_ON(cuEventCreate, ask)

@@ -16,6 +16,8 @@ bool memory_is_pageable(uint64_t p);
 
 /* p was freed, or unregistered, or something was unmapped (p == 0: anything may have been). */
 void memory_forget(uint64_t p);
+/* The context ends, and with it the page-locked memory that was made in it. */
+void memory_forget_context(CUcontext ctx);
 
 void memory_after_fork(void);
 

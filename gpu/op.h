@@ -27,6 +27,7 @@ struct kernel_param {
 struct kernel {
 	uint32_t count, bytes;
 	bool is_kern; /* a CUkernel, launched as if it were a CUfunction */
+	bool has_holes; /* between parameters */
 	struct kernel_param param[];
 };
 

@@ -250,6 +250,7 @@ void gpu_drain_all(void)
 	for (unsigned i = 0; i < n; i++) {
 		note_caller(&gpu_queues[i]);
 		queue_drain(&gpu_queues[i]);
+		atomic_store(&gpu_queues[i].waited, false);
 		atomic_store(&gpu_queues[i].passed_by, true);
 	}
 }
@@ -265,6 +266,16 @@ void queue_note_sync(void)
 	}
 }
 
+/* Not with several callers: others may launch before the wait is over. */
+void queue_note_sync_all(void)
+{
+	CUcontext ctx = NULL;
+	struct gpu_queue *q = REAL(cuCtxGetCurrent)(&ctx) ? NULL : find(ctx, 0);
+
+	if (q && !atomic_load(&q->shared))
+		atomic_store(&q->waited, true);
+}
+
 static bool knows(struct gpu_queue *q, uint64_t handle)
 {
 	lock_take(&q->put);
@@ -273,7 +284,7 @@ static bool knows(struct gpu_queue *q, uint64_t handle)
 	return known;
 }
 
-CUresult queue_take_error(CUcontext ctx, uint64_t waits_for)
+CUresult queue_take_error(CUcontext ctx, uint64_t waits_for, struct gpu_queue **ret_from)
 {
 	unsigned n = atomic_load_explicit(&gpu_queue_count, memory_order_acquire);
 	bool named = waits_for > (uintptr_t)CU_STREAM_PER_THREAD;
@@ -283,8 +294,17 @@ CUresult queue_take_error(CUcontext ctx, uint64_t waits_for)
 		if (!atomic_load_explicit(&q->error, memory_order_relaxed) ||
 			(!ctx && REAL(cuCtxGetCurrent)(&ctx)))
 			continue;
-		if (q->ctx == ctx || (named && knows(q, waits_for)))
+		if (q->ctx == ctx || (named && knows(q, waits_for))) {
+			*ret_from = q;
 			return atomic_exchange(&q->error, 0);
+		}
 	}
 	return CUDA_SUCCESS;
+}
+
+void queue_put_back_error(struct gpu_queue *from, CUresult late)
+{
+	int none = 0;
+
+	atomic_compare_exchange_strong(&from->error, &none, late);
 }

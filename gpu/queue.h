@@ -31,6 +31,7 @@ struct gpu_queue {
 	struct handles streams, events, combos, kernels, attributes;
 	struct handles recorded; /* event: the stream of its last record */
 	struct handles marks;    /* functions that begin a step */
+	unsigned attributes_by; /* the row that set one of a function last */
 	char *arena;
 	size_t arena_used;
 
@@ -41,6 +42,7 @@ struct gpu_queue {
 	struct batch *batch;
 	_Atomic bool owing; /* streams still have to wait for the end of a graph */
 	_Atomic bool passed_by; /* a call went to the driver past the queue */
+	_Atomic bool waited; /* the last such call waited for all streams */
 
 	/* The thread that calls, as long as it is always the same one. */
 	_Atomic(pthread_t) caller;
@@ -81,9 +83,13 @@ void gpu_drain_all(void);
  * The error of a deferred operation that nobody was told of yet: of this context (NULL: the current one), and of
  * that of the stream or event that the program waits for, if it names one (else 0).
  */
-CUresult queue_take_error(CUcontext ctx, uint64_t waits_for);
+CUresult queue_take_error(CUcontext ctx, uint64_t waits_for, struct gpu_queue **ret_from);
+/* Nobody was told after all. */
+void queue_put_back_error(struct gpu_queue *from, CUresult late);
 /* The program waits for the GPU now: what follows finds it idle. */
 void queue_note_sync(void);
+/* For all streams of the current context, with nothing of theirs queued. */
+void queue_note_sync_all(void);
 
 /* The queue of a context, made on first use; NULL if there is no room. */
 struct gpu_queue *queue_of(CUcontext ctx);
@@ -94,13 +100,19 @@ void queues_forget_stream(CUstream stream);
 void queues_forget_event(CUevent event);
 void queues_forget_events(void);
 void queues_forget_all(void);
-/* An attribute of a function or context was set: launches must prove themselves again. */
-void queues_attribute(uint64_t what, uint64_t value);
 /*
- * The context goes away: its submitter ends, its graphs are given back. NULL: all contexts. Returns the error
- * of a deferred operation that nobody was told of.
+ * An attribute of a function or context was set: launches must prove themselves again. `by`: the row, where
+ * another can set the same; else 0.
+ */
+void queues_attribute(unsigned by, uint64_t what, uint64_t value);
+/*
+ * The context goes away: its submitter ends, its graphs are given back. Returns the error of a deferred operation
+ * that nobody was told of.
  */
 CUresult queues_close(CUcontext ctx);
+/* The primary context of the device, as the program was last told it; NULL: never. */
+void queues_note_primary(CUdevice device, CUcontext ctx);
+CUcontext queues_primary(CUdevice device);
 /* Device memory of ours, given back; false if there was none. */
 bool queues_give_back(void);
 

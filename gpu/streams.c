@@ -42,22 +42,44 @@ bool streams_forget(struct streams *st, CUstream s)
 			continue;
 		st->stream[i] = NULL;
 		st->tail[i] = NULL;
+		st->joined[i] = 0;
+		for (uint8_t k = 0; k < PLAN_STREAMS; k++)
+			st->joined[k] &= ~(1u << i);
 		return true;
 	}
 	return false;
 }
 
-void streams_saw(struct streams *st, const struct op *op)
+/* Whoever waits for the last that the source has to do comes behind all that the source waited for. */
+static void join(struct streams *st, uint8_t role, const struct op_event *op)
 {
-	uint8_t role = streams_role(st, op->stream);
+	uint8_t source = streams_role(st, op->source);
 
-	if (role != PLAN_NOBODY)
-		st->tail[role] = op->kind == OP_EVENT ? ((const struct op_event *)op)->event : NULL;
+	if (source == PLAN_NOBODY || st->tail[source] != op->event)
+		return;
+	st->joined[source] |= 1u << role;
+	for (uint8_t i = 0; i < st->count; i++)
+		if (st->joined[i] & 1u << source)
+			st->joined[i] |= 1u << role;
 }
 
-void streams_forget_tails(struct streams *st)
+void streams_saw(struct streams *st, const struct op *op)
+{
+	const struct op_event *event = (const struct op_event *)op;
+	uint8_t role = streams_role(st, op->stream);
+
+	if (role == PLAN_NOBODY)
+		return;
+	st->joined[role] = 0;
+	st->tail[role] = op->kind == OP_EVENT ? event->event : NULL;
+	if (op->kind == OP_WAIT)
+		join(st, role, event);
+}
+
+void streams_passed_by(struct streams *st, bool idle)
 {
 	memset(st->tail, 0, sizeof(st->tail));
+	memset(st->joined, idle ? 0xff : 0, sizeof(st->joined));
 }
 
 static CUresult event_for(CUevent *e)
@@ -117,6 +139,27 @@ CUresult streams_settle_all(struct gpu_queue *q, struct streams *st)
 static bool comes_behind(struct gpu_queue *q, const struct streams *st, uint8_t role, uint8_t home)
 {
 	return st->owed & 1u << role && st->owed_to[role] == home && !atomic_load(&q->shared);
+}
+
+/*
+ * A stream that waits, by a kernel or a value in memory, for something that home is about to do must not
+ * be waited for: neither would go on.
+ */
+static bool may_be_waited_for(struct gpu_queue *q, const struct streams *st, uint8_t role, uint8_t home)
+{
+	if (comes_behind(q, st, role, home) || st->joined[role] & 1u << home)
+		return true;
+	if (st->owed & 1u << role && st->owed_to[role] != home)
+		return false;
+	return REAL(cuStreamQuery)(st->stream[role]) != CUDA_ERROR_NOT_READY;
+}
+
+bool streams_may_enter(struct gpu_queue *q, const struct streams *st, uint32_t others, uint8_t home)
+{
+	for (uint8_t i = 0; i < PLAN_STREAMS; i++)
+		if (others & 1u << i && !may_be_waited_for(q, st, i, home))
+			return false;
+	return true;
 }
 
 static CUresult home_waits_for(struct gpu_queue *q, struct streams *st, uint8_t role, uint8_t home)

@@ -19,6 +19,8 @@ struct streams {
 	CUevent exit[PLAN_STREAMS], entry[PLAN_STREAMS];
 	/* The event that was recorded as the last thing on the stream, as far as we know. */
 	CUevent tail[PLAN_STREAMS];
+	/* The streams, by role, that have been told to wait for all that this one has to do, which may be nothing. */
+	uint32_t joined[PLAN_STREAMS];
 };
 
 void streams_init(struct streams *st);
@@ -28,11 +30,13 @@ uint8_t streams_role(struct streams *st, CUstream s);
 void streams_saw(struct streams *st, const struct op *op);
 /* The stream goes away; what was told of its role no longer holds. False: it had none. */
 bool streams_forget(struct streams *st, CUstream s);
-/* Others may have used them. */
-void streams_forget_tails(struct streams *st);
+/* Others may have used them; or, idle, the program has waited for all and not used them since. */
+void streams_passed_by(struct streams *st, bool idle);
 
 /* The events for graphs with these streams. */
 CUresult streams_prepare(struct streams *st, uint32_t others);
+/* False: what one of the others still has to do may wait for what home is to do. */
+bool streams_may_enter(struct gpu_queue *q, const struct streams *st, uint32_t others, uint8_t home);
 CUresult streams_enter(struct gpu_queue *q, struct streams *st, uint32_t others, uint8_t home);
 void streams_left(struct gpu_queue *q, struct streams *st, uint32_t others, uint8_t home);
 

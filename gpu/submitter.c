@@ -193,16 +193,19 @@ void submitter_kick(struct gpu_queue *q)
 void submitter_stop(struct gpu_queue *q)
 {
 	lock_take(&q->put);
-	bool mine = q->started && !atomic_exchange(&q->stop, true);
+	atomic_store(&q->stop, true);
+	bool started = q->started;
 	pthread_t thread = q->thread;
 	lock_drop(&q->put);
-	if (!mine)
+	if (!started)
 		return;
 	atomic_fetch_add(&q->wakes, 1);
 	futex_wake(&q->wakes, 1);
 	pthread_join(thread, NULL);
-	lock_take(&q->put);
+}
+
+void submitter_stopped(struct gpu_queue *q)
+{
 	q->started = false;
 	atomic_store(&q->stop, false);
-	lock_drop(&q->put);
 }

@@ -18,5 +18,7 @@ void submit_keep_error(struct gpu_queue *q, CUresult result);
 
 /* Something was queued: sees to it that somebody submits it. */
 void submitter_kick(struct gpu_queue *q);
-/* The thread has ended when this returns. */
+/* The thread has ended when this returns, and no other is started for the queue, nor is it stopped again, ... */
 void submitter_stop(struct gpu_queue *q);
+/* ... until this; `put` held, the queue no longer live: one started sooner would be bound to the context that ends. */
+void submitter_stopped(struct gpu_queue *q);

@@ -22,6 +22,7 @@
 	CALL(cuModuleGetFunction, (CUfunction * ret_f, void *module, const char *name))            \
 	CALL(cuMemFree_v2, (CUdeviceptr p))                                                        \
 	CALL(cuMemFreeHost, (void *p))                                                             \
+	CALL(cuMemHostUnregister, (void *p))                                                             \
 	CALL(cuMemFreeAsync, (CUdeviceptr p, CUstream s))                                          \
 	CALL(cuMemAddressReserve, (CUdeviceptr * ret_p, size_t n, size_t align, CUdeviceptr hint,  \
 					  uint64_t flags))                                         \
@@ -36,7 +37,10 @@
 	CALL(cuStreamCreateWithPriority, (CUstream * ret_s, unsigned flags, int priority))         \
 	CALL(cuStreamDestroy_v2, (CUstream s))                                                     \
 	CALL(cuStreamSynchronize, (CUstream s))                                                    \
+	CALL(cuStreamWaitValue32_v2, (CUstream s, CUdeviceptr p, uint32_t value, unsigned flags))  \
 	CALL(cuEventSynchronize, (CUevent e))                                                      \
+	CALL(cuGraphGetNodes, (CUgraph g, CUgraphNode *ret_nodes, size_t *count))                  \
+	CALL(cuKernelSetAttribute, (int attribute, int value, CUfunction kernel, CUdevice device)) \
 	CALL(cuFuncSetAttribute, (CUfunction f, int attribute, int value))
 
 #define CALL(name, params) typedef CUresult api_##name params;

@@ -146,6 +146,22 @@ static void attribute(void)
 	OK(cu.cuCtxSynchronize());
 }
 
+/* The same attribute by another entry: what was set by the first holds no longer. */
+static void attribute_by_kernel(void)
+{
+	for (int i = 0; i < 2; i++) {
+		OK(cu.cuKernelSetAttribute(MAX_DYNAMIC_SHARED, 1024, mix, device));
+		if (i)
+			break;
+		OK(cu.cuFuncSetAttribute(mix, MAX_DYNAMIC_SHARED, 64 << 10));
+		OK(launch(mix, a, NULL, WORDS, 60 << 10));
+		OK(launch(mix, a, NULL, WORDS, 60 << 10));
+	}
+	busy(NULL);
+	CHECK_EQ(launch(mix, a, NULL, WORDS, 60 << 10), CUDA_ERROR_INVALID_VALUE);
+	OK(cu.cuCtxSynchronize());
+}
+
 /* A kernel that faults: its launch succeeds, and everything after it says so. */
 static void sticky(void)
 {
@@ -237,6 +253,64 @@ static void device_reset(void)
 	}
 }
 
+static void new_context(bool primary)
+{
+	if (primary) {
+		OK(cu.cuDevicePrimaryCtxRetain(&ctx, device));
+		OK(cu.cuCtxSetCurrent(ctx));
+	} else {
+		OK(cu.cuCtxCreate_v2(&ctx, 0, device));
+	}
+	load();
+}
+
+static void end_context(bool primary)
+{
+	if (primary)
+		OK(cu.cuDevicePrimaryCtxReset_v2(device));
+	else
+		OK(cu.cuCtxDestroy_v2(ctx));
+}
+
+/* The program's again as soon as a copy from or to it returns. */
+static void copy_pageable(uint32_t *host)
+{
+	uint32_t mem[WORDS];
+	CUdeviceptr p;
+
+	OK(cu.cuMemAlloc_v2(&p, sizeof(mem)));
+	for (int i = 0; i < WORDS; i++)
+		host[i] = 1000 + i;
+	OK(cu.cuMemcpyHtoDAsync_v2(p, host, sizeof(mem), NULL));
+	busy(NULL);
+	OK(cu.cuMemcpyHtoDAsync_v2(p, host, sizeof(mem), NULL));
+	memset(host, 0xee, sizeof(mem));
+	OK(cu.cuMemcpyDtoH_v2(mem, p, sizeof(mem)));
+	CHECK_EQ(mem[0], 1000);
+	busy(NULL);
+	OK(cu.cuMemcpyDtoHAsync_v2(host, p, sizeof(mem), NULL));
+	CHECK_EQ(host[0], 1000);
+	OK(cu.cuCtxSynchronize());
+}
+
+/* Page-locked memory is pageable when it is unregistered, or the context ends in which it was registered. */
+static void unlocked(void)
+{
+	static uint32_t host[WORDS];
+
+	for (int primary = 0; primary < 2; primary++) {
+		new_context(primary);
+		OK(cu.cuMemHostRegister_v2(host, sizeof(host), 0));
+		end_context(primary);
+		new_context(primary);
+		copy_pageable(host);
+		OK(cu.cuMemHostRegister_v2(host, sizeof(host), 0));
+		OK(cu.cuMemHostUnregister(host));
+		copy_pageable(host);
+		end_context(primary);
+	}
+}
+
 static uint64_t launched; /* when the program ended */
 
 /* One by one or in graphs, the simulated driver was told of every launch. */
@@ -292,13 +366,18 @@ static void forked(void)
 	CHECK_EQ(mem[0], expected(expected(1, 0, 2), 80000, FORKS * 97));
 }
 
-static void window_launch(uint32_t i, CUdeviceptr to)
+static CUresult try_window_launch(uint32_t i, CUdeviceptr to)
 {
 	uint32_t c = 1, n = WORDS, x = (i + 1) * 2654435761u;
 	void *params[] = { &to, &b, &c, &n };
 
 	x = (x ^ x >> 15) * 2246822519u;
-	OK(cu.cuLaunchKernel(mix, 1 + (x >> 20) % 16, 1, 1, WORDS, 1, 1, 0, NULL, params, NULL));
+	return cu.cuLaunchKernel(mix, 1 + (x >> 20) % 16, 1, 1, WORDS, 1, 1, 0, NULL, params, NULL);
+}
+
+static void window_launch(uint32_t i, CUdeviceptr to)
+{
+	OK(try_window_launch(i, to));
 }
 
 /* The same launches again and again, as training makes them; no shorter period explains them. */
@@ -339,12 +418,70 @@ static void sticky_in_window(void)
 	for (uint32_t i = 0; i < WINDOW / 2; i++)
 		window_launch(i, a);
 	window_launch(WINDOW / 2, 0x10);
-	for (uint32_t i = WINDOW / 2 + 1; i < WINDOW; i++)
-		window_launch(i, a);
+	/* The device may have come to it by now: then the driver says so at once. */
+	for (uint32_t i = WINDOW / 2 + 1; i < WINDOW; i++) {
+		CUresult r = try_window_launch(i, a);
+		CHECK(!r || r == ILLEGAL_ADDRESS);
+	}
 	CHECK_EQ(cu.cuCtxSynchronize(), ILLEGAL_ADDRESS);
 	CHECK_EQ(cu.cuCtxSynchronize(), ILLEGAL_ADDRESS);
 	if (getenv("WANT_BATCHED"))
 		CHECK(counter("cuda.batched") > 0);
+}
+
+static const char holes_ptx[] =
+	".version 7.0\n.target sm_50\n.address_size 64\n"
+	".visible .entry hole(.param .u32 v, .param .u64 p)\n"
+	"{\n"
+	".reg .b32 %r<2>;\n.reg .b64 %rd<2>;\n"
+	"ld.param.u32 %r1, [v];\n"
+	"ld.param.u64 %rd1, [p];\n"
+	"st.global.u32 [%rd1], %r1;\n"
+	"ret;\n}\n";
+
+/* What lies between parameters is nobody's: nodes of a graph are not set anew for it. */
+static void holes(void)
+{
+	CUfunction hole;
+	void *other;
+
+	OK(cu.cuModuleLoadData(&other, holes_ptx));
+	OK(cu.cuModuleGetFunction(&hole, other, "hole"));
+	for (int round = 0; round < 60; round++) { /* more than the queue has room for */
+		for (uint32_t i = 0; i < WINDOW; i++) {
+			uint32_t x = (i + 1) * 2654435761u;
+			void *params[] = { &i, &a };
+			if (i % 7 == 3) {
+				window_launch(i, b);
+				continue;
+			}
+			x = (x ^ x >> 15) * 2246822519u;
+			OK(cu.cuLaunchKernel(hole, 1 + (x >> 20) % 16, 1, 1, 1, 1, 1, 0, NULL, params, NULL));
+		}
+		OK(cu.cuCtxSynchronize());
+	}
+	if (getenv("WANT_BATCHED"))
+		CHECK(counter("cuda.batched") > 0);
+	CHECK_EQ(counter("cuda.updates"), 0);
+}
+
+/* What lies behind an attribute's value is nobody's either: the launches are the same. */
+static void attribute_tail(void)
+{
+	uint32_t c = 1, n = WORDS;
+	void *params[] = { &a, &b, &c, &n };
+	struct cuda_launch_attribute attr;
+	struct cuda_launch_config config = { { 1, 1, 1 }, { WORDS, 1, 1 }, 0, NULL, &attr, 1 };
+	uint64_t direct = counter("cuda.direct");
+
+	for (int i = 0; i < 100; i++) {
+		memset(&attr, i, sizeof(attr));
+		attr.id = CU_LAUNCH_PRIORITY;
+		attr.value.priority = 0;
+		OK(cu.cuLaunchKernelEx(&config, mix, params, NULL));
+	}
+	CHECK(counter("cuda.direct") - direct <= 1);
+	OK(cu.cuCtxSynchronize());
 }
 
 static struct {
@@ -400,6 +537,47 @@ static void captured_beside(void)
 		CHECK_EQ(mem[i], expected(1, 0, 2 + 2 * CAPTURES));
 }
 
+static bool goes_straight(CUstream s)
+{
+	uint64_t direct = counter("cuda.direct");
+
+	for (int i = 0; i < 3; i++)
+		OK(launch(mix, a, s, WORDS, 0));
+	return counter("cuda.direct") - direct == 3;
+}
+
+/* A capture is open until it ends: also when ending it fails, and however it is named. */
+static void capture_open(void)
+{
+	api_cuStreamBeginCapture_v2 *begin_own =
+		(api_cuStreamBeginCapture_v2 *)dlsym(api_driver, "cuStreamBeginCapture_v2_ptsz");
+	CUstream s;
+	CUgraph g;
+	size_t nodes = 0;
+
+	OK(cu.cuStreamCreate(&s, 1));
+	OK(launch(mix, a, s, WORDS, 0));
+	OK(cu.cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_RELAXED));
+	CHECK(cu.cuStreamEndCapture(s, NULL));
+	for (int i = 0; i < 5; i++)
+		OK(launch(mix, a, s, WORDS, 0));
+	OK(cu.cuStreamEndCapture(s, &g));
+	OK(cu.cuGraphGetNodes(g, NULL, &nodes));
+	CHECK_EQ(nodes, 5);
+	OK(cu.cuGraphDestroy(g));
+	OK(begin_own(NULL, CU_STREAM_CAPTURE_RELAXED));
+	OK(cu.cuStreamEndCapture(CU_STREAM_PER_THREAD, &g));
+	OK(launch(mix, a, NULL, WORDS, 0));
+	CHECK(!goes_straight(NULL));
+	OK(cu.cuStreamCreate(&s, 1));
+	OK(cu.cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_RELAXED));
+	OK(cu.cuCtxDestroy_v2(ctx));
+	new_context(false);
+	OK(launch(mix, a, NULL, WORDS, 0));
+	CHECK(!goes_straight(NULL));
+	OK(cu.cuCtxSynchronize());
+}
+
 static int queued[2];
 
 /* By somebody else, who is told once there is work in the queue. */
@@ -432,14 +610,19 @@ static const struct {
 	{ "unloaded", unloaded, 0, true },
 	{ "destroyed", destroyed, 0, true },
 	{ "attribute", attribute, 0 },
+	{ "attribute_by_kernel", attribute_by_kernel, 0 },
 	{ "sticky", sticky, 0 },
 	{ "thread_death", thread_death, 0 },
 	{ "context_reset", context_reset, 0 },
 	{ "device_reset", device_reset, 0, true },
+	{ "unlocked", unlocked, 0 },
 	{ "exit_without_sync", exit_without_sync, 0 },
 	{ "forked", forked, 0 },
 	{ "sticky_in_window", sticky_in_window, 0 },
+	{ "holes", holes, 0 },
+	{ "attribute_tail", attribute_tail, 0 },
 	{ "captured_beside", captured_beside, 0 },
+	{ "capture_open", capture_open, 0 },
 	{ "killed", killed, SIGKILL },
 	{ "memory", memory, 0 },
 };

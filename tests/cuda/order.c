@@ -195,18 +195,32 @@ static void refused_launch(void)
 	__atomic_store_n(&stub.hold, 0, __ATOMIC_SEQ_CST);
 }
 
+/* How often the driver has heard of the entry from this thread. */
+static unsigned heard_from_here(unsigned row)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < stub.count; i++)
+		n += stub.call[i].row == (int)row && stub.call[i].thread == (int)syscall(SYS_gettid);
+	return n;
+}
+
 static int check_error(unsigned row)
 {
 	static const uint64_t none[6];
 	CUresult first, second;
+	unsigned heard;
 
 	refused_launch();
+	heard = heard_from_here(row);
 	first = call(row, none);
+	heard = heard_from_here(row) - heard;
 	stub.busy = 0;
 	second = call(row, none);
-	if (first == 701 && second == 0)
+	if (first == 701 && second == 0 && heard)
 		return 0;
-	fprintf(stderr, "%s: %d and then %d, not 701 and 0\n", cuda_rows[row].name, first, second);
+	fprintf(stderr, "%s: %d and then %d, not 701 and 0; the driver heard of it %u times\n", cuda_rows[row].name,
+		first, second, heard);
 	return 1;
 }
 
@@ -217,6 +231,25 @@ static void wait_for_refusal(void)
 	refused_launch();
 	while (counter("cuda.late_errors") == refused)
 		sched_yield();
+}
+
+/* A call with an error of its own tells that one; nobody was told of the other yet. */
+static int check_error_stays(unsigned row)
+{
+	static const uint64_t none[6];
+	CUresult own, late, then;
+
+	wait_for_refusal();
+	stub.busy = 0;
+	stub.result = 201;
+	own = call(row, none);
+	stub.result = 0;
+	late = call(row, none);
+	then = call(row, none);
+	if (own == 201 && late == 701 && then == 0)
+		return 0;
+	fprintf(stderr, "%s: %d, %d, %d, not 201, 701, 0\n", cuda_rows[row].name, own, late, then);
+	return 1;
 }
 
 /* A wait for one context leaves the errors of another to it, the current one included. */
@@ -283,15 +316,41 @@ static int check_errors_of_other_context(unsigned row)
 	return 0;
 }
 
+/* The end of another context, or one that is refused, leaves an error to the next wait. */
+static int ends_another(unsigned row, uint64_t own)
+{
+	uint64_t args[6] = { own ? 0 : 5 };
+	CUresult other, refused, told;
+
+	wait_for_refusal();
+	stub.busy = 0;
+	other = call(row, args);
+	args[0] = own;
+	stub.result = 201;
+	refused = call(row, args);
+	stub.result = 0;
+	told = cu.cuCtxSynchronize();
+	if (other == 0 && refused == 201 && told == 701)
+		return 0;
+	fprintf(stderr, "%s: %d of another context, %d and then %d, not 0, 201 and 701\n", cuda_rows[row].name, other,
+		refused, told);
+	return 1;
+}
+
 /* Nobody else will be told of the error, and the context must be gone all the same. */
 static int check_error_at_end(unsigned row)
 {
 	CUcontext own;
 	uint64_t args[6] = { 0 };
 	CUresult first, second;
+	int bad;
 
 	OK(cu.cuCtxGetCurrent(&own));
-	args[0] = (uintptr_t)own;
+	if (strstr(cuda_rows[row].name, "Primary"))
+		OK(cu.cuDevicePrimaryCtxRetain(&own, 0));
+	else
+		args[0] = (uintptr_t)own;
+	bad = ends_another(row, args[0]);
 	stub.count = 0;
 	refused_launch();
 	first = call(row, args);
@@ -301,7 +360,7 @@ static int check_error_at_end(unsigned row)
 	second = call(row, args);
 	OK(cu.cuCtxSynchronize());
 	if (first == 701 && second == 0 && place >= 0 && stub.call[place].arg[0] == args[0])
-		return 0;
+		return bad;
 	fprintf(stderr, "%s: %d and then %d, not 701 and 0; the driver heard of it%s\n", cuda_rows[row].name, first,
 		second, place < 0 ? " never" : "");
 	return 1;
@@ -327,10 +386,13 @@ static int check_capture_ends(unsigned row)
 {
 	CUgraph graph = NULL;
 	uint64_t direct, args[6] = { 0, (uintptr_t)&graph };
+	bool own = cuda_rows[row].per_thread;
+	api_cuStreamBeginCapture_v2 *begin = (api_cuStreamBeginCapture_v2 *)dlsym(
+		api_driver, own ? "cuStreamBeginCapture_v2_ptsz" : "cuStreamBeginCapture_v2");
 
 	launch(1);
 	stub.busy = 1;
-	OK(cu.cuStreamBeginCapture_v2(NULL, CU_STREAM_CAPTURE_RELAXED));
+	OK(begin(NULL, CU_STREAM_CAPTURE_RELAXED));
 	OK(call(row, args));
 	direct = counter("cuda.direct");
 	launch(2);
@@ -385,16 +447,6 @@ static int check_counted(unsigned row)
 		return 0;
 	fprintf(stderr, "%s is not counted as %s\n", cuda_rows[row].name, kinds[i].counter);
 	return 1;
-}
-
-/* How often the driver has heard of the entry from this thread. */
-static unsigned heard_from_here(unsigned row)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < stub.count; i++)
-		n += stub.call[i].row == (int)row && stub.call[i].thread == (int)syscall(SYS_gettid);
-	return n;
 }
 
 static void call_on_null_stream(unsigned row)
@@ -477,7 +529,7 @@ int main(int argc, char **argv)
 		checked++;
 		bad += check_row(row);
 		if (gpu_barrier_class[row] == BARRIER_SYNC && !cuda_rows[row].per_thread)
-			bad += check_error(row);
+			bad += check_error(row) + check_error_stays(row);
 	}
 	printf("%u entries checked, %u wrong\n", checked, bad);
 	return bad != 0;

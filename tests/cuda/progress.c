@@ -2,6 +2,7 @@
  * Nothing that is queued may wait for a call that the program does not make: here a kernel waits for
  * one that is launched behind it in another stream, and the host looks at memory until the first has
  * ended; in a step that comes back, so that the launch they wait for begins the next part of a window.
+ * Argument "forked": a stream waits for what its neighbour does in a step in which both take part.
  */
 #include "api.h"
 #include "counters.h"
@@ -20,6 +21,7 @@
 static CUfunction mix, publish, await;
 static CUdeviceptr buffer[2];
 static CUstream stream[2];
+static CUevent fork_event, join_event;
 static uint32_t *told; /* what a kernel waits for, and what the host looks at */
 
 static void set_up(void)
@@ -43,20 +45,27 @@ static void set_up(void)
 		OK(cu.cuMemsetD32Async(buffer[i], 1, WORDS, NULL));
 		OK(cu.cuStreamCreate(&stream[i], 1));
 	}
+	OK(cu.cuEventCreate(&fork_event, CU_EVENT_DISABLE_TIMING));
+	OK(cu.cuEventCreate(&join_event, CU_EVENT_DISABLE_TIMING));
 	OK(cu.cuCtxSynchronize());
 }
 
-/* As many different ones as make a step that no shorter period explains. */
-static void layers(CUstream s)
+/* Different ones, for a step that no shorter period explains. */
+static void few_layers(uint32_t count, CUstream s, uint32_t to)
 {
 	uint32_t c = 1, n = WORDS;
-	void *params[] = { &buffer[0], &buffer[1], &c, &n };
+	void *params[] = { &buffer[to], &buffer[1 - to], &c, &n };
 
-	for (uint32_t i = 0; i < LAYERS; i++) {
-		uint32_t x = (i + 1) * 2654435761u;
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t x = (i + 1 + 1000 * to) * 2654435761u;
 		x = (x ^ x >> 15) * 2246822519u;
 		OK(cu.cuLaunchKernel(mix, 1 + (x >> 20) % 16, 1, 1, WORDS, 1, 1, 0, s, params, NULL));
 	}
+}
+
+static void layers(CUstream s)
+{
+	few_layers(LAYERS, s, 0);
 }
 
 static void signal_kernel(CUfunction f, uint32_t *word, uint32_t value, CUstream s)
@@ -82,16 +91,45 @@ static void step(uint32_t round)
 	look_until(&told[1], round);
 }
 
+/*
+ * The second stream waits for memory that a kernel of the first writes, and later comes in behind that
+ * kernel: a graph of both that comes behind all that the second has to do would wait for itself.
+ */
+static void forked_step(uint32_t round)
+{
+	OK(cu.cuStreamWaitValue32_v2(stream[1], (uintptr_t)&told[0], round, 0));
+	few_layers(6, stream[0], 0);
+	signal_kernel(publish, &told[0], round, stream[0]);
+	few_layers(20, stream[0], 0);
+	OK(cu.cuEventRecord(fork_event, stream[0]));
+	OK(cu.cuStreamWaitEvent(stream[1], fork_event, 0));
+	few_layers(10, stream[1], 1);
+	OK(cu.cuEventRecord(join_event, stream[1]));
+	OK(cu.cuStreamWaitEvent(stream[0], join_event, 0));
+	few_layers(10, stream[0], 0);
+}
+
+static int forked(void)
+{
+	set_up();
+	for (uint32_t round = 1; round <= STEPS; round++)
+		forked_step(round);
+	OK(cu.cuCtxSynchronize());
+	return 0;
+}
+
 static int in_graphs(void)
 {
 	return counter("cuda.batched") > STEPS;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	uint32_t mem[WORDS], v = 1, steps = STEPS;
 
 	alarm(LIMIT_S);
+	if (argc > 1)
+		return forked();
 	set_up();
 	for (uint32_t round = 1; round <= steps; round++) {
 		step(round);

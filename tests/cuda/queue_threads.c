@@ -125,7 +125,7 @@ static void *disturber(void *arg)
 		queues_give_back();
 		queues_forget_stream((CUstream)0x10);
 		if (i % 50 == 49)
-			queues_close(NULL);
+			queues_close((CUcontext)&context);
 	}
 	return NULL;
 }

@@ -178,6 +178,15 @@ static CUresult call(int row, const uint64_t *a)
 		return 0;
 	case ROW_cuCtxPopCurrent_v2:
 		return 0;
+	case ROW_cuDevicePrimaryCtxRetain:
+		if (a[0])
+			*(CUcontext *)a[0] = (CUcontext)&context[a[1] & 3];
+		return stub_noted(row, a);
+	case ROW_cuCtxFromGreenCtx: /* a green context is its own here */
+		if (!a[0])
+			break;
+		*(CUcontext *)a[0] = (CUcontext)a[1];
+		return 0;
 	case ROW_cuStreamGetCtx:
 		*(CUcontext *)a[1] = (CUcontext)&context[0];
 		return 0;
