@@ -182,6 +182,7 @@ struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args)
 	ctx = context_that_ends(row, args);
 	if (ctx) {
 		memory_forget(0);
+		capture_context_ends(ctx);
 		late = queues_close(ctx);
 		if (late)
 			return ended_with(late, ctx, row, args);

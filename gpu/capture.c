@@ -9,15 +9,31 @@
 #define MAX_CAPTURES 256
 
 static struct lock lock;
-static CUstream open[MAX_CAPTURES];
+static struct {
+	CUstream stream;
+	CUcontext ctx;
+} open[MAX_CAPTURES];
 static unsigned open_count;
+
+/* One stream, one name: a capture may end by another than it began by. */
+static CUstream named(unsigned row, CUstream s)
+{
+	if (s && s != CU_STREAM_LEGACY)
+		return s;
+	return !s && cuda_rows[row].per_thread ? CU_STREAM_PER_THREAD : NULL;
+}
 
 /* A table overflown stays a capture open for good: slow, never wrong. */
 static void opened(CUstream s)
 {
+	CUcontext ctx = NULL;
+
+	REAL(cuCtxGetCurrent)(&ctx);
 	lock_take(&lock);
-	if (open_count < MAX_CAPTURES)
-		open[open_count++] = s;
+	if (open_count < MAX_CAPTURES) {
+		open[open_count].stream = s;
+		open[open_count++].ctx = ctx;
+	}
 	lock_drop(&lock);
 }
 
@@ -26,7 +42,7 @@ static bool closed(CUstream s)
 	unsigned i;
 
 	lock_take(&lock);
-	for (i = open_count; i > 0 && open[i - 1] != s; i--)
+	for (i = open_count; i > 0 && open[i - 1].stream != s; i--)
 		;
 	if (i)
 		open[i - 1] = open[--open_count];
@@ -35,21 +51,21 @@ static bool closed(CUstream s)
 }
 
 /* Before the call, so that nothing of ours is under way in it; taken back if it fails. */
-#define BEGIN(s, call)                                                                             \
+#define BEGIN(row, s, call)                                                                \
 	({                                                                                         \
 		gpu_capture_begins();                                                              \
 		CUresult r_ = call;                                                                \
 		if (r_)                                                                            \
 			gpu_capture_ends();                                                        \
 		else                                                                               \
-			opened(s);                                                                 \
+			opened(named(row, s));                                                     \
 		r_;                                                                                \
 	})
 
 #define BEGIN_CAPTURE(name)                                                                        \
 	CUresult hook_##name(CUstream s)                                                           \
 	{                                                                                          \
-		return BEGIN(s, ((fn_cuStreamBeginCapture *)cuda_real[ROW_##name])(s));            \
+		return BEGIN(ROW_##name, s, ((fn_cuStreamBeginCapture *)cuda_real[ROW_##name])(s));            \
 	}
 BEGIN_CAPTURE(cuStreamBeginCapture)
 BEGIN_CAPTURE(cuStreamBeginCapture_ptsz)
@@ -57,7 +73,7 @@ BEGIN_CAPTURE(cuStreamBeginCapture_ptsz)
 #define BEGIN_CAPTURE_V2(name)                                                                     \
 	CUresult hook_##name(CUstream s, int mode)                                                 \
 	{                                                                                          \
-		return BEGIN(s, ((fn_cuStreamBeginCapture_v2 *)cuda_real[ROW_##name])(s, mode));   \
+		return BEGIN(ROW_##name, s, ((fn_cuStreamBeginCapture_v2 *)cuda_real[ROW_##name])(s, mode));   \
 	}
 BEGIN_CAPTURE_V2(cuStreamBeginCapture_v2)
 BEGIN_CAPTURE_V2(cuStreamBeginCapture_v2_ptsz)
@@ -66,17 +82,28 @@ BEGIN_CAPTURE_V2(cuStreamBeginCapture_v2_ptsz)
 	CUresult hook_##name(CUstream s, CUgraph g, const CUgraphNode *after, const void *data,    \
 		size_t n, int mode)                                                                \
 	{                                                                                          \
-		return BEGIN(s, ((fn_cuStreamBeginCaptureToGraph *)cuda_real[ROW_##name])(         \
+		return BEGIN(ROW_##name, s, ((fn_cuStreamBeginCaptureToGraph *)cuda_real[ROW_##name])(         \
 					s, g, after, data, n, mode));                              \
 	}
 BEGIN_TO_GRAPH(cuStreamBeginCaptureToGraph)
 BEGIN_TO_GRAPH(cuStreamBeginCaptureToGraph_ptsz)
 
+/* Also of a capture that was invalidated; false where the driver cannot say. */
+static bool still_open(unsigned row, CUstream s)
+{
+	typedef CUresult status_fn(CUstream, int *);
+	void *ask = cuda_real[cuda_rows[row].per_thread ? ROW_cuStreamIsCapturing_ptsz : ROW_cuStreamIsCapturing];
+	int status = 0;
+
+	return ask && !((status_fn *)ask)(s, &status) && status;
+}
+
 static CUresult end_capture(unsigned row, CUstream s, CUgraph *ret_graph)
 {
 	CUresult result = ((fn_cuStreamEndCapture *)cuda_real[row])(s, ret_graph);
 
-	capture_is_over(s, result);
+	if (!result || !still_open(row, s))
+		capture_is_over(named(row, s), result);
 	return result;
 }
 
@@ -89,6 +116,21 @@ void capture_is_over(CUstream s, CUresult result)
 	const CUresult unmatched = 903, wrong_thread = 908;
 
 	if (result != unmatched && result != wrong_thread && closed(s))
+		gpu_capture_ends();
+}
+
+void capture_context_ends(CUcontext ctx)
+{
+	unsigned kept = 0, ended;
+
+	lock_take(&lock);
+	for (unsigned i = 0; i < open_count; i++)
+		if (open[i].ctx != ctx)
+			open[kept++] = open[i];
+	ended = open_count - kept;
+	open_count = kept;
+	lock_drop(&lock);
+	while (ended--)
 		gpu_capture_ends();
 }
 

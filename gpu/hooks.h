@@ -17,6 +17,7 @@ struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args);
 
 /* A capture on s ended with this result, or s goes away. */
 void capture_is_over(CUstream s, CUresult result);
+void capture_context_ends(CUcontext ctx);
 void capture_after_fork(void);
 
 #define HOOKED(name) extern fn_##name hook_##name

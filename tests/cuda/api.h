@@ -39,6 +39,7 @@
 	CALL(cuStreamSynchronize, (CUstream s))                                                    \
 	CALL(cuStreamWaitValue32_v2, (CUstream s, CUdeviceptr p, uint32_t value, unsigned flags))  \
 	CALL(cuEventSynchronize, (CUevent e))                                                      \
+	CALL(cuGraphGetNodes, (CUgraph g, CUgraphNode *ret_nodes, size_t *count))                  \
 	CALL(cuKernelSetAttribute, (int attribute, int value, CUfunction kernel, CUdevice device)) \
 	CALL(cuFuncSetAttribute, (CUfunction f, int attribute, int value))
 

@@ -537,6 +537,47 @@ static void captured_beside(void)
 		CHECK_EQ(mem[i], expected(1, 0, 2 + 2 * CAPTURES));
 }
 
+static bool goes_straight(CUstream s)
+{
+	uint64_t direct = counter("cuda.direct");
+
+	for (int i = 0; i < 3; i++)
+		OK(launch(mix, a, s, WORDS, 0));
+	return counter("cuda.direct") - direct == 3;
+}
+
+/* A capture is open until it ends: also when ending it fails, and however it is named. */
+static void capture_open(void)
+{
+	api_cuStreamBeginCapture_v2 *begin_own =
+		(api_cuStreamBeginCapture_v2 *)dlsym(api_driver, "cuStreamBeginCapture_v2_ptsz");
+	CUstream s;
+	CUgraph g;
+	size_t nodes = 0;
+
+	OK(cu.cuStreamCreate(&s, 1));
+	OK(launch(mix, a, s, WORDS, 0));
+	OK(cu.cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_RELAXED));
+	CHECK(cu.cuStreamEndCapture(s, NULL));
+	for (int i = 0; i < 5; i++)
+		OK(launch(mix, a, s, WORDS, 0));
+	OK(cu.cuStreamEndCapture(s, &g));
+	OK(cu.cuGraphGetNodes(g, NULL, &nodes));
+	CHECK_EQ(nodes, 5);
+	OK(cu.cuGraphDestroy(g));
+	OK(begin_own(NULL, CU_STREAM_CAPTURE_RELAXED));
+	OK(cu.cuStreamEndCapture(CU_STREAM_PER_THREAD, &g));
+	OK(launch(mix, a, NULL, WORDS, 0));
+	CHECK(!goes_straight(NULL));
+	OK(cu.cuStreamCreate(&s, 1));
+	OK(cu.cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_RELAXED));
+	OK(cu.cuCtxDestroy_v2(ctx));
+	new_context(false);
+	OK(launch(mix, a, NULL, WORDS, 0));
+	CHECK(!goes_straight(NULL));
+	OK(cu.cuCtxSynchronize());
+}
+
 static int queued[2];
 
 /* By somebody else, who is told once there is work in the queue. */
@@ -581,6 +622,7 @@ static const struct {
 	{ "holes", holes, 0 },
 	{ "attribute_tail", attribute_tail, 0 },
 	{ "captured_beside", captured_beside, 0 },
+	{ "capture_open", capture_open, 0 },
 	{ "killed", killed, SIGKILL },
 	{ "memory", memory, 0 },
 };

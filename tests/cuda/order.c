@@ -386,10 +386,13 @@ static int check_capture_ends(unsigned row)
 {
 	CUgraph graph = NULL;
 	uint64_t direct, args[6] = { 0, (uintptr_t)&graph };
+	bool own = cuda_rows[row].per_thread;
+	api_cuStreamBeginCapture_v2 *begin = (api_cuStreamBeginCapture_v2 *)dlsym(
+		api_driver, own ? "cuStreamBeginCapture_v2_ptsz" : "cuStreamBeginCapture_v2");
 
 	launch(1);
 	stub.busy = 1;
-	OK(cu.cuStreamBeginCapture_v2(NULL, CU_STREAM_CAPTURE_RELAXED));
+	OK(begin(NULL, CU_STREAM_CAPTURE_RELAXED));
 	OK(call(row, args));
 	direct = counter("cuda.direct");
 	launch(2);
