@@ -168,7 +168,6 @@ FUNCTIONS = [
     # Graphs of several streams: what goes in, what orders it, what comes behind it.
     ("plan_closed", 1, "batching", "overlap"),
     ("plan_after", None, "windows", "10001 120"),
-    ("streams_enter", 0, "windows", "10001 120"),
     ("streams_left", None, "windows", "10001 120"),
     ("streams_settle", 0, "windows", "10001 120"),
     ("node_update", 0, "windows", "10001 120"),

@@ -187,6 +187,12 @@ static CUresult call(int row, const uint64_t *a)
 			break;
 		*(CUcontext *)a[0] = (CUcontext)a[1];
 		return 0;
+	case ROW_cuStreamIsCapturing:
+	case ROW_cuStreamIsCapturing_ptsz:
+		if (!a[1])
+			break;
+		*(int *)a[1] = 0;
+		return 0;
 	case ROW_cuStreamGetCtx:
 		*(CUcontext *)a[1] = (CUcontext)&context[0];
 		return 0;
