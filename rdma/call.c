@@ -17,19 +17,21 @@ static __thread TLS_IE struct {
 
 enum { NAP_NS = 1000000 };
 
-static uint64_t time_out_ns(int fd, int option)
+static uint64_t time_out_ns(int fd)
 {
 	struct timeval t = { 0 };
 	socklen_t len = sizeof(t);
 
-	sys_call(SYS_getsockopt, fd, SOL_SOCKET, option, &t, &len);
+	sys_call(SYS_getsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &t, &len);
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_usec * 1000;
 }
 
-int patience_left(struct patience *p, int fd, short events)
+int patience_left(struct patience *p, int fd, bool sleeps)
 {
-	struct pollfd f = { .fd = fd, .events = events };
-	uint64_t all = p->slept_ns ? time_out_ns(fd, events == POLLIN ? SO_RCVTIMEO : SO_SNDTIMEO) : 0;
+	if (!sleeps)
+		return 0;
+	struct pollfd f = { .fd = fd, .events = POLLIN };
+	uint64_t all = p->slept_ns ? time_out_ns(fd) : 0;
 
 	p->since_ns = clock_monotonic_ns();
 	if (!all)
@@ -43,13 +45,16 @@ int patience_left(struct patience *p, int fd, short events)
 
 void patience_slept(struct patience *p)
 {
-	p->slept_ns += clock_monotonic_ns() - p->since_ns;
+	if (p->since_ns)
+		p->slept_ns += clock_monotonic_ns() - p->since_ns;
+	p->since_ns = 0;
 }
 
-bool patience_nap(struct patience *p, int fd, struct signal_mark mark)
+/* False: it is the end, a signal has come, or there is no time left. */
+static bool nap(struct patience *p, int fd, struct signal_mark mark)
 {
 	struct pollfd f = { .fd = fd, .events = POLLRDHUP };
-	uint64_t all = time_out_ns(fd, SO_RCVTIMEO);
+	uint64_t all = time_out_ns(fd);
 
 	if ((all && p->slept_ns >= all) || signal_mark().breaking != mark.breaking)
 		return false;
@@ -57,6 +62,16 @@ bool patience_nap(struct patience *p, int fd, struct signal_mark mark)
 	int r = real.ppoll(&f, 1, &(struct timespec){ .tv_nsec = NAP_NS }, NULL);
 	patience_slept(p);
 	return !r;
+}
+
+bool patience_peeks_again(struct patience *p, int fd, int flags, struct signal_mark mark, struct cursor *c, size_t *got)
+{
+	if (!(flags & MSG_PEEK) || !(flags & MSG_WAITALL) || !*got || !c->left || p->last)
+		return false;
+	p->last = !nap(p, fd, mark);
+	*c = p->whole;
+	*got = 0;
+	return true;
 }
 
 void call_begin(struct stream *s)

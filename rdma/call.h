@@ -5,19 +5,20 @@
  * the one it interrupted, are not noted.
  */
 #pragma once
+#include "cursor.h"
 #include "stream.h"
 
-/*
- * The time that SO_RCVTIMEO or SO_SNDTIMEO gives a call is all its sleeps' together.  Before each of them, in one that may sleep: 0, or what
- * ends the call, where there is only so much left as another wait has taken; `events` are that wait's.  Then patience_slept.
- */
+/* The time that SO_RCVTIMEO gives a receive is all its sleeps' together. */
 struct patience {
 	uint64_t slept_ns, since_ns;
+	struct cursor whole; /* of a MSG_PEEK that waits for all of it, which begins anew each time, and */
+	bool last;           /* does so no more */
 };
-int patience_left(struct patience *p, int fd, short events);
+/* Before each sleep, if it may be one: 0, or what ends the call.  patience_slept behind it in any case. */
+int patience_left(struct patience *p, int fd, bool sleeps);
 void patience_slept(struct patience *p);
-/* A moment, while what lies there unread is less than is asked for; false: it is the end, a signal's call, or there is no time left. */
-bool patience_nap(struct patience *p, int fd, struct signal_mark mark);
+/* Of one that may sleep: a look that has found less than it asks for begins anew, after a moment.  False: it is no such look, or has found all. */
+bool patience_peeks_again(struct patience *p, int fd, int flags, struct signal_mark mark, struct cursor *c, size_t *got);
 
 void call_begin(struct stream *s);
 void call_end(void);

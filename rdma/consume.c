@@ -13,7 +13,6 @@
 #include "stats.h"
 #include "sys.h"
 
-#include <poll.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -28,8 +27,6 @@ struct receiving {
 	bool peek, eof;
 	int err;
 	struct patience patience;
-	struct cursor whole; /* of a MSG_PEEK that waits for all of it, which begins anew each time, and */
-	bool last;           /* does so no more */
 };
 
 static void received(struct receiving *w, size_t n)
@@ -335,27 +332,9 @@ static bool is_blocking(const struct receiving *w)
 	return !load_rlx(w->s->nonblock) && !(w->flags & MSG_DONTWAIT);
 }
 
-/* False: less than it asks for is there to be looked at. */
 static bool peeks_again(struct receiving *w, struct signal_mark mark)
 {
-	if (!w->peek || !(w->flags & MSG_WAITALL) || !w->got || !w->c.left || w->last || !is_blocking(w))
-		return false;
-	w->last = !patience_nap(&w->patience, w->fd, mark);
-	w->c = w->whole;
-	w->got = 0;
-	return true;
-}
-
-/* 0: the kernel's call may sleep as long as it likes. */
-static ssize_t begin_sleep(struct receiving *w)
-{
-	return is_blocking(w) ? patience_left(&w->patience, w->fd, POLLIN) : 0;
-}
-
-static void end_sleep(struct receiving *w)
-{
-	if (is_blocking(w))
-		patience_slept(&w->patience);
+	return is_blocking(w) && patience_peeks_again(&w->patience, w->fd, w->flags, mark, &w->c, &w->got);
 }
 
 /*
@@ -378,7 +357,7 @@ static bool receive_direct(struct receiving *w, ssize_t *ret)
 	ssize_t k;
 	call_sleeps(s, &g->b, false);
 	pthread_cleanup_push(call_cancelled, s);
-	k = begin_sleep(w);
+	k = patience_left(&w->patience, w->fd, is_blocking(w));
 	if (!k) {
 		k = m.msg_iovlen == 1 ? real.recv(w->fd, iov[0].iov_base, iov[0].iov_len, w->flags & ~MSG_WAITALL)
 				      : real.recvmsg(w->fd, &m, w->flags & ~MSG_WAITALL);
@@ -386,7 +365,7 @@ static bool receive_direct(struct receiving *w, ssize_t *ret)
 	}
 	pthread_cleanup_pop(0);
 	call_wakes(s);
-	end_sleep(w);
+	patience_slept(&w->patience);
 	*ret = kernel_answer(w, k);
 	unmark_reading(g);
 	return true;
@@ -412,14 +391,14 @@ static ssize_t peek_byte(struct receiving *w, bool counted)
 
 	call_sleeps(w->s, NULL, counted);
 	pthread_cleanup_push(call_cancelled, w->s);
-	k = begin_sleep(w);
+	k = patience_left(&w->patience, w->fd, is_blocking(w));
 	if (!k) {
 		k = real.recv(w->fd, &byte, 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
 		k = k < 0 ? -errno : k;
 	}
 	pthread_cleanup_pop(0);
 	call_wakes(w->s);
-	end_sleep(w);
+	patience_slept(&w->patience);
 	return k;
 }
 
@@ -562,7 +541,7 @@ ssize_t shm_recv(struct stream *s, int fd, const struct iovec *iov, int cnt, str
 	stream_reclaim();
 	if (!w.c.left)
 		return receive_nothing(s, fd, o.flags);
-	w.whole = w.c;
+	w.patience.whole = w.c;
 	store_rlx(s->sends_in_row, 0);
 	call_begin(s);
 	ssize_t ret = receive(&w, o.mark);

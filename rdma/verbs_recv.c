@@ -6,7 +6,6 @@
 #include "sys.h"
 #include "verbs_recv.h"
 
-#include <poll.h>
 #include <pthread.h>
 
 static void take_locked(struct receiving *w)
@@ -53,27 +52,9 @@ static ssize_t answer(const struct receiving *w, ssize_t otherwise)
 	return w->got ? (ssize_t)w->got : otherwise;
 }
 
-/* 0: the kernel's call may sleep as long as it likes. */
-static ssize_t begin_sleep(struct receiving *w)
-{
-	return is_blocking(w) ? patience_left(&w->patience, w->fd, POLLIN) : 0;
-}
-
-static void end_sleep(struct receiving *w)
-{
-	if (is_blocking(w))
-		patience_slept(&w->patience);
-}
-
-/* False: less than it asks for is there to be looked at. */
 static bool peeks_again(struct receiving *w, struct signal_mark mark)
 {
-	if (!w->peek || !(w->flags & MSG_WAITALL) || !w->got || !w->c.left || w->last || !is_blocking(w))
-		return false;
-	w->last = !patience_nap(&w->patience, w->fd, mark);
-	w->c = w->whole;
-	w->got = 0;
-	return true;
+	return is_blocking(w) && patience_peeks_again(&w->patience, w->fd, w->flags, mark, &w->c, &w->got);
 }
 
 /* Looks at TCP by sleeping there first: what it sees is taken without another look. */
@@ -92,14 +73,14 @@ static ssize_t look_asleep(struct receiving *w, bool counted)
 	a->taken = load_acq(w->v->taken);
 	call_sleeps(s, NULL, counted);
 	pthread_cleanup_push(call_cancelled, s);
-	k = begin_sleep(w);
+	k = patience_left(&w->patience, w->fd, is_blocking(w));
 	if (!k) {
 		k = real.recv(w->fd, a->bytes, sees_asleep(w) ? WINDOW : 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
 		k = k < 0 ? -errno : k;
 	}
 	pthread_cleanup_pop(0);
 	call_wakes(s);
-	end_sleep(w);
+	patience_slept(&w->patience);
 	if (k > 1)
 		a->n = (size_t)k;
 	return k;
@@ -141,7 +122,7 @@ static ssize_t take_asleep(struct receiving *w, bool interrupted)
 	stat_inc(STAT_net_direct);
 	call_sleeps(s, NULL, true);
 	pthread_cleanup_push(call_cancelled, s);
-	k = interrupted ? 0 : begin_sleep(w);
+	k = patience_left(&w->patience, w->fd, is_blocking(w) && !interrupted);
 	if (!k) {
 		k = m.msg_iovlen == 1 ? real.recv(w->fd, iov[0].iov_base, iov[0].iov_len, flags) : real.recvmsg(w->fd, &m, flags);
 		if (k < 0)
@@ -149,7 +130,7 @@ static ssize_t take_asleep(struct receiving *w, bool interrupted)
 	}
 	pthread_cleanup_pop(0);
 	call_wakes(s);
-	end_sleep(w);
+	patience_slept(&w->patience);
 	return k;
 }
 
@@ -246,7 +227,7 @@ ssize_t verbs_recv(struct stream *s, int fd, const struct iovec *iov, int cnt, s
 	verbs_enter(vs);
 	if (!w.c.left)
 		return receive_nothing(vs, fd, o.flags);
-	w.whole = w.c;
+	w.patience.whole = w.c;
 	call_begin(s);
 	ssize_t ret = receive(&w, o.mark);
 	if (w.advert) {

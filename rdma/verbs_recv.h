@@ -30,8 +30,6 @@ struct receiving {
 	uint32_t advert;     /* ours that is out; 0: none */
 	size_t waits_for;    /* bytes that the call had room for when it found nothing; 0: it has not */
 	struct patience patience;
-	struct cursor whole; /* of a MSG_PEEK that waits for all of it, which begins anew each time, and */
-	bool last;           /* does so no more */
 };
 
 static inline size_t least(size_t a, size_t b)
