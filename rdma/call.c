@@ -80,6 +80,7 @@ void call_begin(struct stream *s)
 		return;
 	call.asleep = call.counted = call.polls = false;
 	call.inside = NULL;
+	call.mark = NULL;
 	call.s = s;
 }
 
@@ -89,12 +90,17 @@ void call_end(void)
 		call.s = NULL;
 }
 
-void call_sleeps(struct stream *s, _Atomic uint64_t *mark, bool counted)
+void call_marks(_Atomic uint64_t *mark)
+{
+	if (!signal_in_handler())
+		call.mark = mark;
+}
+
+void call_sleeps(struct stream *s, bool counted)
 {
 	section_enter();
 	atomic_fetch_add(&s->asleep, 1);
 	if (!signal_in_handler()) {
-		call.mark = mark;
 		call.counted = counted;
 		call.asleep = true;
 	}
@@ -156,7 +162,7 @@ static void reclaim(struct stream *s)
 
 	take_back();
 	call.s = NULL;
-	if (call.asleep && call.mark && load_rlx(s->side->reader) == thread_id())
+	if (call.mark && load_rlx(s->side->reader) == thread_id())
 		atomic_compare_exchange_strong(call.mark, &reading, SEG_OPEN);
 	if (call.asleep && call.counted)
 		stream_sleep_end(s);

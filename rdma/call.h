@@ -22,8 +22,10 @@ bool patience_peeks_again(struct patience *p, int fd, int flags, struct signal_m
 
 void call_begin(struct stream *s);
 void call_end(void);
-/* Into the kernel: `mark` (or NULL) says READING; `counted`: stream_sleep_begin was called. */
-void call_sleeps(struct stream *s, _Atomic uint64_t *mark, bool counted);
+/* It is about to say READING there. */
+void call_marks(_Atomic uint64_t *mark);
+/* Into the kernel, where it may sleep; `counted`: stream_sleep_begin was called. */
+void call_sleeps(struct stream *s, bool counted);
 void call_wakes(struct stream *s);
 /* There it takes what nobody else counts; NULL: no more.  It stays in `inside` of a call that is left. */
 void call_takes(_Atomic uint32_t *inside);

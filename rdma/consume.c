@@ -88,7 +88,9 @@ static ssize_t kernel_answer(struct receiving *w, ssize_t k)
 		received(w, (size_t)k);
 	} else if (k == 0) {
 		w->eof = true;
-	} else if (k != -EAGAIN && k != -EINTR) {
+	} else if (k == -EAGAIN) {
+		publish_rx(w->s);
+	} else if (k != -EINTR) {
 		w->err = (int)-k;
 		store_rlx(w->s->side->reset_told, true);
 	}
@@ -319,9 +321,12 @@ static bool begin_direct(struct stream *s, struct wire_seg *g)
 {
 	uint32_t r = load_rlx(s->side->segr);
 
-	if (!stream_inline_open(s) || g != in_seg(s, r) || !mark_reading(s, g))
+	if (!stream_inline_open(s) || g != in_seg(s, r))
 		return false;
-	if (load_rlx(s->side->segr) == r && load_acq(s->in->segw) == r + 1) /* MUTATE: direct_recheck */
+	call_marks(&g->b);
+	if (!mark_reading(s, g))
+		return false;
+	if (load_rlx(s->side->segr) == r) /* MUTATE: direct_recheck */
 		return true;
 	unmark_reading(g);
 	return false;
@@ -337,15 +342,45 @@ static bool peeks_again(struct receiving *w, struct signal_mark mark)
 	return is_blocking(w) && patience_peeks_again(&w->patience, w->fd, w->flags, mark, &w->c, &w->got);
 }
 
+/* What may sleep, or be cancelled. */
+static ssize_t libc_receives(struct receiving *w, struct msghdr *m)
+{
+	int flags = w->flags & ~MSG_WAITALL;
+	ssize_t k;
+
+	publish_rx(w->s);
+	call_sleeps(w->s, false);
+	pthread_cleanup_push(call_cancelled, w->s);
+	k = patience_left(&w->patience, w->fd, is_blocking(w));
+	if (!k) {
+		k = m->msg_iovlen == 1 ? real.recv(w->fd, m->msg_iov->iov_base, m->msg_iov->iov_len, flags)
+				       : real.recvmsg(w->fd, m, flags);
+		k = k < 0 ? -errno : k;
+	}
+	pthread_cleanup_pop(0);
+	call_wakes(w->s);
+	patience_slept(&w->patience);
+	return k;
+}
+
+static ssize_t kernel_receives(struct receiving *w, struct msghdr *m)
+{
+	int flags = w->flags & ~MSG_WAITALL;
+
+	if (is_blocking(w) || !load_rlx(real_data_is_direct))
+		return libc_receives(w, m);
+	return m->msg_iovlen == 1 ? sys_call(SYS_recvfrom, w->fd, m->msg_iov->iov_base, m->msg_iov->iov_len, flags, 0, 0)
+				  : sys_call(SYS_recvmsg, w->fd, m, flags);
+}
+
 /*
- * Sleeping in the real call with the program's buffer, which the open segment allows: the producer
- * cannot close it meanwhile.  False: not possible, nothing done.
+ * The real call with the program's buffer, which the open segment allows: the producer cannot close it meanwhile.  False: not
+ * possible, nothing done.
  */
 static bool receive_direct(struct receiving *w, ssize_t *ret)
 {
 	struct stream *s = w->s;
-	uint32_t r = load_rlx(s->side->segr);
-	struct wire_seg *g = in_seg(s, r);
+	struct wire_seg *g = in_seg(s, load_rlx(s->side->segr));
 	struct iovec iov[INLINE_IOV];
 	struct msghdr m = { .msg_iov = iov };
 	size_t asked;
@@ -354,19 +389,7 @@ static bool receive_direct(struct receiving *w, ssize_t *ret)
 		return false;
 	stat_inc(STAT_net_direct);
 	m.msg_iovlen = (size_t)cursor_export(&w->c, iov, INLINE_IOV, SIZE_MAX, &asked);
-	ssize_t k;
-	call_sleeps(s, &g->b, false);
-	pthread_cleanup_push(call_cancelled, s);
-	k = patience_left(&w->patience, w->fd, is_blocking(w));
-	if (!k) {
-		k = m.msg_iovlen == 1 ? real.recv(w->fd, iov[0].iov_base, iov[0].iov_len, w->flags & ~MSG_WAITALL)
-				      : real.recvmsg(w->fd, &m, w->flags & ~MSG_WAITALL);
-		k = k < 0 ? -errno : k;
-	}
-	pthread_cleanup_pop(0);
-	call_wakes(s);
-	patience_slept(&w->patience);
-	*ret = kernel_answer(w, k);
+	*ret = kernel_answer(w, kernel_receives(w, &m));
 	unmark_reading(g);
 	return true;
 }
@@ -389,7 +412,7 @@ static ssize_t peek_byte(struct receiving *w, bool counted)
 	char byte;
 	ssize_t k;
 
-	call_sleeps(w->s, NULL, counted);
+	call_sleeps(w->s, counted);
 	pthread_cleanup_push(call_cancelled, w->s);
 	k = patience_left(&w->patience, w->fd, is_blocking(w));
 	if (!k) {
@@ -564,7 +587,7 @@ bool shm_recvmsg_inline(struct stream *s, int fd, struct msghdr *msg, int flags,
 	w.c = cursor_init(msg->msg_iov, (int)msg->msg_iovlen);
 	store_rlx(s->sends_in_row, 0);
 	call_begin(s);
-	call_sleeps(s, &g->b, false);
+	call_sleeps(s, false);
 	pthread_cleanup_push(call_cancelled, s);
 	*ret = real.recvmsg(fd, msg, flags);
 	if (*ret < 0)

@@ -169,19 +169,26 @@ static void open_segment(struct stream *s)
 	stat_inc(STAT_net_toggles);
 }
 
+/* Receivers may not sleep in the plain call. */
+static void want_switch(struct stream *s, bool yes)
+{
+	if (load_rlx(s->side->wants_switch) == yes)
+		return;
+	store_rlx(s->side->wants_switch, yes);
+	store_rel(s->out->want_switch, yes);
+}
+
 static bool close_segment(struct stream *s)
 {
 	uint64_t open = SEG_OPEN;
 	struct wire_seg *g = out_seg(s, load_rlx(s->side->segw) - 1);
 
-	if (atomic_compare_exchange_strong(&g->b, &open, load_rlx(s->side->tx))) {
-		if (load_rlx(s->out->want_switch))
-			store_rlx(s->out->want_switch, 0);
-		return true;
-	}
-	store_rel(s->out->want_switch, 1);
-	stat_inc(STAT_net_blocked_switch);
-	return false;
+	bool closed = atomic_compare_exchange_strong(&g->b, &open, load_rlx(s->side->tx));
+
+	want_switch(s, !closed);
+	if (!closed)
+		stat_inc(STAT_net_blocked_switch);
+	return closed;
 }
 
 static bool ring_allowed(struct stream *s)
@@ -391,7 +398,7 @@ static bool wait_for_ring(struct sending *w)
 {
 	struct stream *s = w->s;
 
-	if (!ring_allowed(s) || !congested(s) || !is_bulk(s, &w->c) || (!may_sleep(w) && w->waited))
+	if (!is_bulk(s, &w->c) || !ring_allowed(s) || !congested(s) || (!may_sleep(w) && w->waited))
 		return false;
 	bool progress = peer_progresses(w);
 	w->waited = !progress;
@@ -489,31 +496,55 @@ static ssize_t send_nowhere(struct sending *w, size_t n)
 	return (ssize_t)n;
 }
 
-/*
- * Through TCP by the real call, which may sleep: the lock is let go meanwhile, and `inflight` keeps
- * the segment open.  Returns what the call returned; *ret_asked is what it was given.
- */
+static ssize_t libc_sends(struct sending *w, const struct msghdr *m)
+{
+	ssize_t k = m->msg_iovlen == 1 ? real.send(w->fd, m->msg_iov->iov_base, m->msg_iov->iov_len, w->flags)
+				       : real.sendmsg(w->fd, m, w->flags);
+	return k < 0 ? -errno : k;
+}
+
+/* By the real call, which may sleep: the lock is let go meanwhile, and `inflight` keeps the segment open. */
+static ssize_t send_unlocked(struct sending *w, const struct msghdr *m)
+{
+	struct side *me = w->s->side;
+
+	atomic_fetch_add(&me->inflight, 1);
+	side_unlock(&me->p);
+	ssize_t k = libc_sends(w, m);
+	side_lock(&me->p);
+	atomic_fetch_sub(&me->inflight, 1);
+	w->fd = stream_fd(w->s, w->fd);
+	return k;
+}
+
+/* A small one that does not wait keeps the lock.  `nonblock` is a hint: where there is no room, the call itself decides. */
+static ssize_t kernel_sends(struct sending *w, const struct msghdr *m, size_t *asked)
+{
+	if (may_sleep(w) || *asked > SMALL || !load_rlx(real_data_is_direct))
+		return send_unlocked(w, m);
+	int flags = w->flags | MSG_DONTWAIT;
+	ssize_t k = m->msg_iovlen == 1 ? sys_call(SYS_sendto, w->fd, m->msg_iov->iov_base, m->msg_iov->iov_len, flags, 0, 0)
+				       : sys_call(SYS_sendmsg, w->fd, m, flags);
+	if (k == -EAGAIN && flags != w->flags)
+		return send_unlocked(w, m);
+	if (k > 0 && flags != w->flags)
+		*asked = (size_t)k;
+	return k;
+}
+
+/* Through TCP.  Returns what the call returned; *ret_asked is what it was given. */
 static ssize_t send_inline(struct sending *w, size_t *ret_asked)
 {
 	struct side *me = w->s->side;
 	struct iovec iov[INLINE_IOV];
 	struct msghdr m = { .msg_iov = iov };
-	ssize_t k;
 
 	m.msg_iovlen = (size_t)cursor_export(&w->c, iov, INLINE_IOV, INLINE_PIECE, ret_asked);
 	if (__builtin_expect(load_rlx(me->ended) == END_TOLD, 0))
 		return send_nowhere(w, *ret_asked);
 	if (load_rlx(me->mode) == MODE_RING)
 		open_segment(w->s);
-	atomic_fetch_add(&me->inflight, 1);
-	side_unlock(&me->p);
-	k = m.msg_iovlen == 1 ? real.send(w->fd, iov[0].iov_base, iov[0].iov_len, w->flags)
-			      : real.sendmsg(w->fd, &m, w->flags);
-	if (k < 0)
-		k = -errno;
-	side_lock(&me->p);
-	atomic_fetch_sub(&me->inflight, 1);
-	w->fd = stream_fd(w->s, w->fd);
+	ssize_t k = kernel_sends(w, &m, ret_asked);
 	if (k > 0) {
 		count_tx(w->s, (uint64_t)k);
 		withdrawn_is_sent(w);
@@ -534,8 +565,8 @@ static ssize_t send_all(struct sending *w)
 		if (__builtin_expect(load_rlx(w->s->side->err), 0))
 			return w->done ? (ssize_t)w->done : side_kept_error(w->s->side);
 		bool want = wants_ring(w->s, &w->c, w->done);
-		if (!want && load_rlx(w->s->out->want_switch) && !is_bulk(w->s, &w->c))
-			store_rlx(w->s->out->want_switch, 0); /* receivers may sleep in the plain call again */
+		if (!want && load_rlx(w->s->side->wants_switch) && !is_bulk(w->s, &w->c))
+			want_switch(w->s, false);
 		if (want && enter_ring(w->s, w->fd)) {
 			if (block_next(w) || receiver_catches_up(w)) {
 				send_block(w);

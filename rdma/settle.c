@@ -87,17 +87,16 @@ void shm_lowat_drained(struct stream *s, int fd)
 	set_kernel_lowat(fd, (uint64_t)load_rlx(s->lowat));
 }
 
-/* The stream stands in an open segment with nothing before it: a kernel recv is all there is to do. */
+/*
+ * The stream stands in an open segment with nothing before it: a kernel recv is all there is to do.  An open segment is the last
+ * one, and a place of the table that is not in use yet holds a closed one.
+ */
 bool stream_inline_open(struct stream *s)
 {
-	struct wire_dir *d = s->in;
-	uint32_t r = load_rlx(s->side->segr);
+	struct wire_seg *g = in_seg(s, load_rlx(s->side->segr));
 
-	if (load_acq(d->segw) != r + 1)
-		return false;
-	struct wire_seg *g = in_seg(s, r);
-	return load_rlx(g->x) == load_rlx(s->side->rr) && (int64_t)(load_rlx(s->side->rx) - load_rlx(g->a)) >= 0 &&
-	       !SEG_CLOSED(load_acq(g->b));
+	return !SEG_CLOSED(load_acq(g->b)) && load_rlx(g->x) == load_rlx(s->side->rr) &&
+	       (int64_t)(load_rlx(s->side->rx) - load_rlx(g->a)) >= 0;
 }
 
 bool stream_swallow(struct stream *s, int fd, uint64_t upto)
@@ -112,6 +111,7 @@ bool stream_swallow(struct stream *s, int fd, uint64_t upto)
 		if (k <= 0)
 			break;
 		count_rx(s, (uint64_t)k);
+		publish_rx(s);
 		stat_add(STAT_net_swallowed, (uint64_t)k);
 	}
 	return any;
@@ -191,8 +191,10 @@ static bool swallow_late(struct stream *s, int fd)
 		return true;
 	}
 	n = sys_call(SYS_recvfrom, fd, sink, n, MSG_DONTWAIT, 0, 0);
-	if (n > 0)
+	if (n > 0) {
 		count_rx(s, (uint64_t)n);
+		publish_rx(s);
+	}
 	stat_inc(STAT_net_late_doorbells);
 	return true;
 }

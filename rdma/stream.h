@@ -43,6 +43,7 @@ struct side {
 	_Atomic bool rdhup;
 	_Atomic uint32_t ended;          /* enum ended */
 	_Atomic bool more;               /* the kernel holds back a tail sent with MSG_MORE: push before eliding */
+	_Atomic bool wants_switch;       /* as it is in the map, where it lies beside what the peer writes for each message */
 	_Atomic uint64_t limit;          /* most unread ring bytes: SO_SNDBUF + SO_RCVBUF if the program chose them */
 	alignas(64) struct side_lock c;
 	_Atomic uint32_t segr;

@@ -71,7 +71,7 @@ static ssize_t look_asleep(struct receiving *w, bool counted)
 
 	a->n = 0;
 	a->taken = load_acq(w->v->taken);
-	call_sleeps(s, NULL, counted);
+	call_sleeps(s, counted);
 	pthread_cleanup_push(call_cancelled, s);
 	k = patience_left(&w->patience, w->fd, is_blocking(w));
 	if (!k) {
@@ -120,7 +120,7 @@ static ssize_t take_asleep(struct receiving *w, bool interrupted)
 
 	m.msg_iovlen = (size_t)cursor_export(&w->c, iov, INLINE_IOV, SIZE_MAX, &asked);
 	stat_inc(STAT_net_direct);
-	call_sleeps(s, NULL, true);
+	call_sleeps(s, true);
 	pthread_cleanup_push(call_cancelled, s);
 	k = patience_left(&w->patience, w->fd, is_blocking(w) && !interrupted);
 	if (!k) {

@@ -67,7 +67,7 @@ struct wire_dir {
 	_Atomic uint32_t abortive;       /* SO_LINGER of no time: the producer's end is a reset, whatever is unread */
 	/* written by the consumer */
 	alignas(64) _Atomic uint64_t rr; /* ring bytes taken */
-	_Atomic uint64_t rx;             /* TCP bytes taken */
+	_Atomic uint64_t rx;             /* TCP bytes taken; in an open segment up to 4 KiB late, unless the consumer finds nothing or sleeps */
 	_Atomic uint32_t segr;           /* segments finished */
 	_Atomic uint32_t counted;        /* rx is proven equal to the kernel's count: the switch is legal */
 	_Atomic int32_t poller;          /* threads that poll this ring now */

@@ -63,16 +63,12 @@ static enum step ready(struct thread *t)
 static enum step inline_open(struct thread *t)
 {
 	BEGIN(F_INLINE_OPEN)
-	OP2(v[0] = load(t, SEGR));
-	OP(v[1] = load(t, SEGW));
-	if (v[1] != (uint8_t)(v[0] + 1))
+	OP2(v[0] = load(t, SEGR) % SEGMENTS);
+	OP(v[1] = load(t, SEG_B + v[0]));
+	if (v[1] < READING)
 		RETURN(0);
-	v[2] = v[0] % SEGMENTS;
-	OP2(v[3] = load(t, SEG_X + v[2]) == load(t, RR) && load(t, RX) >= load(t, SEG_A + v[2]));
-	if (!v[3])
-		RETURN(0);
-	OP(v[4] = load(t, SEG_B + v[2]));
-	END(v[4] >= READING);
+	OP2(v[2] = load(t, SEG_X + v[0]) == load(t, RR) && load(t, RX) >= load(t, SEG_A + v[0]));
+	END(v[2]);
 }
 
 /* Doorbells up to TCP position `upto`; ret = 1: any. */
@@ -453,7 +449,7 @@ static enum step receive_direct(struct thread *t)
 	CALL(mark(t, v[0]));
 	if (!t->ret)
 		RETURN(0);
-	OP(v[2] = load(t, SEGR) == v[1] && load(t, SEGW) == (uint8_t)(v[1] + 1));
+	OP2(v[2] = load(t, SEGR) == v[1]);
 	if (!v[2] && !mutated("direct_recheck")) {
 		CALL(unmark(t, v[0]));
 		RETURN(0);
