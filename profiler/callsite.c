@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "callsite.h"
+#include "recorder.h"
 
 #define FRAMES 24
 #define TEXT 1000
@@ -102,6 +103,15 @@ static void write_site(struct recorder *r, uint64_t key, void *const *frames, in
 static bool first_time(uint64_t key)
 {
 	return __atomic_exchange_n(&seen[key % SEEN], key, __ATOMIC_RELAXED) != key;
+}
+
+uint64_t callsite_key(void)
+{
+	void *frames[FRAMES];
+	int saved = errno, n = backtrace_fn ? backtrace_fn(frames, FRAMES) : 0;
+
+	errno = saved;
+	return n > 0 ? hash_frames(frames, n) : 0;
 }
 
 uint64_t callsite_site(struct recorder *r, unsigned skip)

@@ -1,15 +1,18 @@
 /*
- * Where in the program a call came from. Meant for the profiled iterations only: a capture costs
+ * Where in the program a call came from. For the profiled iterations, and for calls that are about to wait: a capture costs
  * microseconds. Threading: init once, then site from any thread. errno is kept by site.
  */
 #pragma once
 
 #include <stdint.h>
 
-#include "recorder.h"
+struct recorder;
 
 /* Opens libunwind, which the library itself does not need. -ENOSYS: not there, or built without. */
 int callsite_init(void);
+
+/* The key of the caller's stack; 0: no stack. */
+uint64_t callsite_key(void);
 
 /*
  * The key of the caller's stack, its text ("module+0xoffset < ...", innermost first) written to the

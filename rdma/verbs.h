@@ -168,11 +168,15 @@ struct verbs_side {
 	_Atomic bool forked; /* used by a process that has no device: no new link */
 };
 
-/* Receives of so many bytes that had to wait: what came then was long, more often than not. */
-enum { HABITS = 16 };
+/*
+ * Receives of so many bytes that had to wait: what came then was long, more often than not.  Where it has been both, each place
+ * in the program that waits for so many has its own; `site` 0 is all of them.
+ */
+enum { HABITS = 32 };
 struct habit {
 	size_t length;
-	unsigned worth;
+	uint64_t site;
+	unsigned worth, seen; /* seen: bit 0 short, bit 1 long */
 };
 
 struct verbs_stream {

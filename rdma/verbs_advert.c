@@ -4,9 +4,10 @@
  * back, closes it before anything else happens.
  *
  * Which receives: learned for each stream from its first ones.  Training repeats its shapes, so a receive of a length after which
- * something long came is likely to wait for that again.
+ * something long came is likely to wait for that again; where a length does not tell, the place in the program does.
  */
 #include "call.h"
+#include "callsite.h"
 #include "process.h"
 #include "signals.h"
 #include "stats.h"
@@ -17,30 +18,39 @@ enum { ADVERT_LEAST = 65536, WORTH_MOST = 4, WORTH_LOST = 2 };
 
 /* ---- what is learned */
 
-static struct habit *habit_of(struct verbs_stream *vs, size_t length)
+enum { SEEN_SHORT = 1, SEEN_LONG = 2, SEEN_BOTH = 3 };
+
+/* Forgotten where another one needs its place. */
+static struct habit *habit_of(struct receiving *w, uint64_t site)
 {
-	return &vs->habits[(length * UINT64_C(0x9e3779b97f4a7c15)) >> 60];
+	struct habit *h = &w->vs->habits[((w->waits_for ^ site) * UINT64_C(0x9e3779b97f4a7c15) >> 32) % HABITS];
+
+	if (h->length != w->waits_for || h->site != site)
+		*h = (struct habit){ .length = w->waits_for, .site = site };
+	return h;
 }
 
-static bool is_worth(struct verbs_stream *vs, size_t length)
+/* A control message and a tensor may be waited for with the same room: then it is who waits that tells. */
+static bool is_worth(struct receiving *w)
 {
-	const struct habit *h = habit_of(vs, length);
+	w->waits_at = habit_of(w, 0)->seen == SEEN_BOTH ? callsite_key() : 0;
+	return habit_of(w, w->waits_at)->worth;
+}
 
-	return h->length == length && h->worth;
+static void judge(struct habit *h, bool is_long)
+{
+	h->seen |= is_long ? SEEN_LONG : SEEN_SHORT;
+	if (is_long)
+		h->worth += h->worth < WORTH_MOST;
+	else
+		h->worth -= h->worth < WORTH_LOST ? h->worth : WORTH_LOST;
 }
 
 void recv_learn(struct receiving *w, size_t came)
 {
-	struct habit *h = habit_of(w->vs, w->waits_for);
-
 	if (w->waits_for < ADVERT_LEAST || !came)
 		return;
-	if (h->length != w->waits_for)
-		*h = (struct habit){ .length = w->waits_for };
-	if (came >= ADVERT_LEAST)
-		h->worth += h->worth < WORTH_MOST;
-	else
-		h->worth -= h->worth < WORTH_LOST ? h->worth : WORTH_LOST;
+	judge(habit_of(w, w->waits_at), came >= ADVERT_LEAST);
 	w->waits_for = 0;
 }
 
@@ -119,7 +129,7 @@ void recv_advertise(struct receiving *w)
 	if (w->waits_for < ADVERT_LEAST || w->advert || load_rlx(w->vs->base.lowat) > 1)
 		return;
 	side_lock(&w->v->side.c);
-	if (is_worth(w->vs, w->waits_for) && may_advertise(w))
+	if (is_worth(w) && may_advertise(w))
 		open_window(w);
 	side_unlock(&w->v->side.c);
 }

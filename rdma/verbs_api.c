@@ -1,4 +1,5 @@
 #include "verbs_api.h"
+#include "callsite.h"
 #include "log.h"
 #include "stats.h"
 
@@ -60,6 +61,7 @@ static void load(void)
 
 	if (libs[IBVERBS] && libs[RDMACM] && resolve_all(libs))
 		result = check_fork();
+	callsite_init(); /* receives tell apart by it what they wait for; without it by length alone */
 }
 
 int verbs_load(void)

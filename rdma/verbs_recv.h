@@ -29,6 +29,7 @@ struct receiving {
 	struct ahead *ahead; /* NULL: none */
 	uint32_t advert;     /* ours that is out; 0: none */
 	size_t waits_for;    /* bytes that the call had room for when it found nothing; 0: it has not */
+	uint64_t waits_at;   /* call site, where the length alone does not tell; else 0 */
 	struct patience patience;
 };
 

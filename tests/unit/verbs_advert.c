@@ -2,6 +2,7 @@
  * Buffers that the library's receives advertise, and those that the peer does: written to while a call waits there, and not for a moment longer,
  * whatever ends the call and whatever the peer says.  The peer is one by hand (peer.h).
  */
+#include "callsite.h"
 #include "peer.h"
 
 #include "real.h"
@@ -44,11 +45,30 @@ static ssize_t receive(void)
 	return stream_recv(p.stream, p.lib_fd, &v, 1, options(0));
 }
 
+/* The same room, in two places of the program. */
+static __attribute__((noinline)) ssize_t receive_tensor(void)
+{
+	ssize_t r = receive();
+
+	__asm__ volatile("");
+	return r;
+}
+
+static __attribute__((noinline)) ssize_t receive_word(void)
+{
+	ssize_t r = receive();
+
+	__asm__ volatile("");
+	return r;
+}
+
+static ssize_t (*volatile place)(void) = receive_tensor;
+
 static void *receives(void *unused)
 {
 	if (sigsetjmp(outside, 1))
 		return (void *)(intptr_t)-EINTR;
-	return (void *)(intptr_t)receive();
+	return (void *)(intptr_t)place();
 }
 
 static void handler(int unused)
@@ -98,6 +118,7 @@ static void learns(void)
 		.block = { .address = (uintptr_t)p.bulk, .length = LENGTH, .rkey = p.mr->rkey, .id = 1 },
 	};
 	fill('l');
+	p.heard = (struct control){ 0 };
 	PEER_WAIT(load_rlx(p.stream->asleep));
 	if (send(p.fd, &f, sizeof(f), MSG_NOSIGNAL) != sizeof(f))
 		sim_wrong("no block can be offered");
@@ -363,6 +384,40 @@ static void is_overtaken(void)
 	ends();
 }
 
+/* How many adverts a wait in that place makes. */
+static uint64_t adverts_of(ssize_t (*where)(void))
+{
+	uint64_t before = count_of(STAT_rdma_adverts);
+
+	place = where;
+	pthread_t t = begin();
+	PEER_WAIT(load_rlx(p.stream->asleep));
+	uint64_t made = count_of(STAT_rdma_adverts) - before;
+	peer_say_by_tcp(&p);
+	if (end(t) <= 0)
+		sim_wrong("nothing by TCP");
+	return made;
+}
+
+static void tells_places_apart(void)
+{
+	if (callsite_init()) {
+		fprintf(stderr, "no libunwind: receives are told apart by length alone\n");
+		return;
+	}
+	start();
+	for (int i = 0; i < 4; i++) { /* by length alone the words would outweigh the tensors */
+		adverts_of(receive_word);
+		place = receive_tensor;
+		learns();
+	}
+	if (adverts_of(receive_word))
+		sim_wrong("an advert for a word");
+	if (!adverts_of(receive_tensor))
+		sim_wrong("no advert for a tensor");
+	ends();
+}
+
 static void expect_the_end(pthread_t t, const char *what)
 {
 	ssize_t r = end(t);
@@ -505,14 +560,14 @@ static void an_older_peer(void)
 
 static void alone(int which)
 {
-	static void (*const tests[])(void) = { is_placed, is_passed_by, uses_an_advert, an_older_peer, is_in_hand, is_overtaken };
+	static void (*const tests[])(void) = { is_placed, is_passed_by, uses_an_advert, an_older_peer, is_in_hand, is_overtaken, tells_places_apart };
 
 	tests[which]();
 }
 
 int main(void)
 {
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < 7; i++)
 		peer_apart(LONG_US, IDLE_US, alone, i);
 	for (int i = 0; i < WAYS * ANSWERS; i++)
 		peer_apart(LONG_US, IDLE_US, is_ended, i);
