@@ -26,10 +26,27 @@ static uint64_t time_out_ns(int fd)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_usec * 1000;
 }
 
-int patience_left(struct patience *p, int fd, bool sleeps)
+/* -EINTR: a handler has run that ends a call which waits. */
+static int doze(int fd)
+{
+	struct pollfd f = { .fd = fd, .events = POLLIN };
+	unsigned breaking = signal_mark().breaking;
+	int r = 0;
+
+	for (time_t time = DOZE_FIRST_S; !r && load_rlx(stream_grown) && time < DOZE_MOST_S; time *= 2) {
+		r = real.ppoll(&f, 1, &(struct timespec){ time }, NULL);
+		if (!r)
+			stream_trim_idle();
+	}
+	return r < 0 && signal_mark().breaking != breaking ? -EINTR : 0;
+}
+
+int patience_left(struct patience *p, struct stream *s, int fd, bool sleeps)
 {
 	if (!sleeps)
 		return 0;
+	if (load_rlx(stream_grown) && !load_rlx(s->timed))
+		return doze(fd);
 	struct pollfd f = { .fd = fd, .events = POLLIN };
 	uint64_t all = p->slept_ns ? time_out_ns(fd) : 0;
 

@@ -14,8 +14,11 @@ struct patience {
 	struct cursor whole; /* of a MSG_PEEK that waits for all of it, which begins anew each time, and */
 	bool last;           /* does so no more */
 };
-/* Before each sleep, if it may be one: 0, or what ends the call.  patience_slept behind it in any case. */
-int patience_left(struct patience *p, int fd, bool sleeps);
+/*
+ * Before each sleep, if it may be one: 0, or what ends the call.  patience_slept behind it in any case.  Where this process's rings hold more than they
+ * need, the beginning of a long sleep is here: idle connections give it back.
+ */
+int patience_left(struct patience *p, struct stream *s, int fd, bool sleeps);
 void patience_slept(struct patience *p);
 /* Of one that may sleep: a look that has found less than it asks for begins anew, after a moment.  False: it is no such look, or has found all. */
 bool patience_peeks_again(struct patience *p, int fd, int flags, struct signal_mark mark, struct cursor *c, size_t *got);

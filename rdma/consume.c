@@ -351,7 +351,7 @@ static ssize_t libc_receives(struct receiving *w, struct msghdr *m)
 	publish_rx(w->s);
 	call_sleeps(w->s, false);
 	pthread_cleanup_push(call_cancelled, w->s);
-	k = patience_left(&w->patience, w->fd, is_blocking(w));
+	k = patience_left(&w->patience, w->s, w->fd, is_blocking(w));
 	if (!k) {
 		k = m->msg_iovlen == 1 ? real.recv(w->fd, m->msg_iov->iov_base, m->msg_iov->iov_len, flags)
 				       : real.recvmsg(w->fd, m, flags);
@@ -414,7 +414,7 @@ static ssize_t peek_byte(struct receiving *w, bool counted)
 
 	call_sleeps(w->s, counted);
 	pthread_cleanup_push(call_cancelled, w->s);
-	k = patience_left(&w->patience, w->fd, is_blocking(w));
+	k = patience_left(&w->patience, w->s, w->fd, is_blocking(w));
 	if (!k) {
 		k = real.recv(w->fd, &byte, 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
 		k = k < 0 ? -errno : k;

@@ -65,6 +65,13 @@ enum { RING_WINDOW = 16384, SHM_LEAST = WIRE_HEADER + RING_WINDOW };
 void stream_trim(struct stream *s, uint64_t idle);
 /* Bytes beyond their windows that this process's rings have. */
 extern _Atomic uint64_t stream_grown;
+/* Of every connection of the process that is idle; the shim's. */
+extern void (*stream_trim_idle)(void);
+/*
+ * The first sleep of a wait while there are such bytes, in seconds: no longer than connections take to be idle.  Twice as long each time,
+ * since a peer may be late in reading, and then for ever.
+ */
+enum { DOZE_FIRST_S = 1, DOZE_MOST_S = 1 << 16 };
 
 struct stream {
 	const struct transport_ops *ops;
@@ -86,6 +93,7 @@ struct stream {
 	_Atomic int moved_fd;  /* the program closed that number meanwhile: ours for the same socket; -1: not */
 	_Atomic bool nonblock; /* hint; the kernel's own flag decides */
 	_Atomic bool cork;     /* TCP_CORK: inline */
+	_Atomic bool timed;    /* hint: SO_RCVTIMEO is set */
 	_Atomic bool watched;  /* in an epoll set: only its waits may poll, a recv must not */
 
 	/* hints of this process, all threads together; stale values cost time only */

@@ -73,7 +73,7 @@ static ssize_t look_asleep(struct receiving *w, bool counted)
 	a->taken = load_acq(w->v->taken);
 	call_sleeps(s, counted);
 	pthread_cleanup_push(call_cancelled, s);
-	k = patience_left(&w->patience, w->fd, is_blocking(w));
+	k = patience_left(&w->patience, s, w->fd, is_blocking(w));
 	if (!k) {
 		k = real.recv(w->fd, a->bytes, sees_asleep(w) ? WINDOW : 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
 		k = k < 0 ? -errno : k;
@@ -122,7 +122,7 @@ static ssize_t take_asleep(struct receiving *w, bool interrupted)
 	stat_inc(STAT_net_direct);
 	call_sleeps(s, true);
 	pthread_cleanup_push(call_cancelled, s);
-	k = patience_left(&w->patience, w->fd, is_blocking(w) && !interrupted);
+	k = patience_left(&w->patience, s, w->fd, is_blocking(w) && !interrupted);
 	if (!k) {
 		k = m.msg_iovlen == 1 ? real.recv(w->fd, iov[0].iov_base, iov[0].iov_len, flags) : real.recvmsg(w->fd, &m, flags);
 		if (k < 0)

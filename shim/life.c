@@ -160,6 +160,8 @@ static void after_setsockopt(struct sock *s, int fd, struct stream *st, int leve
 		st->inq = v != 0;
 	else if (level == SOL_SOCKET && name == SO_RCVLOWAT)
 		stream_set_lowat(st, fd, v);
+	else if (level == SOL_SOCKET && name == SO_RCVTIMEO)
+		sock_read_time_out(fd, st);
 	else if (level == SOL_SOCKET && name == SO_LINGER)
 		stream_set_abortive(st, sock_is_abortive(fd));
 	else if (level == SOL_SOCKET && (name == SO_SNDBUF || name == SO_SNDBUFFORCE))
@@ -557,6 +559,7 @@ void life_init(void)
 {
 	process_note();
 	sockets_on = settings.enabled && settings.sockets && (settings.shm || settings.rdma);
+	stream_trim_idle = sock_trim_idle;
 	process_at_fork(before_fork, in_child);
 }
 

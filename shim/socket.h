@@ -23,9 +23,6 @@ enum { BUSY_BITS = 16, BUSY_MASK = (1 << BUSY_BITS) - 1 };
 /* Sends without a receive between them, and a message that is faster through memory even to a peer that sleeps. */
 enum { IN_ROW = 64, LARGE = 16384 };
 
-/* A connection that has sent nothing for as long is idle: its rings give their pages back in the next wait that is so long. */
-enum { SOCK_IDLE_S = 1 };
-
 /* Whether a direction is plain TCP: 0. */
 enum { AWAY_SWITCHING = 1, AWAY_ON = 2 };
 
@@ -93,6 +90,7 @@ bool sock_is_abortive(int fd);
 /* Options that decide how the stream behaves, as the kernel has them now. */
 void sock_read_options(struct sock *s, int fd, struct stream *st);
 void sock_read_capacity(int fd, struct stream *st);
+void sock_read_time_out(int fd, struct stream *st);
 
 /* Of an entry that is a connection's: fd_object with a constant less. */
 static inline struct sock *sock_of(uintptr_t entry)

@@ -233,6 +233,15 @@ bool sock_is_abortive(int fd)
 	return !sys_call(SYS_getsockopt, fd, SOL_SOCKET, SO_LINGER, &l, &len) && l.l_onoff && !l.l_linger;
 }
 
+void sock_read_time_out(int fd, struct stream *st)
+{
+	struct timeval t = { 0 };
+	socklen_t len = sizeof(t);
+
+	sys_call(SYS_getsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &t, &len);
+	store_rlx(st->timed, t.tv_sec || t.tv_usec);
+}
+
 void sock_read_options(struct sock *s, int fd, struct stream *st)
 {
 	long fl = sys_call(SYS_fcntl, fd, F_GETFL);
@@ -247,6 +256,7 @@ void sock_read_options(struct sock *s, int fd, struct stream *st)
 	if (option(fd, SOL_SOCKET, SO_OOBINLINE, 0))
 		sock_make_plain(s, fd, FALLBACK_OOB);
 	stream_set_abortive(st, sock_is_abortive(fd));
+	sock_read_time_out(fd, st);
 	store_rlx(st->cork, !!option(fd, IPPROTO_TCP, TCP_CORK, 0));
 	st->inq = !!option(fd, IPPROTO_TCP, TCP_INQ, 0);
 	sock_read_capacity(fd, st);
@@ -305,7 +315,7 @@ static void trim_all(uint64_t idle_us)
 
 void sock_trim_idle(void)
 {
-	trim_all(SOCK_IDLE_S * 1000000);
+	trim_all(DOZE_FIRST_S * 1000000);
 }
 
 static bool over_memory_cap(void)

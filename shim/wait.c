@@ -5,7 +5,7 @@
 #include "spin.h"
 #include "stats.h"
 
-enum { KERNEL_LOOK_US = 3, DOZE_MOST_S = 1 << 16 };
+enum { KERNEL_LOOK_US = 3 };
 
 _Atomic bool wait_any_stream;
 static _Atomic bool blind;
@@ -60,7 +60,7 @@ bool deadline_left(const struct deadline *d, struct timespec *ret_left)
 const struct timespec *wait_doze(struct doze *z, const struct deadline *d, const struct timespec *left)
 {
 	const struct timespec *whole = d->forever ? NULL : left;
-	time_t next = z->time.tv_sec ? 2 * z->time.tv_sec : SOCK_IDLE_S;
+	time_t next = z->time.tv_sec ? 2 * z->time.tv_sec : DOZE_FIRST_S;
 
 	z->now = load_rlx(stream_grown) && next < DOZE_MOST_S && (!whole || whole->tv_sec > next);
 	if (z->now)

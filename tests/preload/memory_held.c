@@ -1,6 +1,6 @@
 /* What the rings of a process keep in memory, as the kernel counts it: never more than DLACCEL_NET_MEMORY for each end of them,
  * with many connections whose receiver is late; at most 64 KiB for a connection of small messages, or one that lies idle under a
- * wait, whatever it carried before; and a fork's child that closes what it has inherited may have connections of its own all the
+ * wait or a receive, whatever it carried before; and a fork's child that closes what it has inherited may have connections of its own all the
  * same. */
 #include "pair.h"
 
@@ -145,7 +145,11 @@ static void wait_for_ever(int fd, const char *how)
 	fd_set set;
 	int ep;
 
-	if (!strcmp(how, "poll")) {
+	char byte;
+
+	if (!strcmp(how, "recv")) {
+		check(recv(fd, &byte, 1, MSG_PEEK) == 1);
+	} else if (!strcmp(how, "poll")) {
 		check(poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, -1) == 1);
 	} else if (!strcmp(how, "select")) {
 		FD_ZERO(&set);
