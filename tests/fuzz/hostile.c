@@ -37,6 +37,7 @@
 
 #define ATTACK_MS 400
 #define FREEZE_MS 4000
+#define PATIENCE_MS 20000 /* with a victim that has a slow machine */
 #define ROUNDS 20
 #define SHIFT 18
 
@@ -337,7 +338,7 @@ static int call_victim(struct attacker *a)
 {
 	struct sockaddr_un un;
 	socklen_t len = rendezvous_name(a->fd, a->role, &un);
-	long end = now_ms() + 3000;
+	long end = now_ms() + PATIENCE_MS;
 	char junk[64];
 
 	while (now_ms() < end) {
@@ -384,7 +385,7 @@ static int squat(struct attacker *a)
 /* Traffic, until the victim calls. */
 static int await_call(struct attacker *a, int listener)
 {
-	long end = now_ms() + 3000;
+	long end = now_ms() + PATIENCE_MS;
 	char junk[64];
 
 	while (now_ms() < end) {
@@ -588,7 +589,7 @@ static void turn_to_ring(struct attacker *a, uint64_t lie)
 	struct wire_dir *d = &a->map->dir[a->role];
 	struct wire_seg *g = &d->seg[(atomic_load(&d->segw) - 1) % WIRE_SEGMENTS];
 	uint64_t open = SEG_OPEN;
-	long end = now_ms() + 3000;
+	long end = now_ms() + PATIENCE_MS;
 
 	while (atomic_load(&d->rx) != a->sent && now_ms() < end)
 		usleep(500);
@@ -633,7 +634,7 @@ static void attack_by_offer(struct attacker *a)
 	join_victim(a);
 	turn_to_ring(a, pick(a, 2) * 3000);
 	b = offer(a, 16, 300000);
-	if (pick(a, 3) && await_decision(b, now_ms() + 20000) == BLOCK_OFFERED)
+	if (pick(a, 3) && await_decision(b, now_ms() + PATIENCE_MS) == BLOCK_OFFERED)
 		printf("attacker: nobody looked at the offer\n");
 }
 
@@ -642,7 +643,7 @@ static void attack_by_chunk(struct attacker *a)
 {
 	size_t len = 8 << 20;
 	char *block = calloc(1, len);
-	long end = now_ms() + 20000;
+	long end = now_ms() + PATIENCE_MS;
 
 	join_victim(a);
 	turn_to_ring(a, 0);
