@@ -41,6 +41,26 @@ static int doze(int fd)
 	return r < 0 && signal_mark().breaking != breaking ? -EINTR : 0;
 }
 
+int patience_unsure(struct patience *p, struct stream *s, int fd)
+{
+	struct pollfd f = { .fd = fd, .events = POLLIN };
+	unsigned breaking = signal_mark().breaking;
+	uint64_t all = time_out_ns(fd);
+	int r;
+
+	p->since_ns = clock_monotonic_ns();
+	do {
+		r = real.ppoll(&f, 1, &(struct timespec){ .tv_nsec = UNSURE_NS }, NULL);
+		if (r < 0 && (all || signal_mark().breaking != breaking))
+			return -EINTR;
+		if (stream_wait_ready(s) == READY_YES)
+			return 1;
+		if (all && p->slept_ns + clock_monotonic_ns() - p->since_ns >= all)
+			return -EAGAIN;
+	} while (r <= 0);
+	return 0;
+}
+
 int patience_left(struct patience *p, struct stream *s, int fd, bool sleeps)
 {
 	if (!sleeps)

@@ -19,6 +19,8 @@ struct patience {
  * need, the beginning of a long sleep is here: idle connections give it back.
  */
 int patience_left(struct patience *p, struct stream *s, int fd, bool sleeps);
+/* The same where stream_unsure: the sleep is here.  1: there is something beside TCP. */
+int patience_unsure(struct patience *p, struct stream *s, int fd);
 void patience_slept(struct patience *p);
 /* Of one that may sleep: a look that has found less than it asks for begins anew, after a moment.  False: it is no such look, or has found all. */
 bool patience_peeks_again(struct patience *p, int fd, int flags, struct signal_mark mark, struct cursor *c, size_t *got);

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 
 __thread TLS_IE uint64_t stream_thread_inline;
+_Atomic int stream_unsure;
 
 static void nobody_trims(void)
 {

@@ -72,6 +72,12 @@ extern void (*stream_trim_idle)(void);
  * since a peer may be late in reading, and then for ever.
  */
 enum { DOZE_FIRST_S = 1, DOZE_MOST_S = 1 << 16 };
+/*
+ * Links of whose peers nobody can say that they ring: a forked child's whose parent does not take back that it polls.  While there are any, sleeps
+ * are no longer than this, and whoever sleeps looks at its rings in between.
+ */
+extern _Atomic int stream_unsure;
+enum { UNSURE_NS = 20000000 };
 
 struct stream {
 	const struct transport_ops *ops;

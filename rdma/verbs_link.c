@@ -520,13 +520,16 @@ void link_quiet(struct link *l)
 	}
 }
 
-/* Until the parent has done so, or for as long as a failure may take: it may be stopped. */
+/* Until the parent has done so, or for as long as a failure may take: it may be stopped, or gone. */
 void link_leave_to_parent(struct link *l)
 {
 	uint64_t start = clock_ticks();
 
 	if ((load_acq(l->state) == LINK_DOWN && !load_acq(l->told_polls)) || !want_down(l))
 		return;
+	atomic_fetch_add(&stream_unsure, 1);
 	while ((load_acq(l->state) == LINK_UP || load_acq(l->told_polls)) && clock_ticks() - start < us_to_ticks(settings.rdma_dead))
 		sched_yield();
+	if (!load_acq(l->told_polls))
+		atomic_fetch_sub(&stream_unsure, 1);
 }

@@ -73,7 +73,8 @@ static ssize_t look_asleep(struct receiving *w, bool counted)
 	a->taken = load_acq(w->v->taken);
 	call_sleeps(s, counted);
 	pthread_cleanup_push(call_cancelled, s);
-	k = patience_left(&w->patience, s, w->fd, is_blocking(w));
+	bool unsure = is_blocking(w) && load_rlx(stream_unsure);
+	k = unsure ? patience_unsure(&w->patience, s, w->fd) : patience_left(&w->patience, s, w->fd, is_blocking(w));
 	if (!k) {
 		k = real.recv(w->fd, a->bytes, sees_asleep(w) ? WINDOW : 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
 		k = k < 0 ? -errno : k;

@@ -60,6 +60,11 @@ bool deadline_left(const struct deadline *d, struct timespec *ret_left)
 const struct timespec *wait_doze(struct doze *z, const struct deadline *d, const struct timespec *left)
 {
 	const struct timespec *whole = d->forever ? NULL : left;
+
+	if (load_rlx(stream_unsure)) {
+		z->time = (struct timespec){ .tv_nsec = UNSURE_NS };
+		return whole && !whole->tv_sec && whole->tv_nsec < UNSURE_NS ? whole : &z->time;
+	}
 	time_t next = z->time.tv_sec ? 2 * z->time.tv_sec : DOZE_FIRST_S;
 
 	z->now = load_rlx(stream_grown) && next < DOZE_MOST_S && (!whole || whole->tv_sec > next);

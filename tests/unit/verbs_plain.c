@@ -720,6 +720,31 @@ static void failover_in_child(void)
 		sim_wrong("the child touches it");
 }
 
+/* The parent is stopped, or has ended: its receive had polled, and nobody takes that back for the child, who is not rung for. */
+static void left_by_its_parent(void)
+{
+	int status;
+
+	in_frames();
+	link_out(verbs_of(ends[0].s))->words->polls = 1;
+	store_rlx(link_in(verbs_of(ends[1].s))->told_polls, true);
+	settings.rdma_dead = 20000;
+	pid_t pid = fork();
+	if (!pid) {
+		process_note();
+		verbs_after_fork();
+		alarm(ALARM_S);
+		get(1, FEW, 0);
+		_exit(0);
+	}
+	while (!load_rlx(ends[1].links->sleepers))
+		sched_yield();
+	usleep(50000); /* the child is in the kernel */
+	put(0, FEW);
+	if (waitpid(pid, &status, 0) != pid || status)
+		sim_wrong("the child sleeps through it");
+}
+
 /* A handler forks inside a receive: both go on in there. */
 static void forked_inside(void)
 {
@@ -773,7 +798,7 @@ static const struct {
 	{ "forged record", forged_record }, { "spare first", spare_first }, { "answers", answers }, { "impossible message", impossible_message },
 	{ "reset behind bytes", reset_behind_bytes }, { "beside another", beside_another }, { "no more inside", no_more_inside },
 	{ "cancelled", cancelled }, { "left by longjmp", left_by_longjmp }, { "killed", killed }, { "forked inside", forked_inside },
-	{ "failover in a child", failover_in_child },
+	{ "failover in a child", failover_in_child }, { "left by its parent", left_by_its_parent },
 	{ "handler receives", handler_receives },
 };
 
