@@ -6,7 +6,7 @@
 #include "call.h"
 #include "stream.h"
 
-/* Takes over the mapping (not the memfd).  -ENOMEM; nothing is kept then. */
+/* Takes over the mapping (not the memfd).  -ENOMEM, also of DLACCEL_NET_MEMORY; nothing is kept then. */
 int shm_create(struct stream **ret_stream, struct wire_map *map, size_t map_bytes, int role);
 
 extern const struct transport_ops transport_shm;

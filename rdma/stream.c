@@ -30,12 +30,15 @@ static void set_up_side(struct side *side, uint64_t ring_bytes)
 
 int shm_create(struct stream **ret_stream, struct wire_map *map, size_t map_bytes, int role)
 {
-	struct stream *s = calloc(1, sizeof(*s));
-	if (!s)
+	if (!budget_take(SHM_LEAST))
 		return -ENOMEM;
+	struct stream *s = calloc(1, sizeof(*s));
 	void *side = mmap(NULL, sizeof(struct side), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (side == MAP_FAILED) {
+	if (!s || side == MAP_FAILED) {
+		if (side != MAP_FAILED)
+			munmap(side, sizeof(struct side));
 		free(s);
+		budget_give(SHM_LEAST);
 		return -ENOMEM;
 	}
 	clock_init();
@@ -53,7 +56,6 @@ int shm_create(struct stream **ret_stream, struct wire_map *map, size_t map_byte
 	s->moved_fd = -1;
 	set_up_side(s->side, s->ring_bytes);
 	s->charged_out = RING_WINDOW;
-	budget_add(SHM_LEAST);
 	stat_inc(STAT_net_open);
 	*ret_stream = s;
 	return 0;

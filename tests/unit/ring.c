@@ -239,6 +239,21 @@ Test(ring, no_more_is_touched_than_may_be)
 	cr_assert_eq(count(STAT_net_ring_pages), 0);
 }
 
+/* A process whose threads meet several peers at once has been let through by each look at what is left. */
+Test(ring, no_more_streams_than_fit)
+{
+	struct wire_map *m = shared_memory();
+	struct stream *first, *second;
+
+	settings.net_memory = 2 * SHM_LEAST - 1;
+	cr_assert_eq(shm_create(&first, m, WIRE_HEADER + 2 * RING, 0), 0);
+	cr_assert_eq(shm_create(&second, shared_memory(), WIRE_HEADER + 2 * RING, 0), -ENOMEM);
+	stream_destroy(first);
+	cr_assert_eq(shm_create(&second, shared_memory(), WIRE_HEADER + 2 * RING, 0), 0);
+	stream_destroy(second);
+	cr_assert_eq(count(STAT_net_ring_pages), 0);
+}
+
 #ifdef __x86_64__ /* the registers of a system call */
 static void trap(struct sock_filter *rules, unsigned short n, void (*handler)(int, siginfo_t *, void *))
 {
@@ -414,6 +429,35 @@ static struct pair pair_with_offer(void (*what)(struct pair *p))
 	offer(&p);
 	interruption = what;
 	return p;
+}
+
+/* As the sender does, between the last copy and its flag; what it counts as moved is moved. */
+static void take_rest_back(struct pair *p)
+{
+	struct wire_block *b = &p->tx.s->out->block;
+	uint32_t going = BLOCK_GO;
+
+	if (!b->flag[0] || b->state != BLOCK_GO)
+		interrupted = p; /* the next one */
+	else
+		b->n = b->chunk;
+	cr_assert(!b->flag[0] || atomic_compare_exchange_strong(&b->state, &going, BLOCK_REVOKED));
+}
+
+Test(ring, what_was_moved_of_a_revoked_block_counts)
+{
+	struct pair p = pair_with_offer(take_rest_back);
+
+	interrupted = &p;
+	ssize_t n = receive_some(&p, sizeof(block), 0);
+	cr_assert_null(interrupted, "one chunk is all of it");
+	cr_assert_eq(n, (ssize_t)p.tx.s->out->block.n);
+	cr_assert_eq(p.tx.s->out->block.state, BLOCK_IDLE);
+	p.tx.bytes += (uint64_t)n;
+	send_some(&p, sizeof(block) - (size_t)n);
+	while (p.rx.bytes < p.tx.bytes)
+		receive_what_is_sent(&p, MOST, 0);
+	cr_assert_not(p.rx.s->side->broken);
 }
 
 /* The program was told of it: it is not to hear that nothing is there. */
