@@ -59,6 +59,7 @@ struct link {
 	void *window;                 /* struct ibv_mw, once a buffer is advertised; under sq_lock */
 	uint32_t window_rkey;         /* that it was last bound with; under side.c */
 	struct memreg_hold *_Atomic window_memory; /* what it is bound to */
+	void *ring_window;            /* struct ibv_mw, for the peer's queue pair alone; NULL: whoever has rkey may write to the ring */
 	uint32_t lkey, rkey;
 	uint64_t ring_bytes;          /* of each */
 	_Atomic uint64_t counted;     /* within DLACCEL_NET_MEMORY */
@@ -269,9 +270,10 @@ void link_clear(struct link *l);
 uint64_t link_rings_bytes(uint64_t ring_bytes);
 void link_count(struct link *l, uint64_t bytes);
 bool link_fits(uint64_t more, uint64_t limit);
-int link_open(struct link *l, struct device *d, struct rdma_cm_id *id);
+/* `windowed`: the peer writes nothing before it has had our introduction by SEND, so that a window is open by then. */
+int link_open(struct link *l, struct device *d, struct rdma_cm_id *id, bool windowed);
 /* The first of a stream. */
-int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, uint64_t ring_bytes, struct link **ret_link);
+int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, uint64_t ring_bytes, bool windowed, struct link **ret_link);
 /* The key of the bounce buffer, 0: it cannot be used. */
 uint32_t link_bounce(struct link *l);
 /* Thread only; the id is the caller's to destroy.  let_go: the device's part, the memory stays. */

@@ -333,35 +333,40 @@ static void delist(struct device *d, struct link *l)
 	verbs_unlock(&d->cq_lock);
 }
 
-int link_open(struct link *l, struct device *d, struct rdma_cm_id *id)
+int link_open(struct link *l, struct device *d, struct rdma_cm_id *id, bool windowed)
 {
 	uint64_t bytes = link_rings_bytes(l->ring_bytes);
-	struct ibv_mr *mr = verbs.ibv_reg_mr(d->pd, l->staging, bytes, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+	struct ibv_mw *mw = windowed && d->windows ? ibv_alloc_mw(d->pd, IBV_MW_TYPE_2) : NULL;
+	int access = mw ? IBV_ACCESS_MW_BIND : IBV_ACCESS_REMOTE_WRITE;
+	struct ibv_mr *mr = verbs.ibv_reg_mr(d->pd, l->staging, bytes, IBV_ACCESS_LOCAL_WRITE | access);
 	int r = mr ? make_qp(d, l, id) : -errno;
 
 	if (r) {
+		if (mw)
+			ibv_dealloc_mw(mw);
 		if (mr)
 			verbs.ibv_dereg_mr(mr);
 		return r;
 	}
 	link_count(l, bytes);
 	l->memory = mr;
+	l->ring_window = mw;
 	l->lkey = mr->lkey;
-	l->rkey = mr->rkey;
+	l->rkey = mw ? ibv_inc_rkey(mw->rkey) : mr->rkey;
 	l->device = d;
 	l->id = id;
 	enlist(d, l);
 	return 0;
 }
 
-int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, uint64_t ring_bytes, struct link **ret_link)
+int link_create(struct device *d, struct rdma_cm_id *id, struct meeting *m, uint64_t ring_bytes, bool windowed, struct link **ret_link)
 {
 	struct links *ls;
 	int r = links_map(m, ring_bytes, &ls);
 
 	if (r)
 		return r;
-	r = link_open(&ls->link[0], d, id);
+	r = link_open(&ls->link[0], d, id, windowed);
 	if (r)
 		links_unmap(ls);
 	else
@@ -377,12 +382,18 @@ void link_connected(struct link *l)
 	verbs.ibv_modify_qp(l->qp, &attr, IBV_QP_MIN_RNR_TIMER);
 }
 
-/* Before what it is bound to; under sq_lock. */
-static void drop_window(struct link *l)
+static void drop_window(void **window)
 {
-	if (l->window)
-		ibv_dealloc_mw(l->window);
-	l->window = NULL;
+	if (*window)
+		ibv_dealloc_mw(*window);
+	*window = NULL;
+}
+
+/* Before what they are bound to: memory, and the queue pair, whose destruction soft-RoCE has wait for them.  Under sq_lock. */
+static void drop_windows(struct link *l)
+{
+	drop_window(&l->window);
+	drop_window(&l->ring_window);
 }
 
 void link_let_go(struct link *l)
@@ -394,13 +405,13 @@ void link_let_go(struct link *l)
 	delist(l->device, l);
 	verbs_lock(&l->sq_lock);
 	bool had = l->qp;
+	drop_windows(l);
 	if (had) {
 		verbs.rdma_destroy_qp(l->id);
 		device_ends(l->device, l->posted - load_acq(l->completed));
 	}
 	l->qp = NULL;
 	struct ibv_mr *bounce = atomic_exchange(&l->bounce_memory, NULL);
-	drop_window(l);
 	verbs_unlock(&l->sq_lock);
 	link_close_window(l);
 	if (had)
@@ -438,7 +449,7 @@ void link_close_window(struct link *l)
 		return;
 	if (load_acq(l->state) != LINK_UP) { /* nothing has revoked it */
 		verbs_lock(&l->sq_lock);
-		drop_window(l);
+		drop_window(&l->window);
 		verbs_unlock(&l->sq_lock);
 	}
 	device_unregister(l->device, h);

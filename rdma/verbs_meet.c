@@ -248,6 +248,7 @@ static void start_calling(struct meeting *m)
 static void start(struct meeting *m)
 {
 	come_to(m, MEET_BUSY);
+	m->answered_ns = 0;
 	stat_inc(STAT_rdma_meetings);
 	if (!m->again && verbs_secret(m->key, &m->key_bytes))
 		come_to(m, MEET_NEVER);
@@ -261,11 +262,13 @@ static void start(struct meeting *m)
 
 static int open_link(struct meeting *m, struct device *d, uint64_t ring_bytes)
 {
+	bool windowed = m->role || m->version >= VERSION_WINDOWS;
+
 	if (!m->again)
-		return link_create(d, m->id, m, ring_bytes, &m->link);
+		return link_create(d, m->id, m, ring_bytes, windowed, &m->link);
 	uint64_t room = m->link->links->ring_bytes;
 	link_lay_out(m->link, ring_bytes < room ? ring_bytes : room);
-	return link_open(m->link, d, m->id);
+	return link_open(m->link, d, m->id, windowed);
 }
 
 /* Both name themselves so.  iWARP would have a READ's sink open to the peer's writes, and nobody has tried it. */
@@ -348,6 +351,7 @@ static void answer(struct meeting *m, struct rdma_cm_id *id, const struct verbs_
 		return;
 	}
 	m->id = id;
+	m->version = c->version_max < VERBS_VERSION_MAX ? c->version_max : VERBS_VERSION_MAX;
 	again_wait(m);
 	if (make_link(m, c->ring_shift ? c->ring_shift : RING_SHIFT_MOST)) {
 		refuse(m, id);
@@ -355,7 +359,6 @@ static void answer(struct meeting *m, struct rdma_cm_id *id, const struct verbs_
 		return;
 	}
 	memcpy(m->nonce[1], c->nonce, 16);
-	m->version = c->version_max < VERBS_VERSION_MAX ? c->version_max : VERBS_VERSION_MAX;
 	introduce(m, &i);
 	set_ack_timeout(id);
 	m->answered_ns = clock_monotonic_ns();
@@ -377,13 +380,32 @@ static void give_up(struct meeting *m, enum stat_id why)
 	never(m, why);
 }
 
+static bool owes_intro(const struct meeting *m)
+{
+	return m->answered_ns && (!m->role || m->version >= VERSION_WINDOWS);
+}
+
+/* The answering side's queue pair may be used. */
+static void introduce_again(struct meeting *m)
+{
+	struct intro mine;
+
+	if (!m->link || m->version < VERSION_WINDOWS)
+		return;
+	introduce(m, &mine);
+	if (link_introduce(m->link, &mine))
+		link_fail(m->link, FALLBACK_RDMA_FAILED);
+}
+
 /* The caller's side: the answer came with it. */
 static void established(struct meeting *m, const struct intro *i)
 {
 	struct intro mine;
 
-	if (!m->role)
+	if (!m->role) {
+		introduce_again(m);
 		return;
+	}
 	int why = check_intro(m, i);
 	if (why) {
 		give_up(m, (enum stat_id)why);
@@ -393,13 +415,15 @@ static void established(struct meeting *m, const struct intro *i)
 	link_agree(m->link, UINT64_C(1) << i->ring_shift);
 	m->version = i->version;
 	introduce(m, &mine);
-	if (!link_comes_up(m, i) || link_introduce(m->link, &mine))
+	m->answered_ns = clock_monotonic_ns();
+	bool waits = owes_intro(m);
+	if ((!waits && !link_comes_up(m, i)) || link_introduce(m->link, &mine))
 		come_to(m, MEET_NEVER);
-	else
+	else if (!waits)
 		is_ready(m);
 }
 
-/* A caller that has been answered keeps rings and a queue pair of ours: no longer than it would as a silent peer. */
+/* Until it introduces itself it keeps rings and a queue pair of ours: no longer than it would as a silent peer. */
 static bool intro_is_late(const struct meeting *m)
 {
 	return clock_monotonic_ns() - m->answered_ns > 2 * settings.rdma_idle * 1000;
@@ -477,7 +501,8 @@ void meeting_event(const struct rdma_cm_event *e, struct rdma_cm_id *id)
 		answer(m, id, e->param.conn.private_data);
 		break;
 	case RDMA_CM_EVENT_ESTABLISHED:
-		established(m, e->param.conn.private_data);
+		if (id == m->id)
+			established(m, e->param.conn.private_data);
 		break;
 	case RDMA_CM_EVENT_ADDR_ERROR:
 	case RDMA_CM_EVENT_ROUTE_ERROR:
@@ -520,7 +545,7 @@ static bool step(struct meeting *m, uint64_t now)
 		start(m);
 	if (load_rlx(m->state) == MEET_NEW)
 		start(m);
-	if (load_rlx(m->state) == MEET_BUSY && !m->role && m->id && (load_acq(m->link->intro_here) || intro_is_late(m)))
+	if (load_rlx(m->state) == MEET_BUSY && owes_intro(m) && (load_acq(m->link->intro_here) || intro_is_late(m)))
 		introduced(m);
 	if (load_rlx(m->taken) && load_rlx(m->state) == MEET_READY)
 		meeting_drop_id(&m->listener);

@@ -16,7 +16,7 @@ struct meeting {
 	_Atomic bool closed, taken, ended; /* the program's part is over; a stream has the link; that one is gone */
 	struct rdma_cm_id *listener, *id;
 	struct link *link; /* the newest */
-	uint64_t answered_ns; /* role 0: the caller has its answer, and owes its intro */
+	uint64_t answered_ns; /* the call is answered, and the peer owes its intro by SEND; 0: not yet */
 	uint8_t nonce[2][16]; /* by role */
 	uint8_t key[64];
 	size_t key_bytes;

@@ -231,7 +231,15 @@ void link_answer(struct link *l, const struct control *c)
 
 int link_introduce(struct link *l, const struct intro *i)
 {
-	return send_message(l, i, sizeof(*i), IBV_SEND_SOLICITED, post);
+	struct ibv_sge sge = { (uintptr_t)i, sizeof(*i), 0 };
+	struct ibv_send_wr send = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_INLINE | IBV_SEND_SOLICITED };
+	struct ibv_send_wr bind = {
+		.next = &send, .opcode = IBV_WR_BIND_MW,
+		.bind_mw = { l->ring_window, l->rkey, { l->memory, (uintptr_t)l->ring, link_rings_bytes(l->ring_bytes) - l->ring_bytes, IBV_ACCESS_REMOTE_WRITE } },
+	};
+	uint64_t seq;
+
+	return post(l, l->ring_window ? &bind : &send, false, &seq);
 }
 
 /* Nothing, written to nowhere: that the peer's device acknowledges it is all. */

@@ -8,7 +8,7 @@
 
 #define VERBS_MAGIC 0x64616c76u
 #define VERBS_VERSION_MIN 3
-#define VERBS_VERSION_MAX 6
+#define VERBS_VERSION_MAX 7
 
 /* ---- on TCP, once a direction is framed: heads, each followed by `len` bytes of payload if DATA */
 enum frame_type {
@@ -20,7 +20,7 @@ enum frame_type {
 	FRAME_RETURN = 6,   /* behind FAILOVER: from here on heads speak of the link that `len` names */
 	FRAME_CALM = 7,     /* plain TCP again, as before the mark, from stream offset `at` on */
 };
-enum { VERSION_RETURNS = 4, VERSION_ADVERTS = 5, VERSION_CALMS = 6, NAME_BITS = 24 };
+enum { VERSION_RETURNS = 4, VERSION_ADVERTS = 5, VERSION_CALMS = 6, VERSION_WINDOWS = 7, NAME_BITS = 24 };
 
 struct frame_head {
 	uint32_t type : 8, len : 24;
@@ -117,7 +117,7 @@ struct verbs_call {
 };
 static_assert(sizeof(struct verbs_call) == 56, "private data of a call");
 
-/* Private data of the answer, and the caller's first message. */
+/* Private data of the answer, and each end's first message (the answering end's from version 7 on). */
 struct intro {
 	uint32_t magic;
 	uint8_t version, ring_shift; /* those in use: the answer chooses, of both rings; the caller repeats */

@@ -53,7 +53,7 @@ static void make_links(void)
 
 	for (int i = 0; i < 2; i++) {
 		ends[i].id = sim_id_create(i);
-		if (device_of(ends[i].id, &d) || link_create(d, ends[i].id, (struct meeting *)no_meeting, 1 << RING_SHIFT_LEAST, &ends[i].link))
+		if (device_of(ends[i].id, &d) || link_create(d, ends[i].id, (struct meeting *)no_meeting, 1 << RING_SHIFT_LEAST, false, &ends[i].link))
 			sim_wrong("no link");
 	}
 	sim_connect(ends[0].id, ends[1].id);

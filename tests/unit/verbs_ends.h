@@ -38,7 +38,7 @@ static inline void make_ends(void)
 	connect_tcp();
 	for (int i = 0; i < 2; i++) {
 		ends[i].id = sim_id_create(i);
-		if (device_of(ends[i].id, &d) || link_create(d, ends[i].id, (struct meeting *)no_meeting, RING_BYTES, &l[i]))
+		if (device_of(ends[i].id, &d) || link_create(d, ends[i].id, (struct meeting *)no_meeting, RING_BYTES, false, &l[i]))
 			sim_wrong("no link");
 		ends[i].links = l[i]->links;
 	}

@@ -127,7 +127,7 @@ static struct link *make_link(int which)
 	for (int i = 0; i < 2; i++) {
 		struct device *d;
 		id[i] = sim_id_create(i);
-		if (device_of(id[i], &d) || link_create(d, id[i], (struct meeting *)no_meeting, 1 << RING_SHIFT_LEAST, &l[i]))
+		if (device_of(id[i], &d) || link_create(d, id[i], (struct meeting *)no_meeting, 1 << RING_SHIFT_LEAST, false, &l[i]))
 			sim_wrong("no link");
 	}
 	sim_connect(id[0], id[1]);

@@ -142,7 +142,7 @@ static void make_end(int i, bool chats, uint64_t *dice)
 	e->stubborn = e->loops && i && !chats && seed / FAULTS % 4 == 3;
 	e->sim = (struct sim_end){ .id = sim_id_create(i) };
 	struct device *d;
-	if (device_of(e->sim.id, &d) || link_create(d, e->sim.id, (struct meeting *)no_meeting, ring_bytes, &l))
+	if (device_of(e->sim.id, &d) || link_create(d, e->sim.id, (struct meeting *)no_meeting, ring_bytes, false, &l))
 		wrong("no link");
 	e->sim.links = l->links;
 	fcntl(e->fd, F_SETFL, e->blocking ? 0 : O_NONBLOCK);

@@ -128,16 +128,21 @@ static void lying_call(const struct lie *l)
 	peer_converse(&honest);
 }
 
-/* As the answer to the library's call (role 1), or the first message of a caller. */
-static void lying_introduction(const struct lie *l, int role)
+/* As the answer to the library's call (role 1), or the first message of a caller; or behind an honest answer. */
+static void lying_introduction(const struct lie *l, int role, bool behind)
 {
 	struct peer p;
 	uint64_t before = count_of(l->why);
 
 	peer_start(&p, role);
 	struct intro i = peer_begin(&p);
+	if (behind)
+		peer_answer(&p, &i, sizeof(i));
 	tell_lie(l, &i);
-	peer_introduce(&p, &i, sizeof(i));
+	if (behind)
+		peer_message(&p, &i, sizeof(i));
+	else
+		peer_introduce(&p, &i, sizeof(i));
 	expect_outcome(&p, l->what, l->why, before);
 	peer_end(&p);
 	peer_converse(&honest);
@@ -155,6 +160,7 @@ static void truncated(int role, size_t n)
 	if (role) {
 		peer_take_call(&p);
 		peer_answer(&p, &i, n);
+		peer_message(&p, &i, sizeof(i));
 		peer_outcome(&p);
 	} else if (peer_call(&p, &c, n) != enough) {
 		sim_wrong("%zu bytes of a call: %s", n, enough ? "refused" : "taken");
@@ -162,16 +168,18 @@ static void truncated(int role, size_t n)
 	peer_end(&p);
 }
 
-/* The caller has its answer and says nothing, or what by its length is no introduction: what was made for it goes. */
-static void no_introduction(size_t n)
+/* There is an answer, and whoever is to speak then says nothing, or what by its length is no introduction: what was made for it goes. */
+static void no_introduction(size_t n, int role)
 {
 	struct peer p;
 	char message[PEER_SLOT] = { 0 };
 	uint64_t before = count_of(FALLBACK_RDMA_SILENT);
 
-	peer_start(&p, 0);
+	peer_start(&p, role);
 	struct intro i = peer_begin(&p);
 	memcpy(message, &i, sizeof(i));
+	if (role)
+		peer_answer(&p, &i, sizeof(i));
 	if (n)
 		peer_message(&p, message, n);
 	expect_outcome(&p, "no introduction", FALLBACK_RDMA_SILENT, before);
@@ -542,6 +550,23 @@ static void key_of_a_block(void)
 	peer_end(&p);
 }
 
+/* It knows where another connection's ring lies, and its key. */
+static void key_of_anothers_ring(void)
+{
+	struct peer p;
+
+	make_victim(&p);
+	uint64_t before = sim_wire.bad_keys;
+	char *ring = (char *)honest.theirs.ring_address, was = *ring;
+	memset(p.memory, 'X', 64);
+	peer_write_by(&p, honest.theirs.ring_rkey, p.memory, honest.theirs.ring_address, 64);
+	peer_await(&p, false);
+	if (sim_wire.bad_keys == before || *ring != was)
+		sim_wrong("a peer writes into another's ring");
+	peer_end(&p);
+	peer_converse(&honest);
+}
+
 static _Atomic bool attacking;
 
 /* One kind alone goes further than all kinds: some end the connection at once. */
@@ -619,9 +644,10 @@ static void introductions(int unused)
 {
 	for (size_t n = 0; n < PEER_SLOT; n++)
 		if (n != sizeof(struct intro))
-			no_introduction(n);
+			no_introduction(n, n % 2);
 	listens_again();
-	no_introduction(0); /* the thread lives */
+	no_introduction(0, 1);
+	no_introduction(0, 0); /* the thread lives */
 }
 
 static void lies(void)
@@ -634,8 +660,9 @@ static void lies(void)
 	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++)
 		lying_call(&calls[i]);
 	for (size_t i = 0; i < sizeof(intros) / sizeof(*intros); i++) {
-		lying_introduction(&intros[i], 1);
-		lying_introduction(&intros[i], 0);
+		lying_introduction(&intros[i], 1, false);
+		lying_introduction(&intros[i], 1, true);
+		lying_introduction(&intros[i], 0, false);
 	}
 }
 
@@ -655,6 +682,7 @@ int main(int argc, char **argv)
 	withdrawal_while_reading();
 	failure_behind_a_read();
 	key_of_a_block();
+	key_of_anothers_ring();
 	no_way_to_read(true);
 	no_way_to_read(false);
 	calm_elsewhere(1);

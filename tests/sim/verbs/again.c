@@ -38,7 +38,7 @@ static bool is_ready(struct sim_end *e, int role)
 		return false;
 	sim_id_destroy(e->id);
 	e->id = sim_id_create(role);
-	if (device_of(e->id, &d) || link_open(e->next, d, e->id))
+	if (device_of(e->id, &d) || link_open(e->next, d, e->id, false))
 		abort();
 	return true;
 }

@@ -384,7 +384,7 @@ void peer_introduce(struct peer *p, const void *intro, size_t n)
 {
 	if (p->role)
 		peer_answer(p, intro, n);
-	else
+	if (!p->role || p->version >= VERSION_WINDOWS)
 		peer_message(p, intro, n);
 }
 
@@ -407,7 +407,7 @@ void peer_meet(struct peer *p)
 	struct intro i = peer_begin(p);
 
 	peer_introduce(p, &i, sizeof(i));
-	if (p->role)
+	if (p->role || p->version >= VERSION_WINDOWS)
 		peer_await(p, true);
 	if (peer_outcome(p))
 		sim_wrong("an honest peer is not met");
