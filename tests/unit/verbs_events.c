@@ -51,12 +51,15 @@ static void queue_pair_fails(int which)
 }
 
 /* The device in error is the one that was asked: nothing of its own ends with an error. */
-static void peer_writes_elsewhere(int unused)
+static void peer_writes_elsewhere(int by_key_of_its_own)
 {
 	struct peer p;
 
 	make(&p, 0);
-	peer_write(&p, p.memory, p.theirs.ring_address + PEER_RING + BEHIND, 16);
+	if (by_key_of_its_own)
+		peer_write_by(&p, p.mr->rkey, p.memory, (uintptr_t)p.bulk, 16);
+	else
+		peer_write(&p, p.memory, p.theirs.ring_address + PEER_RING + BEHIND, 16);
 	expect_tcp(&p);
 	peer_end(&p);
 }
@@ -199,9 +202,10 @@ int main(void)
 		peer_apart(DEAD_US, IDLE_US, device_fails, which);
 	}
 	peer_apart(DEAD_US, IDLE_US, port_fails, 0);
-	peer_apart(DEAD_US, IDLE_US, peer_writes_elsewhere, 0);
-	for (int role = 0; role < 2; role++)
-		peer_apart(DEAD_US, IDLE_US, is_iwarp, role);
+	for (int which = 0; which < 2; which++) {
+		peer_apart(DEAD_US, IDLE_US, peer_writes_elsewhere, which);
+		peer_apart(DEAD_US, IDLE_US, is_iwarp, which);
+	}
 	peer_apart(DEAD_US, IDLE_US, many_fail_at_once, 0);
 	peer_apart(DEAD_US, IDLE_US, many_have_ended, 0);
 	return 0;

@@ -6,7 +6,8 @@
  *  - a queue pair that is moved to error finishes the packet in hand, as requester and as responder: only its
  *    flushed completion, a reset or its destruction says that it touches nothing any more;
  *  - what was on the wire when a request failed may still arrive;
- *  - a responder that is asked for what it does not have is in error, and says so to its own side alone;
+ *  - a responder that is asked for what it does not have, or has in another protection domain, is in error, and says so to its own
+ *    side alone;
  *  - a message that finds no receive is told to come again, for as long as that takes, and all behind it waits.
  *
  * Threading: any.  The wire's faults are set for all; one conversation at a time.
