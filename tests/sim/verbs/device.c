@@ -421,7 +421,7 @@ static bool respond(struct sim_qp *q, struct wqe *w, char *packet, size_t n)
 		ok = deliver(peer, w, packet, n);
 	} else if (ok) {
 		linger(q->dev);
-		if (sim_is_window(wr->wr.rdma.rkey))
+		if (sim_is_window(wr->wr.rdma.rkey) || (read && sim_is_first(peer->qp.context)))
 			hold();
 		ok = sim_remote_dma(&peer->qp, wr->wr.rdma.rkey, wr->wr.rdma.remote_addr + w->done, packet, n, !read);
 		if (!ok) {
@@ -470,12 +470,12 @@ static bool carry(struct sim_qp *q, struct wqe *w, size_t n)
 	atomic_fetch_add(&sim_wire.packets, 1);
 	w->executed = !read;
 	w->answered = read;
+	if (read && sim_is_first(q->qp.context) && w->done + n == w->length)
+		hold();
 	if (in_hole() || roll(q->dev, 256) < atomic_load(&sim_wire.ack_loss))
 		return false;
 	linger(q->dev);
 	w->executed = w->answered = false;
-	if (read && w->done + n == w->length)
-		hold();
 	return !read || sim_dma(q->qp.pd, w->sge->lkey, w->sge->addr + w->done, packet, n, true);
 }
 

@@ -28,7 +28,7 @@ struct sim_wire {
 	_Atomic unsigned slow;        /* of 256 packets, on their way for a while */
 	_Atomic uint64_t lockable;    /* bytes that device 0 registers at most */
 	_Atomic uint64_t locked;      /* and has registered */
-	_Atomic bool hold;            /* a READ's answer, a packet for a window, stays on the wire ... */
+	_Atomic bool hold;            /* the last answer to a READ of device 0, a READ of its memory, a packet for a window, stays on the wire ... */
 	_Atomic bool held;            /* ... and one does */
 	_Atomic bool blind;           /* device 0 shows no completion, of what it goes on doing */
 	_Atomic uint64_t completions; /* that device 0 has told, or will */

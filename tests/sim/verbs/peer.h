@@ -80,6 +80,8 @@ void peer_write_with_imm(struct peer *p, const void *from, size_t n);
 /* Bytes of its memory into the library's ring, or wherever that key opens. */
 void peer_write(struct peer *p, const void *from, uint64_t to, size_t n);
 void peer_write_by(struct peer *p, uint32_t key, const void *from, uint64_t to, size_t n);
+/* The other way round. */
+void peer_read_by(struct peer *p, uint32_t key, void *to, uint64_t from, size_t n);
 /* The meeting up to the introduction that an honest one would send now; and that. */
 struct intro peer_begin(struct peer *p);
 void peer_introduce(struct peer *p, const void *intro, size_t n);
