@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { DEAD_US = 20000, SOON_US = 200000, IDLE_US = 120000000, BLOCK = 2 * PEER_RING, SENT = 65536, PART = 4096, GONE = 0xa5, PATIENCE = 4000, AGAIN = 20 };
+enum { DEAD_US = 20000, LATER_US = 2000000, IDLE_US = 120000000, BLOCK = 2 * PEER_RING, SENT = 65536, PART = 4096, GONE = 0xa5, PATIENCE = 1500, AGAIN = 20 };
 
 static struct peer p;
 static char buffer[BLOCK];
@@ -64,6 +64,12 @@ static void time_passes(void)
 {
 }
 
+/* Without an answer; a busy machine must have begun it by then. */
+static void is_given_up(void)
+{
+	PEER_WAIT(load_acq(link_in(verbs_of(p.stream))->state) == LINK_DOWN);
+}
+
 /* Of the packet that is held, again and again: what was asked for behind the READ must not be done meanwhile. */
 static void answer_is_lost(void)
 {
@@ -83,9 +89,9 @@ static void answer_is_lost(void)
 static const struct {
 	void (*happens)(void);
 	bool whole; /* the READ ends well */
-	uint64_t dead_us; /* a busy machine must have begun it by then */
+	uint64_t dead_us;
 } deeds[] = {
-	{ link_fails, false, SOON_US }, { device_goes, false, SOON_US }, { time_passes, false, SOON_US },
+	{ link_fails, false, IDLE_US }, { device_goes, false, IDLE_US }, { is_given_up, false, LATER_US },
 	{ signal_comes, true, IDLE_US }, { descriptor_ends, true, IDLE_US }, { time_passes, true, IDLE_US }, { answer_is_lost, true, IDLE_US },
 };
 
@@ -129,6 +135,8 @@ static void rests_before_it_returns(int which)
 	reader = t;
 	PEER_WAIT(sim_wire.held);
 	deeds[which].happens();
+	if (!deeds[which].whole)
+		settings.rdma_dead = DEAD_US; /* no longer does it wait for completions */
 	may_not_return("deed", which);
 	shutdown(p.fd, SHUT_WR);
 	sim_wire.hold = false;
@@ -165,14 +173,8 @@ static struct frame_block offered(void)
 	return f.block;
 }
 
-static void takes_back(uint32_t id)
-{
-	while (p.heard.type != CONTROL_WITHDRAW || p.heard.id != id)
-		peer_await(&p, true);
-}
-
-/* The link fails, or the block has been taken back in vain. */
-static void rests_before_it_has_sent(int answers)
+/* The link fails, or the block is taken back in vain. */
+static void rests_before_it_has_sent(int in_vain)
 {
 	pthread_t t;
 	void *got;
@@ -182,7 +184,7 @@ static void rests_before_it_has_sent(int answers)
 	peer_agree(&p);
 	memset(sent, 's', SENT);
 	sim_wire.hold = true;
-	settings.rdma_dead = answers ? IDLE_US : SOON_US;
+	settings.rdma_dead = in_vain ? LATER_US : IDLE_US;
 	if (pthread_create(&t, NULL, sends, NULL))
 		sim_wrong("no thread");
 	struct frame_block b = offered();
@@ -191,18 +193,19 @@ static void rests_before_it_has_sent(int answers)
 	peer_write(&p, claim, p.theirs.ring_address + PEER_RING + offsetof(struct peer_words, claim), sizeof(*claim));
 	peer_read_by(&p, b.rkey, p.bulk, b.address, PART);
 	PEER_WAIT(sim_wire.held);
-	if (answers)
-		link_fail(link_out(verbs_of(p.stream)), FALLBACK_RDMA_PORT);
+	if (in_vain)
+		is_given_up();
 	else
-		takes_back(b.id);
-	may_not_return("send", answers);
+		link_fails();
+	settings.rdma_dead = DEAD_US;
+	may_not_return("send", in_vain);
 	sim_wire.hold = false;
 	pthread_join(t, &got);
 	if ((ssize_t)got != SENT)
-		sim_wrong("send %d: %zd", answers, (ssize_t)got);
+		sim_wrong("send %d: %zd", in_vain, (ssize_t)got);
 	for (size_t i = 0; i < PART; i++)
 		if (p.bulk[i] && p.bulk[i] != 's')
-			sim_wrong("send %d: byte %zu read behind the call", answers, i);
+			sim_wrong("send %d: byte %zu read behind the call", in_vain, i);
 	peer_end(&p);
 }
 
@@ -210,7 +213,7 @@ int main(void)
 {
 	for (int which = 0; which < (int)(sizeof(deeds) / sizeof(*deeds)); which++)
 		peer_apart(DEAD_US, IDLE_US, rests_before_it_returns, which);
-	for (int answers = 0; answers < 2; answers++)
-		peer_apart(DEAD_US, IDLE_US, rests_before_it_has_sent, answers);
+	for (int in_vain = 0; in_vain < 2; in_vain++)
+		peer_apart(DEAD_US, IDLE_US, rests_before_it_has_sent, in_vain);
 	return 0;
 }

@@ -712,6 +712,22 @@ void sim_renew(int device)
 	open_descriptors(d);
 }
 
+bool sim_is_idle(void)
+{
+	bool busy = false;
+
+	for (int i = 0; i < 2; i++) {
+		pthread_mutex_lock(&devices[i].qps_lock);
+		for (struct sim_qp *q = devices[i].qps; q; q = q->next) {
+			pthread_mutex_lock(&q->queue_lock);
+			busy |= q->head != q->tail;
+			pthread_mutex_unlock(&q->queue_lock);
+		}
+		pthread_mutex_unlock(&devices[i].qps_lock);
+	}
+	return !busy;
+}
+
 void sim_start(uint64_t seed)
 {
 	pthread_t t;

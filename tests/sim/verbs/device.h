@@ -64,6 +64,8 @@ void sim_id_destroy(struct rdma_cm_id *id);
 void sim_connect(struct rdma_cm_id *a, struct rdma_cm_id *b);
 /* The next request of the queue pair fails by itself. */
 void sim_break(struct rdma_cm_id *id);
+/* All that has been asked for has ended. */
+bool sim_is_idle(void);
 /* What destroyed queue pairs have left: when there are none of the living. */
 void sim_reap(void);
 /* Packets and completions of the queue pairs of both devices, with their faults. */
