@@ -324,6 +324,22 @@ static void is_in_hand(void)
 	ends();
 }
 
+/* The thread gives it back, while the call sleeps: nothing wakes it. */
+static void device_goes(void)
+{
+	start();
+	pthread_t t = waits();
+	sim_remove(0);
+	PEER_WAIT(!sim_wire.locked);
+	if (!load_rlx(p.stream->asleep))
+		sim_wrong("the call has been woken");
+	peer_shuts();
+	if (end(t))
+		sim_wrong("not the end of the stream");
+	is_closed();
+	ends();
+}
+
 /* In place of the C library's, for the library. */
 static ssize_t recv_late(int fd, void *bytes, size_t n, int flags)
 {
@@ -505,14 +521,14 @@ static void an_older_peer(void)
 
 static void alone(int which)
 {
-	static void (*const tests[])(void) = { is_placed, is_passed_by, uses_an_advert, an_older_peer, is_in_hand, is_overtaken };
+	static void (*const tests[])(void) = { is_placed, is_passed_by, uses_an_advert, an_older_peer, is_in_hand, is_overtaken, device_goes };
 
 	tests[which]();
 }
 
 int main(void)
 {
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < 7; i++)
 		peer_apart(LONG_US, IDLE_US, alone, i);
 	for (int i = 0; i < WAYS * ANSWERS; i++)
 		peer_apart(LONG_US, IDLE_US, is_ended, i);

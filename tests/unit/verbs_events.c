@@ -111,6 +111,34 @@ static void port_fails(int unused)
 		peer_end(&p[role]);
 }
 
+/* ---- others go on at once when they see that a link is down: its queue pair has been in error before */
+
+static __typeof__(verbs.ibv_modify_qp) modify;
+static struct link *failing;
+static _Atomic bool in_error;
+
+static int modify_what_is_up(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask)
+{
+	if (attr->qp_state == IBV_QPS_ERR && !atomic_exchange(&in_error, true) && load_acq(failing->state) == LINK_DOWN)
+		sim_wrong("a link is said to be down, and its queue pair works");
+	return modify(qp, attr, mask);
+}
+
+static void error_comes_first(int unused)
+{
+	struct peer p;
+
+	make(&p, 0);
+	failing = link_of(&p);
+	modify = verbs.ibv_modify_qp;
+	verbs.ibv_modify_qp = modify_what_is_up;
+	link_fail(failing, FALLBACK_RDMA_PORT);
+	if (!in_error)
+		sim_wrong("a link is down, and its queue pair works");
+	expect_tcp(&p);
+	peer_end(&p);
+}
+
 static void is_iwarp(int role)
 {
 	sim_context(0)->device->transport_type = IBV_TRANSPORT_IWARP;
@@ -202,6 +230,7 @@ int main(void)
 		peer_apart(DEAD_US, IDLE_US, device_fails, which);
 	}
 	peer_apart(DEAD_US, IDLE_US, port_fails, 0);
+	peer_apart(DEAD_US, IDLE_US, error_comes_first, 0);
 	for (int which = 0; which < 2; which++) {
 		peer_apart(DEAD_US, IDLE_US, peer_writes_elsewhere, which);
 		peer_apart(DEAD_US, IDLE_US, is_iwarp, which);
