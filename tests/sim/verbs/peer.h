@@ -8,7 +8,7 @@
 
 #include "verbs.h"
 
-enum { PEER_SHIFT = RING_SHIFT_LEAST, PEER_RING = 1 << PEER_SHIFT, PEER_SLOTS = 64, PEER_SLOT = 128, PEER_CQES = 4096, PEER_BULK = 1 << 17, PEER_PATIENCE_S = 30 };
+enum { PEER_SHIFT = RING_SHIFT_LEAST, PEER_RING = 1 << PEER_SHIFT, PEER_SLOTS = 64, PEER_SLOT = 128, PEER_CQES = 4096, PEER_BULK = 1 << 19, PEER_PATIENCE_S = 30 };
 
 struct peer {
 	int role; /* of the library's end: 0 it connected, and so listens */
