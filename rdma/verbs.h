@@ -344,8 +344,8 @@ int link_tell_polls(struct link *l, bool yes, uint64_t *ret_seq);
 bool link_is_acked(struct link *l, uint64_t seq);
 /* Until it is acknowledged; false: the link is down. */
 bool link_wait(struct link *l, uint64_t seq);
-/* A READ, or a WRITE into an advertised buffer, of so much is expected to end in a small part of the time that a failure may take. */
-size_t link_bulk_most(const struct pace *p);
+/* A READ, or a WRITE into an advertised buffer, of so many of n bytes is expected to end in a small part of the time that a failure may take. */
+size_t link_bulk_part(const struct pace *p, size_t n);
 /* The same for one of no more. */
 bool link_wait_bulk(struct link *l, struct pace *p, uint64_t seq, size_t bytes);
 /* Ticks that something of that length will take at least, by what the last few have taken. */

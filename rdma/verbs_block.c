@@ -163,5 +163,5 @@ bool recv_take_block(struct receiving *w)
 		return false;
 	w->rang = true;
 	size_t n = least(w->v->block.length - w->v->block.taken, cursor_run(&w->c));
-	return (n >= DIRECT_LEAST && read_direct(w, least(n, link_bulk_most(&link_in(w->vs)->reads)))) || (link_is_up(link_in(w->vs)) && recv_read_bounce(w));
+	return (n >= DIRECT_LEAST && read_direct(w, link_bulk_part(&link_in(w->vs)->reads, n))) || (link_is_up(link_in(w->vs)) && recv_read_bounce(w));
 }

@@ -35,9 +35,9 @@ static bool place(struct sending *w, const struct placement *p, bool *ret_had)
 /* As long as the peer may wait for it when it wants its buffer back. */
 static size_t length_of(struct sending *w, const struct advert *a)
 {
-	size_t run = cursor_run(&w->c), most = link_bulk_most(&link_out(w->vs)->places), n = run < a->length ? run : a->length;
+	size_t run = cursor_run(&w->c), n = run < a->length ? run : a->length;
 
-	return n < most ? n : most;
+	return link_bulk_part(&link_out(w->vs)->places, n);
 }
 
 size_t send_place(struct sending *w)

@@ -358,7 +358,7 @@ bool link_wait(struct link *l, uint64_t seq)
 }
 
 /* By the slowest of the last few; before there are any, and at least, what no fabric takes that long for. */
-size_t link_bulk_most(const struct pace *p)
+static size_t bulk_most(const struct pace *p)
 {
 	uint64_t slowest = 0, share = us_to_ticks(settings.rdma_dead / READ_SHARE);
 	bool known = true;
@@ -370,6 +370,14 @@ size_t link_bulk_most(const struct pace *p)
 	}
 	uint64_t most = known ? share / slowest * PACE_BYTES : READ_LEAST;
 	return most < READ_LEAST ? READ_LEAST : most < READ_MOST ? most : READ_MOST;
+}
+
+/* What would be left and is too short to go by itself goes with it: it would be copied. */
+size_t link_bulk_part(const struct pace *p, size_t n)
+{
+	size_t most = bulk_most(p);
+
+	return n < most + PACE_BYTES ? n : most;
 }
 
 bool link_wait_bulk(struct link *l, struct pace *p, uint64_t seq, size_t bytes)

@@ -41,11 +41,10 @@ static uint32_t find_room(const struct links *ls)
 	return n ? i : LINKS;
 }
 
-/* Plain for good, used by a fork's child, or broken: it stays in frames. */
+/* Plain for good, or broken: it stays in frames. */
 static bool may_return(const struct verbs_side *v)
 {
-	return !load_rlx(v->side.plain) && !load_rlx(v->peer_left) && !load_rlx(v->side.broken) && !load_rlx(v->side.dead) &&
-	       !load_rlx(v->forked);
+	return !load_rlx(v->side.plain) && !load_rlx(v->peer_left) && !load_rlx(v->side.broken) && !load_rlx(v->side.dead);
 }
 
 /* Sending is on no link until the new one is up; what its peer has counted holds for that, too. */
@@ -55,7 +54,7 @@ static struct link *prepare(struct links *ls)
 	struct link *old = link_out(ls->reader);
 	uint32_t i = find_room(ls);
 
-	if (i == LINKS || !may_return(v))
+	if (i == LINKS || load_rlx(v->forked) || !may_return(v))
 		return NULL;
 	uint64_t counted = load_rlx(old->peer_counted);
 	if (!v->returning)
@@ -86,7 +85,7 @@ struct link *verbs_return_prepare(struct links *ls, uint32_t *ret_name)
 	return l;
 }
 
-/* A child that comes meanwhile sees the link, or is seen: see verbs_enter. */
+/* A fork's child that uses the stream sees the link, or is seen: see verbs_enter. */
 static bool come_up(struct links *ls, struct link *l, uint32_t peer_name)
 {
 	struct verbs_side *v = ls->reader->v;

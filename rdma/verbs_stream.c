@@ -98,8 +98,7 @@ void verbs_enter(struct verbs_stream *vs)
 		return;
 	store_rlx(vs->v->forked, true);
 	full_fence(); /* a new link comes up, then looks at `forked` */
-	link_leave_to_parent(link_out(vs));
-	link_leave_to_parent(link_in(vs));
+	link_leave_to_parent(link_out(vs)); /* where it reads by another, that one has been let go */
 }
 
 static void take_tx(struct stream *s, int fd, uint64_t carried)

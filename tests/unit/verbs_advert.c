@@ -17,7 +17,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { DEAD_US = 20000, LONG_US = 30000000, IDLE_US = 120000000, LENGTH = 100000, PART = 70000, GONE = 0xa5 };
+enum { DEAD_US = 20000, LONG_US = 30000000, IDLE_US = 120000000, LENGTH = 100000, PART = 70000, GONE = 0xa5,
+	AT_ONCE = 262144, TAIL = 8192 }; /* as long as a request is before it is known how long one takes; too little for another */
 
 static struct peer p;
 static uint8_t buffer[LENGTH];
@@ -109,19 +110,26 @@ static void expect(const uint8_t *at, size_t n, uint8_t byte, const char *what)
 			sim_wrong("%s: byte %zu is %02x, not %02x", what, i, at[i], byte);
 }
 
+static void offer(size_t n)
+{
+	struct { struct frame_head head; struct frame_block block; } f = {
+		.head = { .type = FRAME_BLOCK, .ring = (uint32_t)p.ring_w, .at = p.out_at },
+		.block = { .address = (uintptr_t)p.bulk, .length = n, .rkey = p.mr->rkey, .id = 1 },
+	};
+
+	if (send(p.fd, &f, sizeof(f), MSG_NOSIGNAL) != sizeof(f))
+		sim_wrong("no block can be offered");
+}
+
 /* Something long comes once after such a wait: by a block. */
 static void learns(void)
 {
 	pthread_t t = begin();
-	struct { struct frame_head head; struct frame_block block; } f = {
-		.head = { .type = FRAME_BLOCK, .ring = (uint32_t)p.ring_w, .at = p.out_at },
-		.block = { .address = (uintptr_t)p.bulk, .length = LENGTH, .rkey = p.mr->rkey, .id = 1 },
-	};
+
 	fill('l');
 	p.heard = (struct control){ 0 };
 	PEER_WAIT(load_rlx(p.stream->asleep));
-	if (send(p.fd, &f, sizeof(f), MSG_NOSIGNAL) != sizeof(f))
-		sim_wrong("no block can be offered");
+	offer(LENGTH);
 	if (end(t) != LENGTH)
 		sim_wrong("no block is received");
 	expect(buffer, LENGTH, 'l', "a block");
@@ -345,6 +353,22 @@ static void is_in_hand(void)
 	ends();
 }
 
+/* The thread gives it back, while the call sleeps: nothing wakes it. */
+static void device_goes(void)
+{
+	start();
+	pthread_t t = waits();
+	sim_remove(0);
+	PEER_WAIT(!sim_wire.locked);
+	if (!load_rlx(p.stream->asleep))
+		sim_wrong("the call has been woken");
+	peer_shuts();
+	if (end(t))
+		sim_wrong("not the end of the stream");
+	is_closed();
+	ends();
+}
+
 /* In place of the C library's, for the library. */
 static ssize_t recv_late(int fd, void *bytes, size_t n, int flags)
 {
@@ -513,6 +537,42 @@ static void uses_an_advert(void)
 	ends();
 }
 
+static void advertise_much(void)
+{
+	struct advert a = { .at = p.in_at, .address = (uintptr_t)p.bulk, .length = AT_ONCE + TAIL, .rkey = p.mr->rkey, .id = 7 };
+	struct link *l = link_out(verbs_of(p.stream));
+
+	peer_message(&p, &a, sizeof(a));
+	PEER_WAIT((link_poll(l), link_advert(l).id == 7));
+}
+
+static void *receives_much(void *much)
+{
+	struct iovec v = { much, AT_ONCE + TAIL };
+
+	return (void *)stream_recv(p.stream, p.lib_fd, &v, 1, options(MSG_WAITALL));
+}
+
+/* A request that is a little longer than the others are: nothing is copied for that. */
+static void leaves_no_tail(void)
+{
+	static char much[AT_ONCE + TAIL];
+	struct iovec v = { much, sizeof(much) };
+	pthread_t t;
+
+	peer_start(&p, 0);
+	peer_meet(&p);
+	peer_agree(&p);
+	advertise_much();
+	if (stream_send(p.stream, p.lib_fd, &v, 1, options(MSG_NOSIGNAL)) != sizeof(much) || count_of(STAT_rdma_placed) != sizeof(much))
+		sim_wrong("%llu bytes are placed", (unsigned long long)count_of(STAT_rdma_placed));
+	offer(sizeof(much));
+	pthread_create(&t, NULL, receives_much, much);
+	if (end(t) != sizeof(much) || count_of(STAT_rdma_direct) != sizeof(much))
+		sim_wrong("%llu bytes are read straight", (unsigned long long)count_of(STAT_rdma_direct));
+	ends();
+}
+
 /* Of another place, of what can only be read, of what has been asked back: nothing is written there. */
 static void leaves_it(int which)
 {
@@ -560,14 +620,16 @@ static void an_older_peer(void)
 
 static void alone(int which)
 {
-	static void (*const tests[])(void) = { is_placed, is_passed_by, uses_an_advert, an_older_peer, is_in_hand, is_overtaken, tells_places_apart };
+	static void (*const tests[])(void) = {
+		is_placed, is_passed_by, uses_an_advert, an_older_peer, is_in_hand, is_overtaken, device_goes, leaves_no_tail, tells_places_apart,
+	};
 
 	tests[which]();
 }
 
 int main(void)
 {
-	for (int i = 0; i < 7; i++)
+	for (int i = 0; i < 9; i++)
 		peer_apart(LONG_US, IDLE_US, alone, i);
 	for (int i = 0; i < WAYS * ANSWERS; i++)
 		peer_apart(LONG_US, IDLE_US, is_ended, i);

@@ -223,8 +223,8 @@ static void expect_reads(uint64_t us_each, size_t most)
 
 	if (us_each)
 		link_learn(&l.reads, PACE_BYTES - 1, us_to_ticks(us_each));
-	if (link_bulk_most(&l.reads) != most)
-		sim_wrong("%llu us each: READs of %zu", (unsigned long long)us_each, link_bulk_most(&l.reads));
+	if (link_bulk_part(&l.reads, SIZE_MAX) != most)
+		sim_wrong("%llu us each: READs of %zu", (unsigned long long)us_each, link_bulk_part(&l.reads, SIZE_MAX));
 }
 
 static void reads_fit_into_the_time(void)

@@ -6,6 +6,7 @@
 #include "verbs_io.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <unistd.h>
 
 enum { RING_BYTES = 65536, ROOM = 1 << 17 };
@@ -60,16 +61,13 @@ static inline struct verbs_side *side_of(int i)
 	return verbs_of(ends[i].s)->v;
 }
 
-/* What the peers have said is known. */
+/* All that the peers have said is known. */
 static inline void listen_to_devices(void)
 {
-	struct timespec nap = { .tv_nsec = 1000000 };
-
-	for (int i = 0; i < 20; i++) {
-		for (struct device *d = device_next(NULL); d; d = device_next(d))
-			device_poll(d);
-		nanosleep(&nap, NULL);
-	}
+	while (!sim_is_idle())
+		sched_yield();
+	for (struct device *d = device_next(NULL); d; d = device_next(d))
+		device_poll(d);
 }
 
 static inline uint8_t byte_at(uint64_t at)

@@ -51,12 +51,15 @@ static void queue_pair_fails(int which)
 }
 
 /* The device in error is the one that was asked: nothing of its own ends with an error. */
-static void peer_writes_elsewhere(int unused)
+static void peer_writes_elsewhere(int by_key_of_its_own)
 {
 	struct peer p;
 
 	make(&p, 0);
-	peer_write(&p, p.memory, p.theirs.ring_address + PEER_RING + BEHIND, 16);
+	if (by_key_of_its_own)
+		peer_write_by(&p, p.mr->rkey, p.memory, (uintptr_t)p.bulk, 16);
+	else
+		peer_write(&p, p.memory, p.theirs.ring_address + PEER_RING + BEHIND, 16);
 	expect_tcp(&p);
 	peer_end(&p);
 }
@@ -106,6 +109,34 @@ static void port_fails(int unused)
 		sim_wrong("counted as something else");
 	for (int role = 0; role < 2; role++)
 		peer_end(&p[role]);
+}
+
+/* ---- others go on at once when they see that a link is down: its queue pair has been in error before */
+
+static __typeof__(verbs.ibv_modify_qp) modify;
+static struct link *failing;
+static _Atomic bool in_error;
+
+static int modify_what_is_up(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask)
+{
+	if (attr->qp_state == IBV_QPS_ERR && !atomic_exchange(&in_error, true) && load_acq(failing->state) == LINK_DOWN)
+		sim_wrong("a link is said to be down, and its queue pair works");
+	return modify(qp, attr, mask);
+}
+
+static void error_comes_first(int unused)
+{
+	struct peer p;
+
+	make(&p, 0);
+	failing = link_of(&p);
+	modify = verbs.ibv_modify_qp;
+	verbs.ibv_modify_qp = modify_what_is_up;
+	link_fail(failing, FALLBACK_RDMA_PORT);
+	if (!in_error)
+		sim_wrong("a link is down, and its queue pair works");
+	expect_tcp(&p);
+	peer_end(&p);
 }
 
 static void is_iwarp(int role)
@@ -199,9 +230,11 @@ int main(void)
 		peer_apart(DEAD_US, IDLE_US, device_fails, which);
 	}
 	peer_apart(DEAD_US, IDLE_US, port_fails, 0);
-	peer_apart(DEAD_US, IDLE_US, peer_writes_elsewhere, 0);
-	for (int role = 0; role < 2; role++)
-		peer_apart(DEAD_US, IDLE_US, is_iwarp, role);
+	peer_apart(DEAD_US, IDLE_US, error_comes_first, 0);
+	for (int which = 0; which < 2; which++) {
+		peer_apart(DEAD_US, IDLE_US, peer_writes_elsewhere, which);
+		peer_apart(DEAD_US, IDLE_US, is_iwarp, which);
+	}
 	peer_apart(DEAD_US, IDLE_US, many_fail_at_once, 0);
 	peer_apart(DEAD_US, IDLE_US, many_have_ended, 0);
 	return 0;

@@ -1,6 +1,7 @@
 /*
  * A READ into the program's buffer is under way, and its last packet on the wire: whatever ends or interrupts the call, a failure of the
- * link or the device, a time-out, a signal, the descriptor's end, it does not return before the device has come to rest.
+ * link or the device, a time-out, a signal, the descriptor's end, it does not return before the device has come to rest.  Nor is the peer told
+ * that it has ended.  The same of a READ out of the program's buffer, by the peer, and the call that sends.
  */
 #include "peer.h"
 
@@ -13,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { DEAD_US = 20000, SOON_US = 200000, IDLE_US = 120000000, BLOCK = 2 * PEER_RING, GONE = 0xa5, PATIENCE = 4000 };
+enum { DEAD_US = 20000, LATER_US = 2000000, IDLE_US = 120000000, BLOCK = 2 * PEER_RING, SENT = 65536, PART = 4096, GONE = 0xa5, PATIENCE = 1500, AGAIN = 20 };
 
 static struct peer p;
 static char buffer[BLOCK];
@@ -63,13 +64,35 @@ static void time_passes(void)
 {
 }
 
+/* Without an answer; a busy machine must have begun it by then. */
+static void is_given_up(void)
+{
+	PEER_WAIT(load_acq(link_in(verbs_of(p.stream))->state) == LINK_DOWN);
+}
+
+/* Of the packet that is held, again and again: what was asked for behind the READ must not be done meanwhile. */
+static void answer_is_lost(void)
+{
+	uint64_t before = sim_wire.packets;
+
+	sim_wire.ack_loss = 256;
+	sim_wire.hold = false;
+	PEER_WAIT(sim_wire.packets > before + AGAIN);
+	for (bool message; peer_listen(&p, &message);)
+		if (message && p.heard.type == CONTROL_DONE)
+			sim_wrong("a READ that is under way is said to have ended");
+	sim_wire.hold = true;
+	PEER_WAIT(sim_wire.held);
+	sim_wire.ack_loss = 0;
+}
+
 static const struct {
 	void (*happens)(void);
 	bool whole; /* the READ ends well */
-	uint64_t dead_us; /* a busy machine must have begun it by then */
+	uint64_t dead_us;
 } deeds[] = {
-	{ link_fails, false, SOON_US }, { device_goes, false, SOON_US }, { time_passes, false, SOON_US },
-	{ signal_comes, true, IDLE_US }, { descriptor_ends, true, IDLE_US }, { time_passes, true, IDLE_US },
+	{ link_fails, false, IDLE_US }, { device_goes, false, IDLE_US }, { is_given_up, false, LATER_US },
+	{ signal_comes, true, IDLE_US }, { descriptor_ends, true, IDLE_US }, { time_passes, true, IDLE_US }, { answer_is_lost, true, IDLE_US },
 };
 
 static void offer(void)
@@ -82,6 +105,14 @@ static void offer(void)
 	memset(p.memory, 'b', BLOCK);
 	if (send(p.fd, &f, sizeof(f), MSG_NOSIGNAL) != sizeof(f))
 		sim_wrong("no block can be offered");
+}
+
+static void may_not_return(const char *what, int which)
+{
+	for (int i = 0; i < PATIENCE && !returned; i++)
+		peer_nap();
+	if (returned)
+		sim_wrong("%s %d: a call has returned, and its buffer is in use", what, which);
 }
 
 static void rests_before_it_returns(int which)
@@ -104,10 +135,9 @@ static void rests_before_it_returns(int which)
 	reader = t;
 	PEER_WAIT(sim_wire.held);
 	deeds[which].happens();
-	for (int i = 0; i < PATIENCE && !returned; i++)
-		peer_nap();
-	if (returned)
-		sim_wrong("deed %d: a call has returned, and its buffer is written", which);
+	if (!deeds[which].whole)
+		settings.rdma_dead = DEAD_US; /* no longer does it wait for completions */
+	may_not_return("deed", which);
 	shutdown(p.fd, SHUT_WR);
 	sim_wire.hold = false;
 	pthread_join(t, &got);
@@ -120,9 +150,70 @@ static void rests_before_it_returns(int which)
 	PEER_WAIT(!atomic_load(&dlaccel_stats.slot[STAT_net_ring_pages].value)); /* the thread has given all back */
 }
 
+/* ---- the library sends */
+
+static char sent[SENT];
+
+static void *sends(void *unused)
+{
+	struct iovec v = { sent, SENT };
+	ssize_t r = stream_send(p.stream, p.lib_fd, &v, 1, (struct stream_opts){ .mark = signal_mark() });
+
+	memset(sent, GONE, SENT);
+	returned = true;
+	return (void *)r;
+}
+
+static struct frame_block offered(void)
+{
+	struct { struct frame_head head; struct frame_block block; } f;
+
+	if (recv(p.fd, &f, sizeof(f), MSG_WAITALL) != sizeof(f) || f.head.type != FRAME_BLOCK || f.block.length != SENT)
+		sim_wrong("no block is offered");
+	return f.block;
+}
+
+/* The link fails, or the block is taken back in vain. */
+static void rests_before_it_has_sent(int in_vain)
+{
+	pthread_t t;
+	void *got;
+
+	peer_start(&p, 0);
+	peer_meet(&p);
+	peer_agree(&p);
+	memset(sent, 's', SENT);
+	sim_wire.hold = true;
+	settings.rdma_dead = in_vain ? LATER_US : IDLE_US;
+	if (pthread_create(&t, NULL, sends, NULL))
+		sim_wrong("no thread");
+	struct frame_block b = offered();
+	struct block_claim *claim = (struct block_claim *)p.memory;
+	*claim = (struct block_claim){ .upto = PART, .id = b.id };
+	peer_write(&p, claim, p.theirs.ring_address + PEER_RING + offsetof(struct peer_words, claim), sizeof(*claim));
+	peer_read_by(&p, b.rkey, p.bulk, b.address, PART);
+	PEER_WAIT(sim_wire.held);
+	if (in_vain)
+		is_given_up();
+	else
+		link_fails();
+	settings.rdma_dead = DEAD_US;
+	may_not_return("send", in_vain);
+	sim_wire.hold = false;
+	pthread_join(t, &got);
+	if ((ssize_t)got != SENT)
+		sim_wrong("send %d: %zd", in_vain, (ssize_t)got);
+	for (size_t i = 0; i < PART; i++)
+		if (p.bulk[i] && p.bulk[i] != 's')
+			sim_wrong("send %d: byte %zu read behind the call", in_vain, i);
+	peer_end(&p);
+}
+
 int main(void)
 {
 	for (int which = 0; which < (int)(sizeof(deeds) / sizeof(*deeds)); which++)
 		peer_apart(DEAD_US, IDLE_US, rests_before_it_returns, which);
+	for (int in_vain = 0; in_vain < 2; in_vain++)
+		peer_apart(DEAD_US, IDLE_US, rests_before_it_has_sent, in_vain);
 	return 0;
 }

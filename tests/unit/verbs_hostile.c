@@ -7,6 +7,7 @@
  */
 #include "peer.h"
 
+#include "handshake.h"
 #include "process.h"
 #include "settings.h"
 #include "verbs_io.h"
@@ -56,7 +57,10 @@ struct lie {
 	size_t at, n;      /* the bytes of the call or intro that it changes */
 	uint64_t value;
 	enum stat_id why;  /* 0: met all the same */
+	const void *bytes; /* in place of a number */
 };
+
+static uint8_t our_boot[16];
 
 /* Of calls and introductions; those behind 0 are met all the same, by a version that both know. */
 #define AT(type, field) offsetof(type, field), sizeof(((type *)0)->field)
@@ -74,6 +78,7 @@ static const struct lie calls[] = {
 	CALL(ring_shift, 255, FALLBACK_BAD_HELLO),
 	CALL(secret, 1, FALLBACK_SECRET),
 	CALL(tuple, 0, FALLBACK_BAD_HELLO),
+	{ "call: from our own host", AT(struct verbs_call, boot), 0, FALLBACK_FOREIGN_NS, our_boot },
 };
 
 static const struct lie intros[] = {
@@ -84,6 +89,7 @@ static const struct lie intros[] = {
 	INTRO(ring_shift, 0, FALLBACK_BAD_HELLO),
 	INTRO(ring_shift, 64, FALLBACK_BAD_HELLO),
 	INTRO(proof, 1, FALLBACK_SECRET),
+	{ "intro: from our own host", AT(struct intro, boot), 0, FALLBACK_FOREIGN_NS, our_boot },
 	INTRO(ring_address, 4096, 0), /* its own ring: what is written there finds no key, and the link is down */
 	INTRO(ring_rkey, 0xffffff, 0),
 };
@@ -91,7 +97,10 @@ static const struct lie intros[] = {
 static void tell_lie(const struct lie *l, void *message)
 {
 	memset((char *)message + l->at, 0, l->n);
-	memcpy((char *)message + l->at, &l->value, l->n < sizeof(l->value) ? l->n : sizeof(l->value));
+	if (l->bytes)
+		memcpy((char *)message + l->at, l->bytes, l->n);
+	else
+		memcpy((char *)message + l->at, &l->value, l->n < sizeof(l->value) ? l->n : sizeof(l->value));
 }
 
 /* Met or not; plain TCP is there in any case. */
@@ -672,6 +681,7 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && sscanf(argv[1], "%lu:%lu", &first, &last) != 2)
 		return 2;
+	boot_id(our_boot);
 	peer_apart(HASTY_US, HASTY_US, introductions, 0); /* its patience is short */
 	peer_set_up(HASTY_US, IDLE_US); /* no heartbeat helps */
 	alarm(HUNG_S);

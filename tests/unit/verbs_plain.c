@@ -401,6 +401,66 @@ static void calm_for_good(void)
 		sim_wrong("other bytes");
 }
 
+/* What the program has set as its buffer is no more in the ring, either. */
+static void bounded_by_sndbuf(void)
+{
+	enum { LIMIT = RING_BYTES / 2 };
+	struct link *l = link_out(verbs_of(ends[0].s));
+
+	in_frames();
+	uint64_t before = l->ring_w;
+	store_rlx(ends[0].s->side->limit, LIMIT);
+	put(0, LIMIT);
+	uint64_t n = l->ring_w - load_acq(l->peer_taken);
+	if (l->ring_w == before || n > LIMIT)
+		sim_wrong("%llu bytes", (unsigned long long)n);
+	get_all();
+}
+
+/* ---- bytes that nobody has read, and the kernel knows of none */
+
+static void expect_close(bool resets, const char *what)
+{
+	if (stream_close_means_reset(ends[1].s, ends[1].fd) != resets)
+		sim_wrong("%s: %s reset", what, resets ? "no" : "a");
+}
+
+static void closes_unread(void)
+{
+	struct peer_words *words = link_out(verbs_of(ends[0].s))->words;
+
+	in_frames();
+	expect_close(false, "all is read");
+	words->polls = 1;
+	put(0, FEW);
+	expect_close(true, "nothing was rung for");
+	words->polls = 0;
+	put(0, FEW);
+	expect_close(false, "more lies in TCP");
+	get(1, 2 * FEW, MSG_WAITALL);
+	expect_close(false, "all is read again");
+}
+
+/* ---- bytes that come next, which somebody else has to send */
+
+static void *is_to_finish(void *unused)
+{
+	side_of(0)->finishing = thread_id();
+	return NULL;
+}
+
+static void finisher_is_dead(void)
+{
+	struct iovec v = { "x", 1 };
+	pthread_t t;
+
+	pthread_create(&t, NULL, is_to_finish, NULL);
+	pthread_join(t, NULL);
+	ssize_t k = stream_send(ends[0].s, ends[0].fd, &v, 1, options(0));
+	if (k != -ECONNRESET)
+		sim_wrong("%zd", k);
+}
+
 /* ---- what a program sends is never more than that */
 
 static uint8_t said[1 << 17];
@@ -745,6 +805,31 @@ static void left_by_its_parent(void)
 		sim_wrong("the child sleeps through it");
 }
 
+/* A child uses the stream: its parent's thread takes the link down, and what was said of polling back, before the child sleeps. */
+static void taken_down_for_child(void)
+{
+	struct link *l = link_in(verbs_of(ends[1].s));
+	int status;
+
+	in_frames();
+	settings.rdma_dead = ALARM_S * UINT64_C(2000000);
+	stream_poll_begin(ends[1].s);
+	if (!load_rlx(l->told_polls))
+		sim_wrong("it does not poll");
+	pid_t pid = fork();
+	if (!pid) {
+		process_note();
+		verbs_after_fork();
+		alarm(ALARM_S);
+		nothing_there(1);
+		_exit(load_acq(l->state) != LINK_DOWN || load_acq(l->told_polls));
+	}
+	while (!waitpid(pid, &status, WNOHANG))
+		thread_tend_links();
+	if (status)
+		sim_wrong("the child goes on with its parent's link: %x", status);
+}
+
 /* A handler forks inside a receive: both go on in there. */
 static void forked_inside(void)
 {
@@ -799,6 +884,8 @@ static const struct {
 	{ "reset behind bytes", reset_behind_bytes }, { "beside another", beside_another }, { "no more inside", no_more_inside },
 	{ "cancelled", cancelled }, { "left by longjmp", left_by_longjmp }, { "killed", killed }, { "forked inside", forked_inside },
 	{ "failover in a child", failover_in_child }, { "left by its parent", left_by_its_parent },
+	{ "taken down for a child", taken_down_for_child },
+	{ "bounded by SO_SNDBUF", bounded_by_sndbuf }, { "closes unread", closes_unread }, { "finisher is dead", finisher_is_dead },
 	{ "handler receives", handler_receives },
 };
 

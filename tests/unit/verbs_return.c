@@ -1,6 +1,7 @@
 /* Who returns to a new link, and where in the stream it may be said; by hand, without a device. */
 #include "verbs_pair.h"
 
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 /* ---- a return out of place: its own connection ends */
@@ -107,20 +108,38 @@ static void breaks_the_rules(struct pair *p)
 	cr_assert_eq(get(p, &byte, 1, 0), -ECONNRESET);
 }
 
-static bool returns(void (*first)(struct pair *p), void (*then)(struct pair *p))
+static struct link *prepared(struct pair *p, void (*first)(struct pair *p), uint32_t *ret_name)
 {
-	struct pair p = make_pair();
-	uint32_t name;
-
-	store_rel(verbs_of(p.s[1])->v->framed, true);
+	*p = make_pair();
+	store_rel(verbs_of(p->s[1])->v->framed, true);
 	if (first)
-		first(&p);
-	struct link *l = verbs_return_prepare(p.link[1]->links, &name);
-	if (l && then)
-		then(&p);
+		first(p);
+	struct link *l = verbs_return_prepare(p->link[1]->links, ret_name);
 	if (l)
 		l->name = NEW_NAME;
-	bool up = l && verbs_return_up(l, name) && load_acq(l->state) == LINK_UP;
+	return l;
+}
+
+static bool prepares(void (*first)(struct pair *p))
+{
+	struct pair p;
+	uint32_t name;
+	struct link *l = prepared(&p, first, &name);
+
+	end_pair(&p);
+	return l;
+}
+
+static bool returns(void (*then)(struct pair *p))
+{
+	struct pair p;
+	uint32_t name;
+	struct link *l = prepared(&p, NULL, &name);
+
+	if (then)
+		then(&p);
+	bool up = verbs_return_up(l, name);
+	cr_expect_eq(load_acq(l->state) == LINK_UP, up);
 	end_pair(&p);
 	return up;
 }
@@ -129,11 +148,33 @@ Test(verbs_return, who_returns)
 {
 	static void (*const never[])(struct pair *p) = { child_looks, goes_plain, peer_goes_plain, breaks_the_rules };
 
-	cr_expect(returns(NULL, NULL));
+	cr_expect(returns(NULL));
 	for (size_t i = 0; i < sizeof(never) / sizeof(*never); i++) {
-		cr_expect(!returns(never[i], NULL), "%zu", i);
-		cr_expect(!returns(NULL, never[i]), "%zu, in the middle", i);
+		cr_expect(!prepares(never[i]), "%zu", i);
+		cr_expect(!returns(never[i]), "%zu, in the middle", i);
 	}
+}
+
+static bool is_resident(void *page)
+{
+	unsigned char in;
+
+	cr_assert(!mincore(page, 1, &in));
+	return in & 1;
+}
+
+/* What the link before had there. */
+Test(verbs_return, room_is_empty)
+{
+	struct pair p = make_pair();
+	struct links *ls = p.link[1]->links;
+	uint32_t name;
+
+	*ls->link[1].staging = *ls->link[1].ring = 1;
+	cr_assert(is_resident(ls->link[1].staging) && is_resident(ls->link[1].ring));
+	cr_assert_eq(verbs_return_prepare(ls, &name), &ls->link[1]);
+	cr_expect(!is_resident(ls->link[1].staging) && !is_resident(ls->link[1].ring));
+	end_pair(&p);
 }
 
 /* What cannot be ends the connection by whichever link it comes. */

@@ -7,6 +7,7 @@ A Host has an address, a network device and an rxe device; run() and spawn() are
 near() each host's programs see a boot id of their own, or they would know each other for neighbours.
 """
 import contextlib
+import copy
 import os
 import subprocess
 
@@ -34,6 +35,13 @@ class Host:
     def __init__(self, name, guest, addr, netdev, rdma, boot_id=None, addr6=None):
         self.name, self.guest, self.addr, self.addr6 = name, guest, addr, addr6
         self.netdev, self.rdma, self.boot_id = netdev, rdma, boot_id
+        self.addrs = addr, addr6
+
+    def by_ipv6(self):
+        """The same host, at that address."""
+        host = copy.copy(self)
+        host.addr = self.addr6
+        return host
 
     def run(self, command, limit=60, check=True, **kw):
         return self.guest.run(command, limit, check, boot_id=self.boot_id, **kw)

@@ -1,7 +1,7 @@
 """One rank of a gloo job: net_allreduce.py RANK MASTER PORT [FOLDER]; prints a checksum of every result.
 
 With a FOLDER it goes on with one tensor of one shape until FOLDER/warm is there, and then through PHASES, in the midst of which
-the shape changes and an iteration is skipped. After each it says its name and waits for FOLDER/name.
+the shape changes; behind that an iteration is skipped. After each it says its name and waits for FOLDER/name.
 """
 import hashlib
 import os
@@ -13,9 +13,9 @@ import torch.distributed as dist
 
 RANKS, ROUNDS = 2, 50
 SHAPES = (1, 64, 1000, 16384, 262144)
-CHANGED, SKIPPED = 393216, 1
+CHANGED, SKIPPED = 393216, 7
 PHASES = (('settled', SHAPES[-1], 3), ('first half', SHAPES[-1], 23), ('second half', SHAPES[-1], 23),    # name, size, iterations
-          ('changed', CHANGED, 12), ('settled again', CHANGED, 23))
+          ('changed', CHANGED, 3), ('settled again', CHANGED, 48))
 
 
 def share(rank, size, i):
@@ -45,14 +45,19 @@ def stop_at(name, folder):
         time.sleep(.1)
 
 
-def phases(rank, folder):
-    tensors, warm = {size: torch.empty(size) for _, size, _ in PHASES}, torch.zeros(1)
+def warm_up(tensor, rank, folder):
+    warm = torch.zeros(1)
     while not warm[0]:
-        reduce_into(tensors[SHAPES[-1]], rank, [0])
+        reduce_into(tensor, rank, [0])
         warm[0] = os.path.exists(folder + '/warm')
         dist.all_reduce(warm)
+
+
+def phases(rank, folder):
+    tensors = {size: torch.empty(size) for _, size, _ in PHASES}
+    warm_up(tensors[SHAPES[-1]], rank, folder)
     for name, size, rounds in PHASES:
-        reduce_into(tensors[size], rank, [i for i in range(rounds) if name != 'changed' or i != SKIPPED])
+        reduce_into(tensors[size], rank, [i for i in range(rounds) if name != 'settled again' or i != SKIPPED])
         stop_at(name, folder)
 
 
@@ -68,4 +73,5 @@ def main(rank, master, port, folder=None):
     dist.destroy_process_group()
 
 
-main(int(sys.argv[1]), *sys.argv[2:])
+if __name__ == '__main__':
+    main(int(sys.argv[1]), *sys.argv[2:])

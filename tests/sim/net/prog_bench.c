@@ -4,6 +4,7 @@
  *   prog_bench pingpong ADDR PORT SIZE COUNT [FROM]    median round trip, and the least
  *   prog_bench after    ADDR PORT SIZE COUNT [FROM]    the same, on a connection that has carried large messages before
  *   prog_bench oneway   ADDR PORT SIZE COUNT [FROM]    until the other end says it has all
+ *   prog_bench learned  ADDR PORT SIZE COUNT [FROM]    the same, on a connection that has carried such messages before
  *
  * Small messages with pauses go before, for libraries that take their time; getppid, which nothing else
  * here calls, stands before and behind what counts. */
@@ -21,10 +22,10 @@
 #include <unistd.h>
 
 enum { WARM_ROUNDS = 200, WARM_BYTES = 4096, WARM_PAUSE_US = 50000 };
-enum { LARGE_ROUNDS = 10, LARGE_BYTES = 256 << 10, CALM_ROUNDS = 200, CALM_BYTES = 64 };
+enum { LEARN_ROUNDS = 10, LARGE_ROUNDS = 10, LARGE_BYTES = 256 << 10, CALM_ROUNDS = 200, CALM_BYTES = 64 };
 
 struct order { /* the client's first bytes */
-	uint32_t pingpong, after, size, count;
+	uint32_t pingpong, after, learned, size, count;
 };
 
 static void die(const char *what)
@@ -102,15 +103,27 @@ static void to_and_fro(int fd, bool first, char *buf, size_t n, int rounds)
 	}
 }
 
-/* Large messages, and small ones until the connection has had time to be what small ones make of it. */
-static void before_it(int fd, const struct order *o, bool first)
+static void one_way(int fd, bool first, char *buf, const struct order *o, uint32_t rounds)
 {
-	static char buf[LARGE_BYTES];
+	for (uint32_t i = 0; i < rounds; i++) {
+		if (first)
+			send_all(fd, buf, o->size);
+		else
+			recv_all(fd, buf, o->size);
+	}
+}
 
+/* Large messages, and small ones until the connection has had time to be what small ones make of it; or those that are measured then. */
+static void before_it(int fd, const struct order *o, bool first, char *buf)
+{
+	static char large[LARGE_BYTES];
+
+	if (o->learned)
+		one_way(fd, first, buf, o, LEARN_ROUNDS);
 	if (!o->after)
 		return;
-	to_and_fro(fd, first, buf, LARGE_BYTES, LARGE_ROUNDS);
-	to_and_fro(fd, first, buf, CALM_BYTES, CALM_ROUNDS);
+	to_and_fro(fd, first, large, LARGE_BYTES, LARGE_ROUNDS);
+	to_and_fro(fd, first, large, CALM_BYTES, CALM_ROUNDS);
 }
 
 static void serve(int fd)
@@ -121,13 +134,12 @@ static void serve(int fd)
 	warm(fd, false);
 	recv_all(fd, (char *)&o, sizeof(o));
 	buf = calloc(1, o.size);
-	before_it(fd, &o, false);
+	before_it(fd, &o, false, buf);
 	mark();
-	for (uint32_t i = 0; i < o.count; i++) {
-		recv_all(fd, buf, o.size);
-		if (o.pingpong)
-			send_all(fd, buf, o.size);
-	}
+	if (o.pingpong)
+		to_and_fro(fd, false, buf, o.size, (int)o.count);
+	else
+		one_way(fd, false, buf, &o, o.count);
 	send_all(fd, "", 1);
 	mark();
 	free(buf);
@@ -161,8 +173,7 @@ static void oneway(int fd, const struct order *o, char *buf)
 {
 	double start = now_us();
 
-	for (uint32_t i = 0; i < o->count; i++)
-		send_all(fd, buf, o->size);
+	one_way(fd, true, buf, o, o->count);
 	recv_all(fd, buf, 1);
 	printf("{\"size\": %u, \"count\": %u, \"mb_s\": %.2f}\n", o->size, o->count,
 		(double)o->size * o->count / (now_us() - start));
@@ -205,7 +216,7 @@ static void drive(int fd, const struct order *o)
 
 	warm(fd, true);
 	send_all(fd, (const char *)o, sizeof(*o));
-	before_it(fd, o, true);
+	before_it(fd, o, true, buf);
 	mark();
 	if (o->pingpong)
 		pingpong(fd, o, buf);
@@ -234,7 +245,8 @@ int main(int argc, char **argv)
 		serve(fd);
 	} else {
 		bool after = !strcmp(argv[1], "after");
-		o = (struct order){after || !strcmp(argv[1], "pingpong"), after, atoi(argv[4]), atoi(argv[5])};
+		o = (struct order){after || !strcmp(argv[1], "pingpong"), after, !strcmp(argv[1], "learned"), atoi(argv[4]),
+			atoi(argv[5])};
 		drive(fd, &o);
 	}
 	close(fd);

@@ -4,7 +4,8 @@
  *   prog_stream talk  ADDR PORT [-n BYTES] [-s SEED] [-f] [-b FROM] STYLE...
  *   prog_stream list
  *
- * Without a STYLE they come on standard input, one a line.
+ * Without a STYLE they come on standard input, one a line. With @BYTES behind it the server stops itself (SIGSTOP) when it has had and
+ * sent so many, and says how many.
  *
  * Both ends name the same styles; each style is one connection: BYTES each way, 64 questions and
  * answers, end of stream in one direction while the other still sends, and the receiver's own
@@ -22,6 +23,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +54,7 @@ struct talk {
 
 static const char *current = "setup";
 static uint64_t opt_bytes = 300000, opt_seed = 1;
+static _Atomic uint64_t stop_at; /* 0: nowhere */
 static bool opt_failing;
 
 void fail(const char *fmt, ...)
@@ -109,6 +112,16 @@ static void must_be_later(const struct style *st, const char *what)
 		die(what);
 }
 
+static void stop_where_told(struct talk *t)
+{
+	uint64_t at = stop_at;
+
+	if (!t->server || !at || t->in.at + t->out.at < at || !atomic_exchange(&stop_at, 0))
+		return;
+	fprintf(stderr, "stopped: in %llu, out %llu\n", (unsigned long long)t->in.at, (unsigned long long)t->out.at);
+	raise(SIGSTOP);
+}
+
 static size_t put_once(struct talk *t, size_t from, size_t n)
 {
 	unsigned char *buf = t->out.buf + from;
@@ -123,6 +136,7 @@ static size_t put_once(struct talk *t, size_t from, size_t n)
 	add_to_sum(&t->out, buf, r);
 	memset(buf, SENT, r);
 	t->out.at += r;
+	stop_where_told(t);
 	return r;
 }
 
@@ -153,6 +167,7 @@ static size_t get_once(struct talk *t, size_t n)
 	check_piece(&t->in, buf, r);
 	add_to_sum(&t->in, buf, r);
 	t->in.at += r;
+	stop_where_told(t);
 	return r;
 }
 
@@ -559,6 +574,9 @@ static const char *next_name(char **argv, int *i)
 	if (!fgets(line, sizeof(line), stdin))
 		return NULL;
 	line[strcspn(line, "\n")] = 0;
+	char *at = strchr(line, '@');
+	stop_at = at ? strtoull(at + 1, NULL, 0) : 0;
+	line[strcspn(line, "@")] = 0;
 	return line;
 }
 

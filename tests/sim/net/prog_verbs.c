@@ -8,10 +8,10 @@
  * first 64 good completions), moved N (once a second while completions come), wc N text, cm NAME,
  * async NAME, refused (a post was), released (device given back). Ends at SIGTERM, at a device
  * removal, or after 120 s. Single thread; sleeps in poll only. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <infiniband/verbs.h>
+#include <netdb.h>
 #include <poll.h>
 #include <rdma/rdma_cma.h>
 #include <signal.h>
@@ -126,14 +126,14 @@ static void make_qp(struct end *e)
 		die("rdma_create_qp");
 }
 
-static void serve(struct end *e, struct sockaddr_in *at)
+static void serve(struct end *e, struct sockaddr *at)
 {
 	struct rdma_conn_param param = {.responder_resources = 4, .initiator_depth = 4,
 		.rnr_retry_count = 7};
 	struct advert mine;
 	struct rdma_cm_event *ev;
 
-	if (rdma_bind_addr(e->listener, (struct sockaddr *)at) || rdma_listen(e->listener, 4))
+	if (rdma_bind_addr(e->listener, at) || rdma_listen(e->listener, 4))
 		die("rdma_listen");
 	say("listening");
 	ev = await(e, RDMA_CM_EVENT_CONNECT_REQUEST);
@@ -158,8 +158,7 @@ static void set_ack_timeout(struct end *e, int value)
 		die("ACK_TIMEOUT");
 }
 
-static void drive(struct end *e, struct sockaddr_in *at, struct sockaddr_in *from, int retries,
-	int ack_timeout)
+static void drive(struct end *e, struct sockaddr *at, struct sockaddr *from, int retries, int ack_timeout)
 {
 	struct rdma_conn_param param = {.responder_resources = 4, .initiator_depth = 4,
 		.rnr_retry_count = 7, .retry_count = retries};
@@ -167,8 +166,7 @@ static void drive(struct end *e, struct sockaddr_in *at, struct sockaddr_in *fro
 
 	e->id = e->listener;
 	e->listener = NULL;
-	if (rdma_resolve_addr(e->id, from ? (struct sockaddr *)from : NULL, (struct sockaddr *)at,
-		    3000))
+	if (rdma_resolve_addr(e->id, from, at, 3000))
 		die("rdma_resolve_addr");
 	await_and_ack(e, RDMA_CM_EVENT_ADDR_RESOLVED);
 	if (rdma_resolve_route(e->id, 3000))
@@ -359,9 +357,19 @@ static int mode_named(const char *name)
 	return -1;
 }
 
+/* Of either family. */
+static struct sockaddr *address(const char *host, const char *port)
+{
+	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM}, *found;
+
+	if (getaddrinfo(host, port, &hints, &found))
+		usage();
+	return found->ai_addr;
+}
+
 int main(int argc, char **argv)
 {
-	struct sockaddr_in at = {.sin_family = AF_INET}, from = {0};
+	struct sockaddr *at, *from = NULL;
 	struct end e = {.said = now()};
 	int c, retries = 6, ack_timeout = 14;
 
@@ -372,7 +380,7 @@ int main(int argc, char **argv)
 	optind = 4;
 	while ((c = getopt(argc, argv, "b:m:r:t:")) != -1) {
 		if (c == 'b')
-			from.sin_family = inet_pton(AF_INET, optarg, &from.sin_addr) == 1 ? AF_INET : 0;
+			from = address(optarg, NULL);
 		else if (c == 'm')
 			e.mode = mode_named(optarg);
 		else if (c == 'r')
@@ -382,16 +390,15 @@ int main(int argc, char **argv)
 		else
 			usage();
 	}
-	inet_pton(AF_INET, argv[2], &at.sin_addr);
-	at.sin_port = htons(atoi(argv[3]));
+	at = address(argv[2], argv[3]);
 	e.channel = rdma_create_event_channel();
 	if (!e.channel || rdma_create_id(e.channel, &e.listener, NULL, RDMA_PS_TCP))
 		die("rdma_create_id");
 	e.driver = !strcmp(argv[1], "drive");
 	if (e.driver)
-		drive(&e, &at, from.sin_family ? &from : NULL, retries, ack_timeout);
+		drive(&e, at, from, retries, ack_timeout);
 	else
-		serve(&e, &at);
+		serve(&e, at);
 	say_connected(&e);
 	watch(&e);
 	say("end: %ld good, %ld bad", e.good, e.bad);

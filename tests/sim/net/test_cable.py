@@ -1,4 +1,4 @@
-"""Two guests on one cable, faults from outside: a pulled cable, a frozen, a reset, a dead host."""
+"""Two guests on one cable, faults from outside, by IPv4 and by IPv6: a pulled cable, a frozen, a reset, a dead host."""
 import hosts
 import streams
 import vhost
@@ -45,7 +45,7 @@ def reset_host(a, b):
     assert c.server.rc == c.server.LOST
     c.driver.expect(r'wc 12\b')
     assert b.run('ls /var/tmp/before-reset', check=False).rc, 'memory outlived the reset'
-    hosts.wire(b.guest, b.addr, b.addr6)
+    hosts.wire(b.guest, *b.addrs)
     again = Connection(a, b, *PATIENCE)
     again.expect_progress()
     again.end()
@@ -53,23 +53,26 @@ def reset_host(a, b):
 
 
 def dead_host(a, b):
-    c = Connection(a, b, *PATIENCE)
+    """Once for both."""
+    other, c = Connection(a.by_ipv6(), b.by_ipv6(), *PATIENCE), Connection(a, b, *PATIENCE)
     b.guest.die()
-    c.driver.expect(r'wc 12\b')
+    for each in other, c:
+        each.driver.expect(r'wc 12\b')
+    other.end()
     return c
 
 
 def tcp_outlives_a_pulled_cable(a, b):
     """A million bytes each way with the cable out for a while in between: late, but all there."""
-    prog = hosts.program('prog_stream')
-    args = [b.addr, '7001', '-n', '20000000', 'both_ways']
+    prog, dst = hosts.program('prog_stream'), f'dst "[{b.addr}]"'
+    args = [b.addr, next(streams.PORTS), '-n', '20000000', 'both_ways']
     server = b.spawn([prog, 'serve', *args])
     server.expect('listening')
     client = a.spawn([prog, 'talk', *args])
-    a.run(f'until [ $(ss -Hti dst {b.addr} | grep -o "bytes_acked:[0-9]*" | cut -d: -f2) -gt 99999 ]; '
+    a.run(f'until [ $(ss -Hti {dst} | grep -o "bytes_acked:[0-9]*" | cut -d: -f2) -gt 99999 ]; '
           'do :; done')
     b.guest.cable(False)
-    a.run(f'until ss -Hti dst {b.addr} | grep -q backoff; do sleep .1; done')
+    a.run(f'until ss -Hti {dst} | grep -q backoff; do sleep .1; done')
     assert client.rc is None, 'the transfer was over before the cable was out'
     b.guest.cable(True)
     problem = streams.complaint(client.wait(120), server.wait())
@@ -79,8 +82,10 @@ def tcp_outlives_a_pulled_cable(a, b):
 
 def body():
     with hosts.far('cable') as (a, b):
-        tcp_outlives_a_pulled_cable(a, b)
-        play((pulled_cable, silent_black_hole, frozen_host, reset_host, dead_host), a, b)
+        for pair in (a, b), (a.by_ipv6(), b.by_ipv6()):
+            tcp_outlives_a_pulled_cable(*pair)
+            play((pulled_cable, silent_black_hole, frozen_host, reset_host), *pair)
+        play((dead_host,), a, b)
 
 
 vhost.main(body)

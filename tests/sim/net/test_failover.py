@@ -6,9 +6,14 @@ for long enough returns to RDMA.
 One pair of programs makes a connection for each seed, in a style and with a fault that the seed chooses, which
 comes after so many packets of RDMA, by the device's own counter. A pair whose server was killed is replaced. A kind of fault that none
 of its seeds felt gets further ones: each has to be felt.
+
+A server that is killed at any moment leaves its client with one of the ends that TCP has for that. One that is killed while it stands
+still, behind so many bytes that it has had and sent, leaves it with the end that a bare pair comes to which is killed there.
+A guest that is reset takes both ends of such a pair with it: test_lost_host.py.
 """
 import collections
 import random
+import re
 import shlex
 import sys
 
@@ -35,6 +40,13 @@ FAULTS = {
     'stopped': 'kill -STOP $pid; sleep {seconds}; kill -CONT $pid',
     'killed': 'kill -KILL $pid',
 }
+STILL = 'killed, standing still'
+KINDS = [*FAULTS, STILL]
+STOPS = 1, SIZE * 9 // 10, SIZE + 1, 2 * SIZE - 1    # while the server receives: not so late that little is left; and while it sends
+BOTH = 'both_ways', 'two_threads'    # the server does both at once: it stops while there is something to receive
+# Where the server has not read all, something lies in its queue before it is killed.
+KILL = 'until grep -q "^State:.T" /proc/$pid/status; do over && break; sleep .02; done; {wait}kill -KILL $pid'
+UNREAD = 'until [ "$(ss -Htn state established "sport = :{port}" | cut -d" " -f1)" -gt 0 ]; do sleep .02; done; '
 
 # One connection: its style's name goes to both programs; the fault, where there is one, comes meanwhile. It is over
 # when both have said how it ended.
@@ -46,7 +58,8 @@ ended() {{ mapfile -t l <$1/stdout; [ ${{#l[@]}} -ge $2 ] || [ -e $1/rc ]; }}
 over() {{ ended {client} {client_lines} && ended {server} {server_lines}; }}
 pid=$(cat {server}/pid)
 before=$(sent)
-for f in {fifos}; do echo {style} >$f; done
+echo {style}{stop} >{fifos}/b
+echo {style} >{fifos}/a
 {fault}
 until over; do sleep .02; done
 {counters}
@@ -72,10 +85,10 @@ class Pair:
         env = {'DLACCEL_DIR': self.folder, 'DLACCEL_NET_THRESHOLD': '2K', 'DLACCEL_LOG': 'info',
                **(settings or {'DLACCEL_RDMA_DEAD': '200ms'}), **({'LD_PRELOAD': preload} if preload else {})}
         self.a, self.b, self.heard = a, b, [[], []]
-        port = str(next(streams.PORTS))
-        self.server = self.start(b, 'b', env, ['serve', b.addr, port, *self.arguments])
+        self.port = str(next(streams.PORTS))
+        self.server = self.start(b, 'b', env, ['serve', b.addr, self.port, *self.arguments])
         self.server.expect('listening')
-        self.client = self.start(a, 'a', env, ['talk', b.addr, port, *self.arguments, '-b', a.addr])
+        self.client = self.start(a, 'a', env, ['talk', b.addr, self.port, *self.arguments, '-b', a.addr])
 
     def start(self, host, name, env, args):
         """The program itself opens the fifo for writing too: it has no end."""
@@ -85,13 +98,13 @@ class Pair:
     def stats(self):
         return [f'{self.folder}/{job.read("pid").strip()}.stats' for job in (self.client, self.server)]
 
-    def talk(self, style, fault='', limit=120):
+    def talk(self, style, fault='', limit=120, stop=''):
         """What each end printed of one connection, or how it ended; and the script's own words."""
         jobs = self.client, self.server
         said = [len(job.out.splitlines()) for job in jobs]
         out = [f'/out/jobs/{job.number}' for job in jobs]
         script = CONVERSATION.format(client=out[0], client_lines=said[0] + 1, server=out[1], server_lines=said[1] + 1,
-                                     style=style, fifos=f'{self.folder}/b {self.folder}/a', fault=fault,
+                                     style=style, stop=stop, fifos=self.folder, fault=fault,
                                      counters=counters_script(self.tool, self.folder) if self.tool else '')
         try:
             done = self.a.spawn(script).wait(limit)
@@ -117,6 +130,11 @@ class Pair:
         for end in parse_counters(text):
             self.sums.update(end)
         self.gone = self.sums - before
+
+    def killed_at(self, style, at):
+        """The same of one whose server stops there, and is killed."""
+        wait = UNREAD.format(port=self.port) if at < SIZE else ''
+        return self.talk(style, KILL.format(wait=wait), stop=f'@{at}')[0]
 
     def alive(self):
         return self.client.rc is None and self.server.rc is None
@@ -147,6 +165,16 @@ def survived(client, server):
     assert server[-1] == 'exit code 137', server
     assert client[-1] == 'exit code 1', client
     assert any(e in words for e in ('reset', 'Broken pipe', 'returned 0', 'end in place')), client
+
+
+def how_it_ended(client, server):
+    """The survivor's error; or the end, behind all that the other has sent."""
+    survived(client, server)
+    words = next(line for line in client if line.startswith('FAIL '))
+    ended = re.search(r'get returned 0 of \d+ at byte (\d+)$', words)
+    sent = re.search(r'stopped: in \d+, out (\d+)', '\n'.join(server))
+    assert not ended or ended[1] == sent[1], (client, server)
+    return 'the end' if ended else words.rpartition(': ')[2]
 
 
 class Judge:
@@ -187,7 +215,9 @@ class Judge:
     def judged(self, seed):
         """Whether anything went by RDMA, or could have."""
         dice = random.Random(seed)
-        name, style = list(FAULTS)[seed % len(FAULTS)], dice.choice(STYLES)
+        name, style = KINDS[seed % len(KINDS)], dice.choice(STYLES)
+        if name == STILL:
+            return self.killed_still(seed, style, dice)
         seconds, packets = dice.choice((.1, 1, 2)), dice.randrange(4, 250)
         pair = self.warm_pair()
         ends, words = pair.talk(style, FAULT.format(packets=packets, script=FAULTS[name].format(seconds=seconds)))
@@ -204,6 +234,16 @@ class Judge:
               f'{gone["rdma.failovers"]} directions went on' + (f', missed\n{dict(gone)}\n{pair.said()}' if missed else ''))
         return gone['net.bytes_verbs'] or not missed
 
+    def killed_still(self, seed, style, dice):
+        first = 0 if style in BOTH else dice.choice((0, 2))
+        at, pair, bare = dice.randrange(*STOPS[first:first + 2]), self.warm_pair(), Pair(self.a, self.b)
+        got, want = how_it_ended(*pair.killed_at(style, at)), how_it_ended(*bare.killed_at(style, at))
+        assert got == want, (got, want, pair.said())
+        assert not pair.gone['net.violations'], pair.gone
+        self.tally[STILL, 'felt'] += 1
+        print(f'ok {seed}: {STILL} behind {at} bytes under {style}, {pair.gone["net.bytes_verbs"]} bytes by RDMA: {got}, as bare')
+        return True
+
     def attempt(self, seed):
         try:
             self.judge(seed)
@@ -215,7 +255,7 @@ class Judge:
 
     def until_felt(self, name, last):
         """Seeds of that kind from `last` on, as far as they are needed."""
-        more = [seed for seed in range(last, last + MORE * len(FAULTS)) if list(FAULTS)[seed % len(FAULTS)] == name]
+        more = [seed for seed in range(last, last + MORE * len(KINDS)) if KINDS[seed % len(KINDS)] == name]
         while more and not self.tally[name, 'felt']:
             self.attempt(more.pop(0))
         assert self.tally[name, 'felt'], f'{name}: no stream felt it: {self.tally}'
@@ -262,7 +302,7 @@ def body(args):
         judge = Judge(a, b, args, bare(a, b))
         for seed in range(first, last):
             judge.attempt(seed)
-        for name in FAULTS if last - first >= len(FAULTS) else ():
+        for name in KINDS if last - first >= len(KINDS) else ():
             judge.until_felt(name, last)
         for (name, what), n in sorted(judge.tally.items()):
             print(f'{name}: {n} {what}')
@@ -272,4 +312,4 @@ def body(args):
 
 
 if __name__ == '__main__':
-    vhost.main_preloaded(body, seeds='0:6')
+    vhost.main_preloaded(body, seeds='0:7')

@@ -390,7 +390,7 @@ static bool deliver(struct sim_qp *to, struct wqe *w, char *packet, size_t n)
 		return false;
 	}
 	if (!with_imm)
-		sim_dma(r.sge.lkey, r.sge.addr, packet, n, true);
+		sim_dma(to->qp.srq->pd, r.sge.lkey, r.sge.addr, packet, n, true);
 	complete(to->qp.recv_cq, (struct ibv_wc){ .wr_id = r.id, .opcode = with_imm ? IBV_WC_RECV_RDMA_WITH_IMM : IBV_WC_RECV,
 		.wc_flags = with_imm ? IBV_WC_WITH_IMM : 0, .byte_len = (uint32_t)w->length, .qp_num = to->qp.qp_num },
 		w->wr.send_flags & IBV_SEND_SOLICITED);
@@ -421,7 +421,7 @@ static bool respond(struct sim_qp *q, struct wqe *w, char *packet, size_t n)
 		ok = deliver(peer, w, packet, n);
 	} else if (ok) {
 		linger(q->dev);
-		if (sim_is_window(wr->wr.rdma.rkey))
+		if (sim_is_window(wr->wr.rdma.rkey) || (read && sim_is_first(peer->qp.context)))
 			hold();
 		ok = sim_remote_dma(&peer->qp, wr->wr.rdma.rkey, wr->wr.rdma.remote_addr + w->done, packet, n, !read);
 		if (!ok) {
@@ -437,22 +437,22 @@ static bool respond(struct sim_qp *q, struct wqe *w, char *packet, size_t n)
 	return ok;
 }
 
-static bool gather(const struct wqe *w, char *packet, size_t n)
+static bool gather(const struct ibv_pd *pd, const struct wqe *w, char *packet, size_t n)
 {
 	size_t first = w->sge[0].length, k = w->done < first ? first - w->done : 0;
 
 	if (k > n)
 		k = n;
-	return sim_dma(w->sge[0].lkey, w->sge[0].addr + w->done, packet, k, false) &&
-	       sim_dma(w->sge[1].lkey, w->sge[1].addr + w->done + k - first, packet + k, n - k, false);
+	return sim_dma(pd, w->sge[0].lkey, w->sge[0].addr + w->done, packet, k, false) &&
+	       sim_dma(pd, w->sge[1].lkey, w->sge[1].addr + w->done + k - first, packet + k, n - k, false);
 }
 
-static bool take_local(const struct wqe *w, char *packet, size_t n)
+static bool take_local(const struct ibv_pd *pd, const struct wqe *w, char *packet, size_t n)
 {
 	if (w->wr.send_flags & IBV_SEND_INLINE)
 		memcpy(packet, w->inlined + w->done, n);
 	else if (w->wr.opcode != IBV_WR_RDMA_READ)
-		return gather(w, packet, n);
+		return gather(pd, w, packet, n);
 	return true;
 }
 
@@ -462,7 +462,7 @@ static bool carry(struct sim_qp *q, struct wqe *w, size_t n)
 	char packet[PACKET];
 	bool read = w->wr.opcode == IBV_WR_RDMA_READ;
 
-	if (in_hole() || !is_up(q->peer) || !take_local(w, packet, n))
+	if (in_hole() || !is_up(q->peer) || !take_local(q->qp.pd, w, packet, n))
 		return false;
 	linger(q->dev);
 	if (!w->executed && !respond(q, w, packet, n))
@@ -470,13 +470,13 @@ static bool carry(struct sim_qp *q, struct wqe *w, size_t n)
 	atomic_fetch_add(&sim_wire.packets, 1);
 	w->executed = !read;
 	w->answered = read;
+	if (read && sim_is_first(q->qp.context) && w->done + n == w->length)
+		hold();
 	if (in_hole() || roll(q->dev, 256) < atomic_load(&sim_wire.ack_loss))
 		return false;
 	linger(q->dev);
 	w->executed = w->answered = false;
-	if (read && w->done + n == w->length)
-		hold();
-	return !read || sim_dma(w->sge->lkey, w->sge->addr + w->done, packet, n, true);
+	return !read || sim_dma(q->qp.pd, w->sge->lkey, w->sge->addr + w->done, packet, n, true);
 }
 
 static void end_wqe(struct sim_qp *q, struct wqe *w, enum ibv_wc_status status)
@@ -522,7 +522,7 @@ static void overtake(struct sim_qp *q, struct wqe *read)
 	if (!next || next->executed || next->wr.send_flags & IBV_SEND_FENCE || is_local(&next->wr) || next->length > PACKET || in_hole() ||
 	    read->done + PACKET < read->length)
 		return;
-	next->executed = is_up(q->peer) && take_local(next, packet, next->length) && respond(q, next, packet, next->length);
+	next->executed = is_up(q->peer) && take_local(q->qp.pd, next, packet, next->length) && respond(q, next, packet, next->length);
 }
 
 static void step(struct sim_qp *q, struct wqe *w)
@@ -710,6 +710,22 @@ void sim_renew(int device)
 	close(d->context.async_fd);
 	close(d->context.cmd_fd);
 	open_descriptors(d);
+}
+
+bool sim_is_idle(void)
+{
+	bool busy = false;
+
+	for (int i = 0; i < 2; i++) {
+		pthread_mutex_lock(&devices[i].qps_lock);
+		for (struct sim_qp *q = devices[i].qps; q; q = q->next) {
+			pthread_mutex_lock(&q->queue_lock);
+			busy |= q->head != q->tail;
+			pthread_mutex_unlock(&q->queue_lock);
+		}
+		pthread_mutex_unlock(&devices[i].qps_lock);
+	}
+	return !busy;
 }
 
 void sim_start(uint64_t seed)

@@ -6,7 +6,8 @@
  *  - a queue pair that is moved to error finishes the packet in hand, as requester and as responder: only its
  *    flushed completion, a reset or its destruction says that it touches nothing any more;
  *  - what was on the wire when a request failed may still arrive;
- *  - a responder that is asked for what it does not have is in error, and says so to its own side alone;
+ *  - a responder that is asked for what it does not have, or has in another protection domain, is in error, and says so to its own
+ *    side alone;
  *  - a message that finds no receive is told to come again, for as long as that takes, and all behind it waits.
  *
  * Threading: any.  The wire's faults are set for all; one conversation at a time.
@@ -27,7 +28,7 @@ struct sim_wire {
 	_Atomic unsigned slow;        /* of 256 packets, on their way for a while */
 	_Atomic uint64_t lockable;    /* bytes that device 0 registers at most */
 	_Atomic uint64_t locked;      /* and has registered */
-	_Atomic bool hold;            /* a READ's answer, a packet for a window, stays on the wire ... */
+	_Atomic bool hold;            /* the last answer to a READ of device 0, a READ of its memory, a packet for a window, stays on the wire ... */
 	_Atomic bool held;            /* ... and one does */
 	_Atomic bool blind;           /* device 0 shows no completion, of what it goes on doing */
 	_Atomic uint64_t completions; /* that device 0 has told, or will */
@@ -63,6 +64,8 @@ void sim_id_destroy(struct rdma_cm_id *id);
 void sim_connect(struct rdma_cm_id *a, struct rdma_cm_id *b);
 /* The next request of the queue pair fails by itself. */
 void sim_break(struct rdma_cm_id *id);
+/* All that has been asked for has ended. */
+bool sim_is_idle(void);
 /* What destroyed queue pairs have left: when there are none of the living. */
 void sim_reap(void);
 /* Packets and completions of the queue pairs of both devices, with their faults. */

@@ -8,7 +8,7 @@ enum { KEYS = 65536, WINDOWS = 4096 };
 static const uint32_t WINDOW = UINT32_C(1) << 31; /* of keys: WINDOW | index << 8 | what its owner counts */
 
 /* Registered memory, by key. */
-static struct { char *at; size_t len; int access; unsigned windows; } keys[KEYS];
+static struct { char *at; size_t len; int access; unsigned windows; const struct ibv_pd *pd; } keys[KEYS];
 static struct window {
 	struct ibv_mw mw; /* pd NULL: none */
 	const struct ibv_qp *qp; /* NULL: not bound */
@@ -59,7 +59,7 @@ static struct ibv_mr *reg_mr(struct ibv_pd *pd, void *addr, size_t len, int acce
 	pthread_rwlock_wrlock(&keys_lock);
 	while (keys[next_key % KEYS].at || !(next_key % KEYS) || next_key & WINDOW)
 		next_key = (next_key + 1) & ~WINDOW;
-	keys[next_key % KEYS] = (__typeof__(keys[0])){ .at = addr, .len = len, .access = access };
+	keys[next_key % KEYS] = (__typeof__(keys[0])){ .at = addr, .len = len, .access = access, .pd = pd };
 	*mr = (struct ibv_mr){ .context = pd->context, .pd = pd, .addr = addr, .length = len, .lkey = next_key, .rkey = next_key };
 	next_key++;
 	pthread_rwlock_unlock(&keys_lock);
@@ -125,7 +125,8 @@ static bool bind_window(struct window *w, const struct ibv_qp *qp, uint32_t key,
 	int need = IBV_ACCESS_MW_BIND | IBV_ACCESS_LOCAL_WRITE;
 	uint64_t start = (uintptr_t)keys[of % KEYS].at;
 
-	if (w->qp || key == w->last || (key ^ w->last) & ~0xffu || (keys[of % KEYS].access & need) != need ||
+	if (w->qp || w->mw.pd != qp->pd || keys[of % KEYS].pd != qp->pd || key == w->last || (key ^ w->last) & ~0xffu ||
+	    (keys[of % KEYS].access & need) != need ||
 	    !lies_within(info->addr, info->length, start, keys[of % KEYS].len))
 		return false;
 	w->qp = qp;
@@ -190,16 +191,16 @@ static void move(uint64_t at, char *packet, size_t n, bool into)
 		copy(packet, (char *)at, n);
 }
 
-static bool is_registered(uint32_t key, uint64_t at, size_t n, int access)
+static bool is_registered(const struct ibv_pd *pd, uint32_t key, uint64_t at, size_t n, int access)
 {
-	return !n || (keys[key % KEYS].at && (keys[key % KEYS].access & access) == access &&
+	return !n || (keys[key % KEYS].at && keys[key % KEYS].pd == pd && (keys[key % KEYS].access & access) == access &&
 		lies_within(at, n, (uintptr_t)keys[key % KEYS].at, keys[key % KEYS].len));
 }
 
-bool sim_dma(uint32_t key, uint64_t at, char *packet, size_t n, bool into)
+bool sim_dma(const struct ibv_pd *pd, uint32_t key, uint64_t at, char *packet, size_t n, bool into)
 {
 	pthread_rwlock_rdlock(&keys_lock);
-	bool ok = is_registered(key, at, n, 0);
+	bool ok = is_registered(pd, key, at, n, 0);
 	if (ok)
 		move(at, packet, n, into);
 	pthread_rwlock_unlock(&keys_lock);
@@ -218,7 +219,7 @@ bool sim_remote_dma(const struct ibv_qp *qp, uint32_t key, uint64_t at, char *pa
 	unsigned access = into ? IBV_ACCESS_REMOTE_WRITE : IBV_ACCESS_REMOTE_READ;
 
 	pthread_rwlock_rdlock(&keys_lock);
-	bool ok = key & WINDOW ? (key & ~WINDOW) >> 8 < WINDOWS && is_open(qp, key, at, n, access) : is_registered(key, at, n, (int)access);
+	bool ok = key & WINDOW ? (key & ~WINDOW) >> 8 < WINDOWS && is_open(qp, key, at, n, access) : is_registered(qp->pd, key, at, n, (int)access);
 	if (ok)
 		move(at, packet, n, into);
 	pthread_rwlock_unlock(&keys_lock);

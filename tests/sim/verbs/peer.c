@@ -316,15 +316,24 @@ void peer_write_with_imm(struct peer *p, const void *from, size_t n)
 	post(p, &wr);
 }
 
-void peer_write_by(struct peer *p, uint32_t key, const void *from, uint64_t to, size_t n)
+static void ask(struct peer *p, enum ibv_wr_opcode what, const void *here, uint64_t there, uint32_t key, size_t n)
 {
-	struct ibv_sge sge = { (uintptr_t)from, (uint32_t)n, p->mr->lkey };
+	struct ibv_sge sge = { (uintptr_t)here, (uint32_t)n, p->mr->lkey };
 	struct ibv_send_wr wr = {
-		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_SIGNALED,
-		.wr.rdma = { to, key },
+		.sg_list = &sge, .num_sge = 1, .opcode = what, .send_flags = IBV_SEND_SIGNALED, .wr.rdma = { there, key },
 	};
 
 	post(p, &wr);
+}
+
+void peer_write_by(struct peer *p, uint32_t key, const void *from, uint64_t to, size_t n)
+{
+	ask(p, IBV_WR_RDMA_WRITE, from, to, key, n);
+}
+
+void peer_read_by(struct peer *p, uint32_t key, void *to, uint64_t from, size_t n)
+{
+	ask(p, IBV_WR_RDMA_READ, to, from, key, n);
 }
 
 void peer_write(struct peer *p, const void *from, uint64_t to, size_t n)

@@ -8,7 +8,7 @@
 
 #include "verbs.h"
 
-enum { PEER_SHIFT = RING_SHIFT_LEAST, PEER_RING = 1 << PEER_SHIFT, PEER_SLOTS = 64, PEER_SLOT = 128, PEER_CQES = 4096, PEER_BULK = 1 << 17, PEER_PATIENCE_S = 30 };
+enum { PEER_SHIFT = RING_SHIFT_LEAST, PEER_RING = 1 << PEER_SHIFT, PEER_SLOTS = 64, PEER_SLOT = 128, PEER_CQES = 4096, PEER_BULK = 1 << 19, PEER_PATIENCE_S = 30 };
 
 struct peer {
 	int role; /* of the library's end: 0 it connected, and so listens */
@@ -80,6 +80,8 @@ void peer_write_with_imm(struct peer *p, const void *from, size_t n);
 /* Bytes of its memory into the library's ring, or wherever that key opens. */
 void peer_write(struct peer *p, const void *from, uint64_t to, size_t n);
 void peer_write_by(struct peer *p, uint32_t key, const void *from, uint64_t to, size_t n);
+/* The other way round. */
+void peer_read_by(struct peer *p, uint32_t key, void *to, uint64_t from, size_t n);
 /* The meeting up to the introduction that an honest one would send now; and that. */
 struct intro peer_begin(struct peer *p);
 void peer_introduce(struct peer *p, const void *intro, size_t n);
