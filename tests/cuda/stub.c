@@ -67,16 +67,51 @@ static bool finds_no_memory(int row)
 	return is_short;
 }
 
+static CUresult call(int row, const uint64_t *a);
+
+static CUresult not_exported(uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
+{
+	return call(ROW_cuStreamSynchronize, (uint64_t[]){ a, b, c, d, e, f });
+}
+
+/* What a name stands for besides what the table says. */
+static const struct {
+	const char *symbol;
+	int since;
+	bool legacy_only;
+	void *entry;
+} given[] = {
+	{ "cuGraphInstantiate", 12000, false, cuGraphInstantiateWithFlags },
+	{ "cuMemFree", 14000, false, cuNewer00 },
+	{ "cuStreamSynchronize", 0, true, not_exported },
+};
+
+static void *given_as(const char *symbol, int version, bool per_thread)
+{
+	for (unsigned i = 0; i < sizeof(given) / sizeof(*given); i++)
+		if (!strcmp(given[i].symbol, symbol) && given[i].since <= version &&
+			!(given[i].legacy_only && per_thread))
+			return given[i].entry;
+	return NULL;
+}
+
+#define FIRST_PER_THREAD 7000 /* given to who asks for that form of an older version, too */
+
 static CUresult get_proc(const uint64_t *a)
 {
 	const char *symbol = (const char *)a[0];
 	void **fn = (void **)a[1];
-	int best = -1, want_pt = a[3] & 2;
+	int best = -1, want_pt = a[3] & 2, version = (int)a[2];
 
+	*fn = given_as(symbol, version, want_pt);
+	if (*fn)
+		return 0;
+	if (want_pt && version < FIRST_PER_THREAD)
+		version = FIRST_PER_THREAD;
 	for (int pt = want_pt ? 1 : 0; pt >= 0 && best < 0; pt--)
 		for (unsigned i = 0; i < ROW_COUNT; i++)
 			if (!strcmp(rows[i].symbol, symbol) && rows[i].per_thread == pt &&
-				rows[i].version <= (int)a[2] &&
+				rows[i].version <= version &&
 				(best < 0 || rows[i].version > rows[best].version))
 				best = (int)i;
 	*fn = best < 0 ? NULL : entry[best];
