@@ -20,11 +20,7 @@ static void before_memory(unsigned row, uint64_t p)
 		memory_forget(p);
 		return;
 	case ROW_cuMemUnmap:
-	case ROW_cuMemAddressFree:
-	case ROW_cuMemRelease:
 	case ROW_cuMemSetAccess:
-	case ROW_cuMemPoolDestroy:
-	case ROW_cuMemPoolTrimTo:
 	case ROW_cuIpcCloseMemHandle:
 		memory_forget(0);
 		return;

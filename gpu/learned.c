@@ -42,7 +42,6 @@ void queues_forget_events(void)
 	for each_queue (q) {
 		lock_take(&q->put);
 		handles_clear(&q->events);
-		handles_clear(&q->recorded);
 		lock_drop(&q->put);
 	}
 }

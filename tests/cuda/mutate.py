@@ -4,7 +4,7 @@
 The rules are taken out of a copy of the built library: a row of the barrier table becomes PASS, the function of
 a row that has one of its own becomes a jump to the driver's, or a function becomes one that only returns. Every row
 that is not PASS must have a test that notices. Arguments: the library, the stub driver's folder, the simulated
-driver's folder, gpu/driver.def, the programs `order`, `errors`, `fuzz`, `launch`, `window` and `intercept`.
+driver's folder, gpu/driver.def, the programs `order`, `errors`, `fuzz`, `launch`, `window`, `intercept` and `known`.
 """
 import os
 import re
@@ -98,6 +98,10 @@ class Suite:
         r = self.run("order", [name], self.stub, True, DLACCEL_CUDA_GRAPHS="0")
         return r is not None and r[0] == 0
 
+    def known(self, name):
+        r = self.run("known", [name], self.stub, True, DLACCEL_CUDA_GRAPHS="0")
+        return r is not None and r[0] == 0
+
     def window(self, name):
         r = self.run("window", ["alloc", name], self.stub, True, DLACCEL_CUDA_WAIT="20s", DLACCEL_CUDA_ADAPT="0")
         return r is not None and r[0] == 0
@@ -162,6 +166,11 @@ FUNCTIONS = [
     ("memory_is_pinned", 1, "fuzz", "1 40"),
     ("queues_give_back", 0, "memory", "memory"),
     ("memory_forget", None, "errors", "freed"),
+    ("memory_forget", None, "known", "cuMemUnmap"),
+    ("memory_forget_context", None, "known", "cuCtxDestroy_v2"),
+    ("memory_is_pageable", 1, "known", "rules"),
+    ("queues_forget_event", None, "known", "cuEventDestroy_v2"),
+    ("queues_forget_events", None, "known", "rules"),
     ("queues_forget_all", None, "errors", "unloaded"),
     ("queues_forget_stream", None, "errors", "destroyed"),
     ("queues_attribute", None, "errors", "attribute"),
@@ -177,7 +186,8 @@ FUNCTIONS = [
 
 def main():
     library, stub, sim, table = sys.argv[1:5]
-    programs = dict(zip(("order", "errors", "fuzz", "launch", "window", "intercept"), sys.argv[5:11]))
+    programs = dict(zip(("order", "errors", "fuzz", "launch", "window", "intercept", "known"),
+                        sys.argv[5:12]))
     left = count = 0
     with tempfile.TemporaryDirectory() as scratch:
         suite = Suite(library, stub, sim, programs, scratch)

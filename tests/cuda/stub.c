@@ -243,13 +243,16 @@ static CUresult call(int row, const uint64_t *a)
 	case ROW_cuFuncGetParamInfo:
 		return param_info(a);
 	case ROW_cuThreadExchangeStreamCaptureMode:
-		return 0;
+		return stub_noted(row, a[0] ? (uint64_t[6]){ *(unsigned *)a[0] } : a);
 	case ROW_cuMemGetAddressRange_v2:
-		*(CUdeviceptr *)a[0] = 0x10000000;
-		*(size_t *)a[1] = 0x10000000;
-		return a[2] - 0x10000000 < 0x10000000 ? 0 : CUDA_ERROR_INVALID_VALUE;
-	case ROW_cuPointerGetAttribute:
-		return CUDA_ERROR_INVALID_VALUE;
+		stub.ranges++;
+		*(CUdeviceptr *)a[0] = STUB_DEVICE;
+		*(size_t *)a[1] = STUB_DEVICE;
+		return a[2] - STUB_DEVICE < STUB_DEVICE ? 0 : CUDA_ERROR_INVALID_VALUE;
+	case ROW_cuPointerGetAttribute: /* pageable, but for what lies behind device memory */
+		if (a[0] && a[1] == CU_POINTER_ACCESS)
+			*(unsigned *)a[0] = stub.read_only ? 1 : CU_ACCESS_READ_WRITE;
+		return a[2] - STUB_DEVICE < STUB_DEVICE + STUB_LOCKED ? 0 : CUDA_ERROR_INVALID_VALUE;
 	case ROW_cuGetProcAddress:
 	case ROW_cuGetProcAddress_v2:
 		return a[0] && a[1] ? get_proc(a) : 1;

@@ -7,6 +7,8 @@
 
 #define STUB_LOG 65536
 #define STUB_GRAPHS 64
+#define STUB_DEVICE 0x10000000u /* device memory begins here, and what the host locked by means unknown */
+#define STUB_LOCKED 0x20000000u
 
 struct stub_call {
 	int row;
@@ -21,12 +23,14 @@ struct stub {
 	int held;               /* one does */
 	int fail_launch;        /* what the next kernel launch answers */
 	int stream_priority;    /* of every stream */
+	int read_only;          /* what device memory is to the device */
 	int short_row;          /* row + 1: the next call of that entry finds no memory */
 	int fail_graph;         /* what the next launch of a graph answers */
 	unsigned graph_us;      /* how long a graph takes to launch */
 	unsigned graphs;        /* launched, and how many kernels each had */
 	unsigned graph_size[STUB_GRAPHS];
 	unsigned updates;       /* nodes of instantiated graphs that were given parameters */
+	unsigned ranges;        /* how often it was asked what an address belongs to */
 	unsigned ran;           /* kernels run, in graphs or not, and the first parameter of each */
 	uint64_t param[STUB_LOG];
 	unsigned count;
