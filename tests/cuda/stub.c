@@ -153,7 +153,7 @@ static void run(void **params, void **extra)
 
 #define MAX_NODES 1024
 struct stub_graph {
-	unsigned count;
+	unsigned count, records, exits; /* kernels, events that are recorded, those of them that cuEventCreate gave */
 	uint64_t param[MAX_NODES];
 };
 
@@ -179,6 +179,22 @@ static CUresult graph_instantiate(CUgraphExec *ret, const struct stub_graph *g)
 {
 	*ret = malloc(sizeof(*g));
 	memcpy(*ret, g, sizeof(*g));
+	__atomic_fetch_add(&stub.live_graphs, 1, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+static CUresult add_record(CUgraphNode *ret, struct stub_graph *g, uint64_t event)
+{
+	g->exits += event > STUB_EVENTS;
+	*ret = (CUgraphNode)(uintptr_t)(MAX_NODES + ++g->records);
+	return 0;
+}
+
+static CUresult event_create(CUevent *ret)
+{
+	static uintptr_t last = STUB_EVENTS;
+
+	*ret = (CUevent)__atomic_add_fetch(&last, 16, __ATOMIC_SEQ_CST);
 	return 0;
 }
 
@@ -222,6 +238,14 @@ static CUresult call(int row, const uint64_t *a)
 			break;
 		*(CUcontext *)a[0] = (CUcontext)a[1];
 		return 0;
+	case ROW_cuEventCreate:
+		if (a[0])
+			event_create((CUevent *)a[0]);
+		return stub_noted(row, a);
+	case ROW_cuStreamGetFlags: /* of a number without bit 4: it is blocking */
+		if (a[1])
+			*(unsigned *)a[1] = a[0] & 16 ? CU_STREAM_NON_BLOCKING : 0;
+		return stub_noted(row, a);
 	case ROW_cuStreamIsCapturing:
 	case ROW_cuStreamIsCapturing_ptsz:
 		if (!a[1])
@@ -239,7 +263,7 @@ static CUresult call(int row, const uint64_t *a)
 		return stub_noted(row, a[2] ? (uint64_t[6]){ a[0], a[1], *(unsigned *)a[2] } : a);
 	case ROW_cuStreamQuery:
 		note(row, a);
-		return stub.busy ? CUDA_ERROR_NOT_READY : stub.result;
+		return stub.busy && !(stub.idle && a[0] == stub.idle) ? CUDA_ERROR_NOT_READY : stub.result;
 	case ROW_cuFuncGetParamInfo:
 		return param_info(a);
 	case ROW_cuThreadExchangeStreamCaptureMode:
@@ -274,11 +298,14 @@ static CUresult call(int row, const uint64_t *a)
 		stub.updates++;
 		set_node(&((struct stub_graph *)a[0])->param[a[1] - 1], (void *)a[2]);
 		return 0;
+	case ROW_cuGraphAddEventRecordNode:
+		return a[0] ? add_record((void *)a[0], (void *)a[1], a[4]) : stub_noted(row, a);
 	case ROW_cuGraphLaunch:
-		note(row, a);
+		note(row, a[0] ? (uint64_t[6]){ a[0], a[1], ((struct stub_graph *)a[0])->exits } : a);
 		return a[0] ? graph_launch((void *)a[0]) : stub.result;
-	case ROW_cuGraphDestroy:
 	case ROW_cuGraphExecDestroy:
+		__atomic_fetch_sub(&stub.live_graphs, a[0] != 0, __ATOMIC_SEQ_CST); /* fallthrough */
+	case ROW_cuGraphDestroy:
 		free((void *)a[0]);
 		break;
 	}

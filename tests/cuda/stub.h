@@ -9,6 +9,7 @@
 #define STUB_GRAPHS 64
 #define STUB_DEVICE 0x10000000u /* device memory begins here, and what the host locked by means unknown */
 #define STUB_LOCKED 0x20000000u
+#define STUB_EVENTS 0x30000000u /* what cuEventCreate gives lies behind */
 
 struct stub_call {
 	int row;
@@ -19,6 +20,7 @@ struct stub_call {
 struct stub {
 	int result;             /* what every entry without a meaning here answers */
 	int busy;               /* cuStreamQuery says that work is under way */
+	uint64_t idle;          /* but not of this stream */
 	int hold;               /* the next kernel launch waits in the driver until this is 0 again */
 	int held;               /* one does */
 	int fail_launch;        /* what the next kernel launch answers */
@@ -29,6 +31,7 @@ struct stub {
 	unsigned graph_us;      /* how long a graph takes to launch */
 	unsigned graphs;        /* launched, and how many kernels each had */
 	unsigned graph_size[STUB_GRAPHS];
+	unsigned live_graphs;   /* instantiated and not destroyed */
 	unsigned updates;       /* nodes of instantiated graphs that were given parameters */
 	unsigned ranges;        /* how often it was asked what an address belongs to */
 	unsigned ran;           /* kernels run, in graphs or not, and the first parameter of each */
