@@ -172,16 +172,10 @@ bool queues_give_back(void)
 	return some;
 }
 
+/* No queue is looked at again: there is none, and nothing is deferred for good. */
 void queues_after_fork(void)
 {
 	atomic_store(&gpu_deferring, false);
-	for each_queue (q) {
-		atomic_store(&q->live, false);
-		atomic_store(&q->put.word, 0);
-		atomic_store(&q->submit.word, 0);
-		q->started = false;
-		atomic_store(&q->stop, false);
-	}
 	atomic_store(&closing.word, 0);
 	atomic_store(&gpu_queue_count, 0);
 	memory_after_fork();
