@@ -105,6 +105,7 @@ int main(void)
 	CHECK(!api_load());
 	OK(cu.cuInit(0));
 	CHECK_EQ(straight(CU_LAUNCH_PRIORITY, 3), 1);
+	CHECK_EQ(straight(CU_LAUNCH_PRIORITY, 4), 1); /* another value is another launch */
 	CHECK_EQ(straight(CU_LAUNCH_CLUSTER_DIMENSION, 2), 1);
 	CHECK_EQ(straight(CU_LAUNCH_CARVEOUT, 50), 1);
 	CHECK_EQ(straight(CU_LAUNCH_CLUSTER_DIMENSION, 4), 4); /* six blocks are no whole number of them */
