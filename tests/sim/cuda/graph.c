@@ -88,6 +88,7 @@ static void node_free(struct node *n)
 {
 	handle_remove(n);
 	payload_put(n->work);
+	free(n->attrs);
 	if (n->child)
 		graph_destroy(n->child);
 	free(n->deps);
@@ -142,6 +143,7 @@ struct graph *graph_clone(const struct graph *g)
 		m->event = n->event;
 		m->event_id = n->event_id;
 		m->copy = n->copy;
+		attrs_copy(&m->attrs, n->attrs, ~0u);
 		m->child = n->child ? graph_clone(n->child) : NULL;
 		m->origin = (struct node *)n;
 		map[n->index] = m;
@@ -160,6 +162,7 @@ static int fill_step(struct step *s, struct node *n, const int *place)
 	s->work = payload_get(n->work);
 	s->event = n->event;
 	s->event_id = n->event_id;
+	s->priority = attrs_priority(n->attrs);
 	s->ndeps = n->ndeps;
 	s->deps = calloc((size_t)n->ndeps + 1, sizeof(int));
 	if (!s->deps)
@@ -295,9 +298,23 @@ static int run_step(struct flight *f, struct step *s, struct fence *fence, struc
 }
 
 /*
- * One step after another, each chosen at random (by seed) among those that may run: what a graph does
+ * Which of those that may run: without a seed the first of the greatest priority, with one any. What a graph does
  * not order happens in any order.
  */
+static int choose(struct flight *f, const struct plan *p, const int *ready, int n)
+{
+	int best = 0;
+
+	if (settings.seed) {
+		f->rng = f->rng * 6364136223846793005u + 1442695040888963407u;
+		return (int)((f->rng >> 33) % (uint64_t)n);
+	}
+	for (int i = 1; i < n; i++)
+		if (p->steps[ready[i]].priority < p->steps[ready[best]].priority)
+			best = i;
+	return best;
+}
+
 static int run_plan(struct flight *f, struct plan *p, struct fence **fences, struct op *op)
 {
 	bool *done = calloc((size_t)p->n + 1, sizeof(bool));
@@ -312,13 +329,8 @@ static int run_plan(struct flight *f, struct plan *p, struct fence **fences, str
 			ready[n++] = i;
 	}
 	while (n && !rc) {
-		int k = 0, at;
+		int k = choose(f, p, ready, n), at = ready[k];
 
-		if (settings.seed) {
-			f->rng = f->rng * 6364136223846793005u + 1442695040888963407u;
-			k = (int)((f->rng >> 33) % (uint64_t)n);
-		}
-		at = ready[k];
 		memmove(&ready[k], &ready[k + 1], sizeof(int) * (size_t)(n - k - 1));
 		n--;
 		rc = run_step(f, &p->steps[at], fences ? fences[at] : NULL, op);

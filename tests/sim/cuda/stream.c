@@ -133,6 +133,7 @@ static void stream_free(struct stream *s)
 			break;
 		}
 	fence_put(s->last);
+	free(s->attrs);
 	pthread_cond_destroy(&s->more);
 	free(s);
 }
