@@ -90,6 +90,12 @@ static void before_handles(unsigned row, const uint64_t *args)
 		queues_forget_stream((CUstream)(uintptr_t)args[0]);
 		capture_is_over((CUstream)(uintptr_t)args[0], CUDA_SUCCESS);
 		return;
+	case ROW_cuStreamSetAttribute:
+	case ROW_cuStreamSetAttribute_ptsz:
+	case ROW_cuStreamCopyAttributes:
+	case ROW_cuStreamCopyAttributes_ptsz:
+		queues_stream_attributes();
+		return;
 	case ROW_cuEventDestroy:
 	case ROW_cuEventDestroy_v2:
 		queues_forget_event((CUevent)(uintptr_t)args[0]);

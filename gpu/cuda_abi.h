@@ -137,6 +137,7 @@ enum {
 	CALL(cuStreamGetCtx, (CUstream s, CUcontext * ret_ctx))                                    \
 	CALL(cuStreamGetPriority, (CUstream s, int *ret_priority))                                 \
 	CALL(cuStreamGetFlags, (CUstream s, unsigned *ret_flags))                                  \
+	CALL(cuStreamGetAttribute, (CUstream s, int id, void *ret_value))                          \
 	CALL(cuThreadExchangeStreamCaptureMode, (int *mode))                                       \
 	CALL(cuFuncGetParamInfo, (CUfunction f, size_t i, size_t *ret_offset, size_t *ret_size))   \
 	CALL(cuFuncGetName, (const char **ret_name, CUfunction f))                                 \

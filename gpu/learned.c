@@ -1,6 +1,7 @@
 /* What the queues know of the program's handles, and when they must forget it. */
 #include "batch.h"
 #include "memory.h"
+#include "node.h"
 #include "queue.h"
 #include "stats.h"
 #include "submitter.h"
@@ -64,6 +65,18 @@ static bool same_again(struct gpu_queue *q, unsigned by, uint64_t what, uint64_t
 	return false;
 }
 
+static bool queues_drop_graphs(void)
+{
+	bool some = false;
+
+	for each_queue (q) {
+		lock_take(&q->submit);
+		some |= batch_forget(q);
+		lock_drop(&q->submit);
+	}
+	return some;
+}
+
 void queues_attribute(unsigned by, uint64_t what, uint64_t value)
 {
 	for each_queue (q) {
@@ -76,6 +89,12 @@ void queues_attribute(unsigned by, uint64_t what, uint64_t value)
 		}
 		lock_drop(&q->put);
 	}
+}
+
+void queues_stream_attributes(void)
+{
+	atomic_store(&node_inherits, true);
+	queues_drop_graphs();
 }
 
 /* Called with nothing queued that was put before: records may point into the arena. */
@@ -160,13 +179,8 @@ CUcontext queues_primary(CUdevice device)
 
 bool queues_give_back(void)
 {
-	bool some = false;
+	bool some = queues_drop_graphs();
 
-	for each_queue (q) {
-		lock_take(&q->submit);
-		some |= batch_forget(q);
-		lock_drop(&q->submit);
-	}
 	if (some)
 		stat_inc(STAT_cuda_given_back);
 	return some;

@@ -140,6 +140,8 @@ static int check_end(unsigned i)
 	learn(record, direct);
 	learn(ends[i].use, count);
 	OK(call(ends[i].row, args));
+	if (ends[i].args[0] == OWN)
+		use_stream();
 	bad = !straight(ends[i].use, count);
 	if (bad)
 		fprintf(stderr, "%s (row %u): what it ended was still known\n", cuda_rows[ends[i].row].name, i);

@@ -259,6 +259,10 @@ static CUresult call(int row, const uint64_t *a)
 		if (a[1])
 			*(int *)a[1] = stub.stream_priority;
 		return stub_noted(row, a);
+	case ROW_cuStreamGetAttribute:
+		if (a[2])
+			*(int *)a[2] = stub.stream_attribute;
+		return stub_noted(row, a);
 	case ROW_cuGraphKernelNodeSetAttribute:
 		return stub_noted(row, a[2] ? (uint64_t[6]){ a[0], a[1], *(unsigned *)a[2] } : a);
 	case ROW_cuStreamQuery:

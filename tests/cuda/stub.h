@@ -25,6 +25,7 @@ struct stub {
 	int held;               /* one does */
 	int fail_launch;        /* what the next kernel launch answers */
 	int stream_priority;    /* of every stream */
+	int stream_attribute;   /* each of them, of every stream */
 	int read_only;          /* what device memory is to the device */
 	int short_row;          /* row + 1: the next call of that entry finds no memory */
 	int fail_graph;         /* what the next launch of a graph answers */
