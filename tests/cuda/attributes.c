@@ -8,7 +8,6 @@
 #include "driver.h"
 #include "stub.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #define WINDOW 100
@@ -112,7 +111,7 @@ static void of_the_stream(const char *setter)
 	CUresult (*set)(uint64_t, uint64_t, void *) = (CUresult(*)(uint64_t, uint64_t, void *))dlsym(api_driver, setter);
 	struct cuda_launch_attribute own = attribute(CU_LAUNCH_MEM_SYNC_DOMAIN, 7);
 	CUstream s = (CUstream)0x5550;
-	uint32_t last = 0;
+	uint64_t with_own = 0;
 
 	window(s, &own, NULL);
 	CHECK(stub.live_graphs > 0);
@@ -126,11 +125,11 @@ static void of_the_stream(const char *setter)
 	CHECK(nodes_with(CU_LAUNCH_MEM_SYNC_DOMAIN, 5) >= WINDOW / 2);
 	CHECK(nodes_with(CU_LAUNCH_MEM_SYNC_DOMAIN, 7) >= WINDOW / 8);
 	for (unsigned i = 0; i < stub.count; i++) {
-		bool of_domain = stub.call[i].row == ROW_cuGraphKernelNodeSetAttribute &&
-				 stub.call[i].arg[1] == CU_LAUNCH_MEM_SYNC_DOMAIN;
-		CHECK(!of_domain || stub.call[i].arg[2] == 5 || last == 5);
-		if (of_domain)
-			last = (uint32_t)stub.call[i].arg[2];
+		const struct stub_call *c = &stub.call[i];
+		if (c->row != ROW_cuGraphKernelNodeSetAttribute || c->arg[1] != CU_LAUNCH_MEM_SYNC_DOMAIN)
+			continue;
+		CHECK(c->arg[2] != 5 || c->arg[0] != with_own);
+		with_own = c->arg[2] == 7 ? c->arg[0] : 0;
 	}
 }
 
