@@ -267,18 +267,18 @@ static struct plan *plan_snapshot(const struct plan *p)
 	return c;
 }
 
-static int run_plan(struct flight *f, struct plan *p, struct fence **fences, struct op *op);
+static int run_plan(struct flight *f, struct plan *p, struct fence **fences, struct op *op, uint64_t *before);
 
-static int run_step(struct flight *f, struct step *s, struct fence *fence, struct op *op)
+static int run_step(struct flight *f, struct step *s, struct fence *fence, struct op *op, const struct watch_key *key)
 {
 	/* Not a copy of all: the queue's link is another thread's to write. */
-	struct op one = {.stream = op->stream, .key = op->key};
+	struct op one = {.stream = op->stream, .key = *key};
 
 	if (s->disabled)
 		return 0;
 	switch (s->type) {
 	case CU_GRAPH_NODE_TYPE_GRAPH:
-		return run_plan(f, s->child, NULL, op);
+		return run_plan(f, s->child, NULL, &one, NULL);
 	case CU_GRAPH_NODE_TYPE_EVENT_RECORD:
 		lock();
 		fence_reach(fence);
@@ -315,7 +315,38 @@ static int choose(struct flight *f, const struct plan *p, const int *ready, int 
 	return best;
 }
 
-static int run_plan(struct flight *f, struct plan *p, struct fence **fences, struct op *op)
+/* Race detection: of each step those that it comes after, one bit each. */
+static uint64_t *steps_before(const struct plan *p)
+{
+	size_t words = (size_t)p->n / 64 + 1;
+	uint64_t *before = calloc((size_t)p->n * words + 1, sizeof(*before));
+
+	if (!before)
+		abort();
+	for (int i = 0; i < p->n; i++)
+		for (int d = 0; d < p->steps[i].ndeps; d++) {
+			int on = p->steps[i].deps[d];
+
+			for (size_t w = 0; w < words; w++)
+				before[(size_t)i * words + w] |= before[(size_t)on * words + w];
+			before[(size_t)i * words + (size_t)on / 64] |= UINT64_C(1) << on % 64;
+		}
+	return before;
+}
+
+/* Without `before` all steps are one. */
+static struct watch_key key_of(const struct plan *p, int step, const struct op *op, const uint64_t *before)
+{
+	struct watch_key key = op->key;
+
+	if (!before)
+		return key;
+	key.seq = key.first + (uint32_t)step;
+	key.before = before + (size_t)step * ((size_t)p->n / 64 + 1);
+	return key;
+}
+
+static int run_plan(struct flight *f, struct plan *p, struct fence **fences, struct op *op, uint64_t *before)
 {
 	bool *done = calloc((size_t)p->n + 1, sizeof(bool));
 	int *ready = calloc((size_t)p->n + 1, sizeof(int)), *left = calloc((size_t)p->n + 1, sizeof(int));
@@ -333,7 +364,9 @@ static int run_plan(struct flight *f, struct plan *p, struct fence **fences, str
 
 		memmove(&ready[k], &ready[k + 1], sizeof(int) * (size_t)(n - k - 1));
 		n--;
-		rc = run_step(f, &p->steps[at], fences ? fences[at] : NULL, op);
+		struct watch_key key = key_of(p, at, op, before);
+
+		rc = run_step(f, &p->steps[at], fences ? fences[at] : NULL, op, &key);
 		for (int j = at + 1; j < p->n; j++)
 			for (int d = 0; d < p->steps[j].ndeps; d++)
 				if (p->steps[j].deps[d] == at && !--left[j])
@@ -348,8 +381,11 @@ static int run_plan(struct flight *f, struct plan *p, struct fence **fences, str
 static int run_flight(struct op *op)
 {
 	struct flight *f = op->data;
+	uint64_t *before = op->key.vc ? steps_before(f->plan) : NULL;
+	int rc = run_plan(f, f->plan, f->fences, op, before);
 
-	return run_plan(f, f->plan, f->fences, op);
+	free(before);
+	return rc;
 }
 
 /* Events of steps that never ran (an error came first) must not keep anybody waiting. */
@@ -423,6 +459,7 @@ struct op *plan_op(struct ctx *ctx, struct plan *p)
 			f->fences[i] = fence_get(e->fence);
 		}
 	}
+	op->steps = (uint32_t)p->n;
 	op->cost = plan_cost(p);
 	return op;
 }

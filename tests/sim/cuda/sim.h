@@ -76,6 +76,7 @@ struct op {
 	void *data;
 	struct stream *stream;
 	struct watch_key key;
+	uint32_t steps;    /* of a graph */
 };
 struct op *op_create(enum op_type type, int (*run)(struct op *), void (*drop)(struct op *), void *data, const char *name);
 void op_depend(struct op *op, struct fence *f);
