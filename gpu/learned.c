@@ -61,7 +61,7 @@ static bool same_again(struct gpu_queue *q, unsigned by, uint64_t what, uint64_t
 		handles_clear(&q->attributes);
 		q->attributes_by = by;
 	}
-	handles_put(&q->attributes, what, value);
+	handles_put_anyway(&q->attributes, what, value);
 	return false;
 }
 
@@ -113,15 +113,20 @@ static void forget(struct gpu_queue *q)
 	batch_forget(q);
 }
 
+void queue_forget(struct gpu_queue *q)
+{
+	queue_drain(q);
+	lock_take(&q->submit);
+	if (atomic_load(&q->live))
+		forget(q);
+	lock_drop(&q->submit);
+}
+
 void queues_forget_all(void)
 {
 	for each_queue (q) {
 		lock_take(&q->put);
-		queue_drain(q);
-		lock_take(&q->submit);
-		if (atomic_load(&q->live))
-			forget(q);
-		lock_drop(&q->submit);
+		queue_forget(q);
 		lock_drop(&q->put);
 	}
 }

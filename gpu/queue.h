@@ -100,6 +100,8 @@ void queues_forget_stream(CUstream stream);
 void queues_forget_event(CUevent event);
 void queues_forget_events(void);
 void queues_forget_all(void);
+/* With `put` held. */
+void queue_forget(struct gpu_queue *q);
 /* Attributes of a stream are set: graphs have what their streams had when they were made. */
 void queues_stream_attributes(void);
 /*

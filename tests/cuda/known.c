@@ -252,6 +252,43 @@ static void sticky(void)
 	learn(use_kernel, direct);
 }
 
+static CUresult launch_shared(uintptr_t f, unsigned shared)
+{
+	uint64_t param = 1;
+	int n = 0;
+	void *params[] = { &param, &n };
+
+	return cu.cuLaunchKernel((CUfunction)f, 1, 1, 1, 32, 1, 1, shared, NULL, params, NULL);
+}
+
+/* Of launches that were made once before, how many went straight. */
+static uint64_t straight_again(uintptr_t step, unsigned shared)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 1; i <= 20000; i++) {
+		OK(launch_shared(0x100000 + step * i, shared * i));
+		uint64_t before = direct();
+		OK(launch_shared(0x100000 + step * i, shared * i));
+		n += direct() - before;
+	}
+	return n;
+}
+
+static void room_for_functions(void)
+{
+	uint64_t args[6] = { 0, MAX_DYNAMIC_SHARED, 1 };
+
+	CHECK(straight_again(16, 0) < 20);
+	CHECK(straight_again(0, 1) < 20);
+	for (args[0] = 1; args[0] <= 5000; args[0]++)
+		OK(call(ROW_cuFuncSetAttribute, args));
+	args[0]--;
+	learn(use_kernel, direct);
+	OK(call(ROW_cuFuncSetAttribute, args));
+	CHECK(!straight(use_kernel, direct));
+}
+
 /* There is room for the handles of a program that makes and destroys them for days. */
 static void room(void)
 {
@@ -312,5 +349,6 @@ int main(int argc, char **argv)
 	copies_up();
 	sticky();
 	room();
+	room_for_functions();
 	return bad != 0;
 }
