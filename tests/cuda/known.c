@@ -7,6 +7,7 @@
 #include "counters.h"
 #include "hold.h"
 
+#include <pthread.h>
 #include <sys/syscall.h>
 
 #define KERNEL ((CUfunction)0x1000)
@@ -182,6 +183,32 @@ static void access_to_memory(void)
 	OK(cu.cuCtxSetCurrent(own));
 }
 
+static void *launch_held(void *ret_straight)
+{
+	OK(cu.cuCtxSetCurrent(own));
+	__atomic_store_n(&stub.hold_current, (int)syscall(SYS_gettid), __ATOMIC_SEQ_CST);
+	*(bool *)ret_straight = straight(use_kernel, direct);
+	return NULL;
+}
+
+/* A launch that was under way when another thread began a capture does not wait in the queue after all. */
+static void captures_beside(void)
+{
+	bool went_straight = false;
+	pthread_t t;
+	CUgraph g;
+
+	learn(use_kernel, direct);
+	CHECK(!pthread_create(&t, NULL, launch_held, &went_straight));
+	while (__atomic_load_n(&stub.hold_current, __ATOMIC_SEQ_CST) >= 0)
+		sched_yield();
+	OK(cu.cuStreamBeginCapture_v2(STREAM, CU_STREAM_CAPTURE_RELAXED));
+	__atomic_store_n(&stub.hold_current, 0, __ATOMIC_SEQ_CST);
+	pthread_join(t, NULL);
+	OK(cu.cuStreamEndCapture(STREAM, &g));
+	CHECK(went_straight);
+}
+
 /* A stream of another context has its order in another queue. */
 static void foreign_streams(void)
 {
@@ -344,6 +371,7 @@ int main(int argc, char **argv)
 	late_errors();
 	submitter_is_relaxed();
 	captures();
+	captures_beside();
 	access_to_memory();
 	foreign_streams();
 	copies_up();

@@ -215,12 +215,24 @@ static CUresult graph_launch(const struct stub_graph *g)
 	return 0;
 }
 
+static void hold_current(void)
+{
+	int me = (int)syscall(SYS_gettid);
+
+	if (!__atomic_compare_exchange_n(&stub.hold_current, &me, -me, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		return;
+	while (__atomic_load_n(&stub.hold_current, __ATOMIC_SEQ_CST))
+		sched_yield();
+}
+
 static CUresult call(int row, const uint64_t *a)
 {
 	if (finds_no_memory(row))
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	switch (row) {
 	case ROW_cuCtxGetCurrent:
+		if (__atomic_load_n(&stub.hold_current, __ATOMIC_RELAXED))
+			hold_current();
 		*(CUcontext *)a[0] = current;
 		return 0;
 	case ROW_cuCtxSetCurrent:

@@ -23,6 +23,7 @@ struct stub {
 	uint64_t idle;          /* but not of this stream */
 	int hold;               /* the next kernel launch waits in the driver until this is 0 again */
 	int held;               /* one does */
+	int hold_current;       /* thread that waits in cuCtxGetCurrent until this is 0 again; below 0: it does */
 	int fail_launch;        /* what the next kernel launch answers */
 	int stream_priority;    /* of every stream */
 	int stream_attribute;   /* each of them, of every stream */
