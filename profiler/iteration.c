@@ -248,7 +248,7 @@ static unsigned step_began(struct iteration *it, uint64_t at)
 		note_step(it, it->start, at);
 	note_share(it, len, whole);
 	it->start = at;
-	if (whole && it->state == ITERATION_KNOWN)
+	if (whole)
 		renew(it, at, len);
 	if (it->state == ITERATION_KNOWN && it->whole * 3 < it->followed)
 		return ITERATION_BOUNDARY | whole | lose(it);
