@@ -23,7 +23,8 @@ PASS = 0
 TRIES = 12
 # Before these entries something else waits for the queue, too; it is taken out with their row.
 ALSO = {"Ctx": "queues_close", "Unload": "queues_forget_all", "StreamDestroy": "queues_forget_stream",
-        "SetLimit": "queues_attribute", "EventDestroy": "queues_forget_event", "FuncSet": "queues_attribute", "KernelSet": "queues_attribute"}
+        "SetLimit": "queues_attribute", "EventDestroy": "queues_forget_event", "FuncSet": "queues_attribute", "KernelSet": "queues_attribute",
+        "StreamSet": "queues_stream_attributes", "StreamCopy": "queues_stream_attributes"}
 
 
 class Library:
