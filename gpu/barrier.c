@@ -20,11 +20,7 @@ static void before_memory(unsigned row, uint64_t p)
 		memory_forget(p);
 		return;
 	case ROW_cuMemUnmap:
-	case ROW_cuMemAddressFree:
-	case ROW_cuMemRelease:
 	case ROW_cuMemSetAccess:
-	case ROW_cuMemPoolDestroy:
-	case ROW_cuMemPoolTrimTo:
 	case ROW_cuIpcCloseMemHandle:
 		memory_forget(0);
 		return;
@@ -93,6 +89,12 @@ static void before_handles(unsigned row, const uint64_t *args)
 	case ROW_cuStreamDestroy_v2:
 		queues_forget_stream((CUstream)(uintptr_t)args[0]);
 		capture_is_over((CUstream)(uintptr_t)args[0], CUDA_SUCCESS);
+		return;
+	case ROW_cuStreamSetAttribute:
+	case ROW_cuStreamSetAttribute_ptsz:
+	case ROW_cuStreamCopyAttributes:
+	case ROW_cuStreamCopyAttributes_ptsz:
+		queues_stream_attributes();
 		return;
 	case ROW_cuEventDestroy:
 	case ROW_cuEventDestroy_v2:

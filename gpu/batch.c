@@ -494,13 +494,10 @@ void batch_close(struct gpu_queue *q)
 
 CUresult batch_make_way(struct gpu_queue *q, const struct op *op)
 {
-	struct batch *b = q->batch;
-	uint8_t role;
-
 	if (!atomic_load_explicit(&q->owing, memory_order_relaxed))
 		return CUDA_SUCCESS;
-	role = streams_role(&b->streams, op->stream);
-	return role == PLAN_LEGACY ? streams_settle_all(q, &b->streams) : streams_settle(q, &b->streams, role);
+	struct streams *st = &q->batch->streams;
+	return streams_settle(q, st, streams_role(st, op->stream));
 }
 
 CUresult batch_settle(struct gpu_queue *q)

@@ -50,22 +50,22 @@ static bool closed(CUstream s)
 	return i;
 }
 
-/* Before the call, so that nothing of ours is under way in it; taken back if it fails. */
-#define BEGIN(row, s, call)                                                                \
-	({                                                                                         \
-		gpu_capture_begins();                                                              \
-		CUresult r_ = call;                                                                \
-		if (r_)                                                                            \
-			gpu_capture_ends();                                                        \
-		else                                                                               \
-			opened(named(row, s));                                                     \
-		r_;                                                                                \
-	})
+/* gpu_capture_begins came before the call, so that nothing of ours was under way in it; taken back if it failed. */
+static CUresult begun(unsigned row, CUstream s, CUresult result)
+{
+	if (result)
+		gpu_capture_ends();
+	else
+		opened(named(row, s));
+	return result;
+}
 
 #define BEGIN_CAPTURE(name)                                                                        \
 	CUresult hook_##name(CUstream s)                                                           \
 	{                                                                                          \
-		return BEGIN(ROW_##name, s, ((fn_cuStreamBeginCapture *)cuda_real[ROW_##name])(s));            \
+		fn_cuStreamBeginCapture *real = cuda_real[ROW_##name];                             \
+		gpu_capture_begins();                                                              \
+		return begun(ROW_##name, s, real(s));                                              \
 	}
 BEGIN_CAPTURE(cuStreamBeginCapture)
 BEGIN_CAPTURE(cuStreamBeginCapture_ptsz)
@@ -73,17 +73,20 @@ BEGIN_CAPTURE(cuStreamBeginCapture_ptsz)
 #define BEGIN_CAPTURE_V2(name)                                                                     \
 	CUresult hook_##name(CUstream s, int mode)                                                 \
 	{                                                                                          \
-		return BEGIN(ROW_##name, s, ((fn_cuStreamBeginCapture_v2 *)cuda_real[ROW_##name])(s, mode));   \
+		fn_cuStreamBeginCapture_v2 *real = cuda_real[ROW_##name];                          \
+		gpu_capture_begins();                                                              \
+		return begun(ROW_##name, s, real(s, mode));                                        \
 	}
 BEGIN_CAPTURE_V2(cuStreamBeginCapture_v2)
 BEGIN_CAPTURE_V2(cuStreamBeginCapture_v2_ptsz)
 
 #define BEGIN_TO_GRAPH(name)                                                                       \
-	CUresult hook_##name(CUstream s, CUgraph g, const CUgraphNode *after, const void *data,    \
-		size_t n, int mode)                                                                \
+	CUresult hook_##name(CUstream s, CUgraph g, const CUgraphNode *after,                      \
+		const void *data, size_t n, int mode)                                              \
 	{                                                                                          \
-		return BEGIN(ROW_##name, s, ((fn_cuStreamBeginCaptureToGraph *)cuda_real[ROW_##name])(         \
-					s, g, after, data, n, mode));                              \
+		fn_cuStreamBeginCaptureToGraph *real = cuda_real[ROW_##name];                      \
+		gpu_capture_begins();                                                              \
+		return begun(ROW_##name, s, real(s, g, after, data, n, mode));                     \
 	}
 BEGIN_TO_GRAPH(cuStreamBeginCaptureToGraph)
 BEGIN_TO_GRAPH(cuStreamBeginCaptureToGraph_ptsz)

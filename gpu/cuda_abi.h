@@ -113,6 +113,8 @@ _Static_assert(sizeof(struct cuda_copy_node) == 200, "CUDA_MEMCPY3D");
 
 enum {
 	CU_POINTER_MEMORY_TYPE = 2,
+	CU_POINTER_ACCESS = 16,
+	CU_ACCESS_READ_WRITE = 3,
 	CU_MEMORYTYPE_HOST = 1,
 	CU_MEMORYTYPE_DEVICE = 2,
 	CU_STREAM_CAPTURE_RELAXED = 2,
@@ -135,6 +137,7 @@ enum {
 	CALL(cuStreamGetCtx, (CUstream s, CUcontext * ret_ctx))                                    \
 	CALL(cuStreamGetPriority, (CUstream s, int *ret_priority))                                 \
 	CALL(cuStreamGetFlags, (CUstream s, unsigned *ret_flags))                                  \
+	CALL(cuStreamGetAttribute, (CUstream s, int id, void *ret_value))                          \
 	CALL(cuThreadExchangeStreamCaptureMode, (int *mode))                                       \
 	CALL(cuFuncGetParamInfo, (CUfunction f, size_t i, size_t *ret_offset, size_t *ret_size))   \
 	CALL(cuFuncGetName, (const char **ret_name, CUfunction f))                                 \

@@ -23,8 +23,6 @@ enum cuda_row {
 #define SPARE_ROWS 64
 #define ROWS_AND_SPARES (ROW_COUNT + SPARE_ROWS)
 
-#define CUDA_TABLE_VERSION 13000
-
 struct cuda_row_info {
 	const char *name, *symbol;
 	int version;

@@ -40,8 +40,7 @@ static bool worth_making(struct graphs *gs, uint64_t key, bool whole, bool as_ex
 {
 	if (whole || handles_find(&gs->seen, key) || (as_expected && gs->made.count < FEW))
 		return true;
-	if (handles_put(&gs->seen, key, 1))
-		handles_clear(&gs->seen);
+	handles_put_anyway(&gs->seen, key, 1);
 	return false;
 }
 

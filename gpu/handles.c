@@ -63,6 +63,14 @@ int handles_put(struct handles *h, uint64_t key, uint64_t value)
 	return 0;
 }
 
+void handles_put_anyway(struct handles *h, uint64_t key, uint64_t value)
+{
+	if (!handles_put(h, key, value))
+		return;
+	handles_clear(h);
+	handles_put(h, key, value);
+}
+
 /* Closes the gap, so that no search ends at it too early. */
 void handles_remove(struct handles *h, uint64_t key)
 {

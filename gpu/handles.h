@@ -25,6 +25,8 @@ void handles_finish(struct handles *h);
 uint64_t *handles_find(const struct handles *h, uint64_t key);
 /* Sets or adds; -ENOSPC when the map is three quarters full. */
 int handles_put(struct handles *h, uint64_t key, uint64_t value);
+/* The same; a full map is emptied first. */
+void handles_put_anyway(struct handles *h, uint64_t key, uint64_t value);
 void handles_remove(struct handles *h, uint64_t key);
 void handles_clear(struct handles *h);
 

@@ -164,7 +164,7 @@ static bool has_holes(const struct kernel *k)
 static void remember(struct gpu_queue *q, const struct launch *l, const struct kernel *k)
 {
 	marks_learn(q, l->func);
-	handles_put(&q->combos, launch_combo(l), (uintptr_t)k);
+	handles_put_anyway(&q->combos, launch_combo(l), (uintptr_t)k);
 }
 
 static void learn_params(struct gpu_queue *q, const struct launch *l)
@@ -189,6 +189,10 @@ static void learn_params(struct gpu_queue *q, const struct launch *l)
 	}
 	lock_take(&q->put);
 	struct kernel *k = kernel_store(q, l->func, n, param);
+	if (!k) {
+		queue_forget(q);
+		k = kernel_store(q, l->func, n, param);
+	}
 	if (k) {
 		k->bytes = bytes;
 		k->is_kern = is_kern;

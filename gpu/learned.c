@@ -1,6 +1,7 @@
 /* What the queues know of the program's handles, and when they must forget it. */
 #include "batch.h"
 #include "memory.h"
+#include "node.h"
 #include "queue.h"
 #include "stats.h"
 #include "submitter.h"
@@ -42,7 +43,6 @@ void queues_forget_events(void)
 	for each_queue (q) {
 		lock_take(&q->put);
 		handles_clear(&q->events);
-		handles_clear(&q->recorded);
 		lock_drop(&q->put);
 	}
 }
@@ -61,8 +61,20 @@ static bool same_again(struct gpu_queue *q, unsigned by, uint64_t what, uint64_t
 		handles_clear(&q->attributes);
 		q->attributes_by = by;
 	}
-	handles_put(&q->attributes, what, value);
+	handles_put_anyway(&q->attributes, what, value);
 	return false;
+}
+
+static bool queues_drop_graphs(void)
+{
+	bool some = false;
+
+	for each_queue (q) {
+		lock_take(&q->submit);
+		some |= batch_forget(q);
+		lock_drop(&q->submit);
+	}
+	return some;
 }
 
 void queues_attribute(unsigned by, uint64_t what, uint64_t value)
@@ -77,6 +89,12 @@ void queues_attribute(unsigned by, uint64_t what, uint64_t value)
 		}
 		lock_drop(&q->put);
 	}
+}
+
+void queues_stream_attributes(void)
+{
+	atomic_store(&node_inherits, true);
+	queues_drop_graphs();
 }
 
 /* Called with nothing queued that was put before: records may point into the arena. */
@@ -95,15 +113,20 @@ static void forget(struct gpu_queue *q)
 	batch_forget(q);
 }
 
+void queue_forget(struct gpu_queue *q)
+{
+	queue_drain(q);
+	lock_take(&q->submit);
+	if (atomic_load(&q->live))
+		forget(q);
+	lock_drop(&q->submit);
+}
+
 void queues_forget_all(void)
 {
 	for each_queue (q) {
 		lock_take(&q->put);
-		queue_drain(q);
-		lock_take(&q->submit);
-		if (atomic_load(&q->live))
-			forget(q);
-		lock_drop(&q->submit);
+		queue_forget(q);
 		lock_drop(&q->put);
 	}
 }
@@ -161,28 +184,17 @@ CUcontext queues_primary(CUdevice device)
 
 bool queues_give_back(void)
 {
-	bool some = false;
+	bool some = queues_drop_graphs();
 
-	for each_queue (q) {
-		lock_take(&q->submit);
-		some |= batch_forget(q);
-		lock_drop(&q->submit);
-	}
 	if (some)
 		stat_inc(STAT_cuda_given_back);
 	return some;
 }
 
+/* No queue is looked at again: there is none, and nothing is deferred for good. */
 void queues_after_fork(void)
 {
 	atomic_store(&gpu_deferring, false);
-	for each_queue (q) {
-		atomic_store(&q->live, false);
-		atomic_store(&q->put.word, 0);
-		atomic_store(&q->submit.word, 0);
-		q->started = false;
-		atomic_store(&q->stop, false);
-	}
 	atomic_store(&closing.word, 0);
 	atomic_store(&gpu_queue_count, 0);
 	memory_after_fork();

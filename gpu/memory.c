@@ -8,7 +8,7 @@
 
 struct range {
 	uint64_t base, bytes;
-	CUcontext ctx; /* of page-locked memory: it is that no longer when this one ends */
+	CUcontext ctx; /* where it was seen; page-locked memory is that no longer when this one ends */
 };
 
 static struct lock lock;
@@ -22,30 +22,41 @@ static bool inside(const struct range *r, uint64_t p, size_t n)
 	return p >= r->base && p - r->base < r->bytes && n <= r->bytes - (p - r->base);
 }
 
-static bool is_known(uint64_t p, size_t n)
+static bool is_known(uint64_t p, size_t n, CUcontext ctx)
 {
 	bool found = false;
 
 	lock_take(&lock);
 	for (unsigned i = 0; i < RANGES && !found; i++)
-		found = inside(&known[i], p, n);
+		found = known[i].ctx == ctx && inside(&known[i], p, n);
 	lock_drop(&lock);
 	return found;
 }
 
 static _Atomic unsigned forgotten;
 
+/* Mapped memory may be left without access, and another device's be out of reach: such errors are the driver's to find. */
+static bool accessible(uint64_t p)
+{
+	uint32_t access;
+
+	return !HAVE(cuPointerGetAttribute) || REAL(cuPointerGetAttribute)(&access, CU_POINTER_ACCESS, p) ||
+	       access == CU_ACCESS_READ_WRITE;
+}
+
 bool memory_is_device(uint64_t p, size_t n)
 {
 	unsigned before = atomic_load(&forgotten);
+	CUcontext ctx = NULL;
 	CUdeviceptr base;
 	size_t bytes;
 
-	if (is_known(p, n))
+	REAL(cuCtxGetCurrent)(&ctx);
+	if (is_known(p, n, ctx))
 		return true;
-	if (!HAVE(cuMemGetAddressRange_v2) || REAL(cuMemGetAddressRange_v2)(&base, &bytes, p))
+	if (!HAVE(cuMemGetAddressRange_v2) || REAL(cuMemGetAddressRange_v2)(&base, &bytes, p) || !accessible(p))
 		return false;
-	struct range r = { base, bytes, NULL };
+	struct range r = { base, bytes, ctx };
 	lock_take(&lock);
 	/* Freed while we asked: the answer is old. */
 	if (before == atomic_load(&forgotten))

@@ -7,7 +7,7 @@
 #pragma once
 #include "queue.h"
 
-/* All of [p, p + n) lies in one live allocation that the driver knows. */
+/* All of [p, p + n) lies in one live allocation that the driver knows and the current context's device may write. */
 bool memory_is_device(uint64_t p, size_t n);
 /* All of it is page-locked, by our own records. */
 bool memory_is_pinned(uint64_t p, size_t n);

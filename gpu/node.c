@@ -63,6 +63,25 @@ static CUresult set_priority(CUgraphNode node, CUstream s)
 	return a.value.priority ? set_attribute(node, &a) : CUDA_SUCCESS;
 }
 
+_Atomic bool node_inherits;
+
+/* So it does with what the program has set of the stream, and a launch of its own may set it otherwise. */
+static CUresult set_inherited(CUgraphNode node, CUstream s)
+{
+	static const int ids[] = { CU_LAUNCH_ACCESS_POLICY_WINDOW, CU_LAUNCH_MEM_SYNC_DOMAIN_MAP,
+		CU_LAUNCH_MEM_SYNC_DOMAIN };
+	CUresult r = set_priority(node, s);
+
+	if (!atomic_load(&node_inherits) || !HAVE(cuStreamGetAttribute))
+		return r;
+	for (unsigned i = 0; i < sizeof(ids) / sizeof(*ids) && !r; i++) {
+		struct cuda_launch_attribute a = { .id = (uint32_t)ids[i] };
+		if (!REAL(cuStreamGetAttribute)(s, ids[i], &a.value))
+			r = set_attribute(node, &a);
+	}
+	return r;
+}
+
 static CUresult add_launch(const struct node_place *at, struct op_launch *l, CUgraphNode *ret_node)
 {
 	struct launch_args args;
@@ -70,7 +89,7 @@ static CUresult add_launch(const struct node_place *at, struct op_launch *l, CUg
 		ret_node, at->graph, at->after, at->after_count, launch_node(l, &args));
 
 	if (!r)
-		r = set_priority(*ret_node, l->op.stream);
+		r = set_inherited(*ret_node, l->op.stream);
 	for (uint32_t i = 0; i < l->attr_count && !r; i++)
 		r = set_attribute(*ret_node, &l->attrs[i]);
 	return r;

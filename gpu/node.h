@@ -7,6 +7,8 @@
 #pragma once
 #include "op.h"
 
+#include <stdatomic.h>
+
 struct node_place {
 	CUgraph graph;
 	CUcontext ctx;
@@ -20,3 +22,5 @@ CUresult node_update(CUgraphExec exec, CUcontext ctx, CUgraphNode node, struct o
 bool node_same_shape(const struct op *a, const struct op *b);
 /* Of two with the same shape. */
 bool node_same_params(struct op *a, struct op *b);
+/* The program has set attributes of some stream: nodes have those of theirs. */
+extern _Atomic bool node_inherits;

@@ -100,6 +100,10 @@ void queues_forget_stream(CUstream stream);
 void queues_forget_event(CUevent event);
 void queues_forget_events(void);
 void queues_forget_all(void);
+/* With `put` held. */
+void queue_forget(struct gpu_queue *q);
+/* Attributes of a stream are set: graphs have what their streams had when they were made. */
+void queues_stream_attributes(void);
 /*
  * An attribute of a function or context was set: launches must prove themselves again. `by`: the row, where
  * another can set the same; else 0.

@@ -162,14 +162,12 @@ bool streams_may_enter(struct gpu_queue *q, const struct streams *st, uint32_t o
 	return true;
 }
 
-static CUresult home_waits_for(struct gpu_queue *q, struct streams *st, uint8_t role, uint8_t home)
+/* What the other still owes it owes to a graph in home, so there nothing is to be told. */
+static CUresult home_waits_for(struct streams *st, uint8_t role, uint8_t home)
 {
-	CUresult r = streams_settle(q, st, role);
+	CUresult r = REAL(cuEventRecord)(st->entry[role], st->stream[role]);
 
-	if (!r) {
-		stat_inc(STAT_cuda_submissions);
-		r = REAL(cuEventRecord)(st->entry[role], st->stream[role]);
-	}
+	stat_inc(STAT_cuda_submissions);
 	return r ? r : wait(st->stream[home], st->entry[role]);
 }
 
@@ -179,7 +177,7 @@ CUresult streams_enter(struct gpu_queue *q, struct streams *st, uint32_t others,
 
 	for (uint8_t i = 0; i < PLAN_STREAMS && !r; i++)
 		if (others & 1u << i && !comes_behind(q, st, i, home))
-			r = home_waits_for(q, st, i, home);
+			r = home_waits_for(st, i, home);
 	return r;
 }
 

@@ -203,6 +203,34 @@ static bool confirmed(const struct iteration *it)
 	       it->whole * 5 >= it->followed * 3;
 }
 
+static bool same_tokens(const struct iteration *it, uint64_t a, uint64_t b, uint64_t n)
+{
+	for (uint64_t k = 0; k < n; k++)
+		if (token_at(it, a + k) != token_at(it, b + k))
+			return false;
+	return true;
+}
+
+static bool is_reference(const struct iteration *it, uint64_t from, uint64_t len)
+{
+	for (uint64_t k = 0; k < len; k++)
+		if (it->live.len != len || token_at(it, from + k) != it->live.step[k])
+			return false;
+	return true;
+}
+
+/* What has changed for good is the reference once it has come three times, as any step is one then. */
+static void renew(struct iteration *it, uint64_t at, uint64_t len)
+{
+	if (at < oldest(it) + 3 * len || len > it->max_period || is_reference(it, at - len, len) ||
+		!same_tokens(it, at - 3 * len, at - 2 * len, 2 * len))
+		return;
+	adopt_step(it, at - len, (uint32_t)len);
+	it->live.run = SHINGLE;
+	it->live.pos = (uint32_t)((it->n - at) % len);
+	it->block_breaks = 0;
+}
+
 static unsigned step_began(struct iteration *it, uint64_t at)
 {
 	uint64_t len = at - it->start;
@@ -220,6 +248,8 @@ static unsigned step_began(struct iteration *it, uint64_t at)
 		note_step(it, it->start, at);
 	note_share(it, len, whole);
 	it->start = at;
+	if (whole)
+		renew(it, at, len);
 	if (it->state == ITERATION_KNOWN && it->whole * 3 < it->followed)
 		return ITERATION_BOUNDARY | whole | lose(it);
 	if (it->state != ITERATION_TRYING || !confirmed(it))

@@ -333,16 +333,6 @@ struct gpu_verdict cuda_gate(unsigned row, const uint64_t *args)
 	return gpu_barrier(row, args);
 }
 
-/* Asked for a version that this table may not know: is it the entry that the table knows? */
-static bool is_table_entry(
-	fn_cuGetProcAddress *ask, const char *symbol, void *p, int version, uint64_t flags)
-{
-	void *older = NULL;
-
-	return version <= CUDA_TABLE_VERSION ||
-	       (!ask(symbol, &older, CUDA_TABLE_VERSION, flags) && older == p);
-}
-
 static CUresult ask_v1(const char *symbol, void **ret_fn, int version, uint64_t flags)
 {
 	return REAL(cuGetProcAddress)(symbol, ret_fn, version, flags);
@@ -355,6 +345,34 @@ static CUresult ask_v2(const char *symbol, void **ret_fn, int version, uint64_t 
 	return REAL(cuGetProcAddress_v2)(symbol, ret_fn, version, flags, &status);
 }
 
+/* The row whose exported entry this is. Of several that are one code the likely one. */
+static int row_of_entry(const void *p, int likely)
+{
+	if (likely >= 0 && cuda_real[likely] == p)
+		return likely;
+	for (unsigned i = 0; i < ROW_COUNT; i++)
+		if (cuda_real[i] == p)
+			return (int)i;
+	return -1;
+}
+
+/* A driver may give other addresses than it exports: the row for which it gives this one. */
+static int row_given_as(fn_cuGetProcAddress *ask, const char *symbol, const void *p)
+{
+	int first = first_of_symbol(symbol);
+
+	for (unsigned i = (unsigned)first; first >= 0 && i < ROW_COUNT; i++) {
+		const struct cuda_row_info *r = &cuda_rows[i];
+		void *given = NULL;
+		if (!text_equal(r->symbol, symbol))
+			break;
+		if (!ask(symbol, &given, r->version, r->per_thread ? CU_GET_PROC_PER_THREAD : 0) && given == p)
+			return (int)i;
+	}
+	return -1;
+}
+
+/* What a name stands for in which version is the driver's to say: only what it gave tells the row. */
 static void replace(
 	fn_cuGetProcAddress *ask, const char *symbol, void **fn, int version, uint64_t flags)
 {
@@ -362,11 +380,11 @@ static void replace(
 
 	if (!symbol || !*symbol || !fn || !*fn || !enabled())
 		return;
-	row = row_by_symbol(symbol, version, flags);
-	if (row >= 0 && is_table_entry(ask, symbol, *fn, version, flags))
-		*fn = hooked(row, *fn);
-	else
-		*fn = hooked_unknown(symbol, *fn);
+	bind_driver(*fn);
+	row = row_of_entry(*fn, row_by_symbol(symbol, version, flags));
+	if (row < 0)
+		row = row_given_as(ask, symbol, *fn);
+	*fn = row >= 0 ? hooked(row, *fn) : hooked_unknown(symbol, *fn);
 }
 
 CUresult hook_cuGetProcAddress(const char *symbol, void **ret_fn, int version, uint64_t flags)

@@ -1,7 +1,7 @@
 /*
  * Launches with attributes, on a driver that writes down what it was told: those that change how a
  * kernel runs are deferred and arrive, one by one and as nodes of a graph, which also has the priority
- * of the stream; those that change when it runs, and what only the driver can judge, go straight.
+ * of the stream and what was set of that; those that change when it runs, and what only the driver can judge, go straight.
  */
 #include "api.h"
 #include "counters.h"
@@ -69,6 +69,19 @@ static unsigned nodes_with(uint32_t id, int value)
 	return n;
 }
 
+static void window(CUstream s, struct cuda_launch_attribute *fourth, struct cuda_launch_attribute *third)
+{
+	for (int round = 0; round < 6; round++) {
+		for (uint32_t i = 0; i < WINDOW; i++) {
+			uint32_t x = (i + 1) * 2654435761u;
+			x = (x ^ x >> 15) * 2246822519u;
+			launch((CUfunction)(uintptr_t)(0x20000 + 16 * (x >> 16) % 61),
+				i % 4 == 0 ? fourth : i % 4 == 2 ? third : NULL, s);
+		}
+		OK(cu.cuCtxSynchronize());
+	}
+}
+
 /* Every fourth launch has a priority of its own, every fourth is of clusters; these have that of their stream. */
 static void in_graphs(void)
 {
@@ -81,15 +94,7 @@ static void in_graphs(void)
 	stub.count = 0;
 	stub.stream_priority = -5;
 	stub.busy = 1;
-	for (int round = 0; round < 6; round++) {
-		for (uint32_t i = 0; i < WINDOW; i++) {
-			uint32_t x = (i + 1) * 2654435761u;
-			x = (x ^ x >> 15) * 2246822519u;
-			launch((CUfunction)(uintptr_t)(0x20000 + 16 * (x >> 16) % 61),
-				i % 4 == 0 ? &own : i % 4 == 2 ? &clusters : NULL, s);
-		}
-		OK(cu.cuCtxSynchronize());
-	}
+	window(s, &own, &clusters);
 	CHECK(counter("cuda.batched") > batched + WINDOW);
 	unsigned of_stream = nodes_with(CU_LAUNCH_PRIORITY, -5), with_own = nodes_with(CU_LAUNCH_PRIORITY, -2);
 	unsigned of_clusters = nodes_with(CU_LAUNCH_CLUSTER_DIMENSION, 3);
@@ -100,11 +105,40 @@ static void in_graphs(void)
 	CHECK(of_clusters >= of_stream / 5);
 }
 
+/* A launch has what was set of its stream, and so has its node; one of its own comes after. */
+static void of_the_stream(const char *setter)
+{
+	CUresult (*set)(uint64_t, uint64_t, void *) = (CUresult(*)(uint64_t, uint64_t, void *))dlsym(api_driver, setter);
+	struct cuda_launch_attribute own = attribute(CU_LAUNCH_MEM_SYNC_DOMAIN, 7);
+	CUstream s = (CUstream)0x5550;
+	uint64_t with_own = 0;
+
+	window(s, &own, NULL);
+	CHECK(stub.live_graphs > 0);
+	OK(set((uintptr_t)s, CU_LAUNCH_MEM_SYNC_DOMAIN, &own.value));
+	CHECK_EQ(stub.live_graphs, 0);
+	stub.stream_attribute = 5;
+	stub.count = 0;
+	window(s, &own, NULL);
+	CHECK(nodes_with(CU_LAUNCH_ACCESS_POLICY_WINDOW, 5) >= WINDOW / 2);
+	CHECK(nodes_with(CU_LAUNCH_MEM_SYNC_DOMAIN_MAP, 5) >= WINDOW / 2);
+	CHECK(nodes_with(CU_LAUNCH_MEM_SYNC_DOMAIN, 5) >= WINDOW / 2);
+	CHECK(nodes_with(CU_LAUNCH_MEM_SYNC_DOMAIN, 7) >= WINDOW / 8);
+	for (unsigned i = 0; i < stub.count; i++) {
+		const struct stub_call *c = &stub.call[i];
+		if (c->row != ROW_cuGraphKernelNodeSetAttribute || c->arg[1] != CU_LAUNCH_MEM_SYNC_DOMAIN)
+			continue;
+		CHECK(c->arg[2] != 5 || c->arg[0] != with_own);
+		with_own = c->arg[2] == 7 ? c->arg[0] : 0;
+	}
+}
+
 int main(void)
 {
 	CHECK(!api_load());
 	OK(cu.cuInit(0));
 	CHECK_EQ(straight(CU_LAUNCH_PRIORITY, 3), 1);
+	CHECK_EQ(straight(CU_LAUNCH_PRIORITY, 4), 1); /* another value is another launch */
 	CHECK_EQ(straight(CU_LAUNCH_CLUSTER_DIMENSION, 2), 1);
 	CHECK_EQ(straight(CU_LAUNCH_CARVEOUT, 50), 1);
 	CHECK_EQ(straight(CU_LAUNCH_CLUSTER_DIMENSION, 4), 4); /* six blocks are no whole number of them */
@@ -112,5 +146,8 @@ int main(void)
 	CHECK_EQ(straight(PROGRAMMATIC, 1), 4);
 	CHECK_EQ(straight(PROGRAMMATIC_EVENT, 1), 4);
 	in_graphs();
+	CHECK_EQ(nodes_with(CU_LAUNCH_MEM_SYNC_DOMAIN, 0), 0);
+	of_the_stream("cuStreamSetAttribute");
+	of_the_stream("cuStreamCopyAttributes");
 	return 0;
 }

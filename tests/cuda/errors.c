@@ -484,6 +484,66 @@ static void attribute_tail(void)
 	OK(cu.cuCtxSynchronize());
 }
 
+static const char ticket_ptx[] =
+	".version 7.0\n.target sm_50\n.address_size 64\n"
+	".visible .entry ticket(.param .u64 p, .param .u32 at)\n"
+	"{\n"
+	".reg .b32 %r<3>;\n.reg .b64 %rd<3>;\n"
+	"ld.param.u64 %rd1, [p];\n"
+	"ld.param.u32 %r1, [at];\n"
+	"atom.global.add.u32 %r2, [%rd1], 1;\n"
+	"mul.wide.u32 %rd2, %r1, 4;\n"
+	"add.s64 %rd2, %rd1, %rd2;\n"
+	"st.global.u32 [%rd2], %r2;\n"
+	"ret;\n}\n";
+
+static void step_of_two_priorities(CUfunction ticket, const CUstream *s, const CUevent *e)
+{
+	busy(s[0]);
+	OK(cu.cuMemsetD32Async(a, 0, WORDS, s[0]));
+	OK(cu.cuEventRecord(e[0], s[0]));
+	for (uint32_t i = 1; i < 3; i++) {
+		void *params[] = { &a, &i };
+		OK(cu.cuStreamWaitEvent(s[i], e[0], 0));
+		OK(cu.cuLaunchKernel(ticket, 1, 1, 1, 1, 1, 1, 0, s[i], params, NULL));
+		OK(cu.cuEventRecord(e[i], s[i]));
+	}
+	for (int i = 1; i < 3; i++)
+		OK(cu.cuStreamWaitEvent(s[0], e[i], 0));
+	OK(launch(mix, b, s[0], WORDS, 0));
+}
+
+/* In a graph, too, the stream of the greater priority comes first: the simulated device then runs by nothing else. */
+static void priorities(void)
+{
+	uint32_t mem[WORDS], in_graphs = 0;
+	CUfunction ticket;
+	CUstream s[3];
+	CUevent e[3];
+	void *other;
+
+	OK(cu.cuModuleLoadData(&other, ticket_ptx));
+	OK(cu.cuModuleGetFunction(&ticket, other, "ticket"));
+	for (int i = 0; i < 3; i++) {
+		OK(cu.cuStreamCreateWithPriority(&s[i], 1, i == 2 ? -2 : 0));
+		OK(cu.cuEventCreate(&e[i], CU_EVENT_DISABLE_TIMING));
+	}
+	OK(cu.cuCtxSynchronize());
+	for (int round = 0; round < 30 || (getenv("WANT_BATCHED") && !in_graphs && round < 3000); round++) {
+		uint64_t forked = counter("cuda.forked");
+		step_of_two_priorities(ticket, s, e);
+		OK(cu.cuCtxSynchronize());
+		OK(cu.cuMemcpyDtoH_v2(mem, a, sizeof(mem)));
+		CHECK_EQ(mem[1] + mem[2], 1);
+		if (counter("cuda.forked") == forked)
+			continue;
+		CHECK_EQ(mem[2], 0);
+		in_graphs++;
+	}
+	if (getenv("WANT_BATCHED"))
+		CHECK(in_graphs > 0);
+}
+
 static struct {
 	CUstream stream;
 	CUdeviceptr p;
@@ -621,6 +681,7 @@ static const struct {
 	{ "sticky_in_window", sticky_in_window, 0 },
 	{ "holes", holes, 0 },
 	{ "attribute_tail", attribute_tail, 0 },
+	{ "priorities", priorities, 0 },
 	{ "captured_beside", captured_beside, 0 },
 	{ "capture_open", capture_open, 0 },
 	{ "killed", killed, SIGKILL },

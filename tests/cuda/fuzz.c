@@ -132,7 +132,7 @@ static void set_up(uint64_t seed)
 	p.stream[0] = rnd(2) ? NULL : CU_STREAM_LEGACY;
 	for (int s = 1; s < STREAMS; s++) {
 		p.blocking[s] = rnd(2);
-		OK(cu.cuStreamCreate(&p.stream[s], p.blocking[s] ? 0 : 1));
+		new_stream(s);
 	}
 	for (int i = 0; i < EVENTS && cu.cuEventCreate; i++)
 		OK(cu.cuEventCreate(&p.event[i], 2));

@@ -210,13 +210,18 @@ static void do_capture(int s)
 	OK(cu.cuGraphDestroy(g));
 }
 
+static void new_stream(int s)
+{
+	OK(cu.cuStreamCreateWithPriority(&p.stream[s], p.blocking[s] ? 0 : 1, -(s % 3)));
+}
+
 static void do_new_stream(int s)
 {
 	int t = 1 + (int)rnd(STREAMS - 1);
 
 	sync_all();
 	OK(cu.cuStreamDestroy_v2(p.stream[t]));
-	OK(cu.cuStreamCreate(&p.stream[t], p.blocking[t] ? 0 : 1));
+	new_stream(t);
 }
 
 static void do_wait(int s)

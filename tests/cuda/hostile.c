@@ -7,15 +7,12 @@
  *
  * hostile MODE [PLUGIN], or: hostile off [COUNTER OF THE REASON]
  */
-#include "api.h"
 #include "counters.h"
-#include "driver.h"
-#include "stub.h"
+#include "hold.h"
 
-#include <stdbool.h>
-#include <string.h>
+#include <pthread.h>
 #include <sys/mman.h>
-#include <unistd.h>
+#include <sys/syscall.h>
 
 typedef CUresult launch_fn CUDA_LAUNCH_PARAMS;
 
@@ -137,6 +134,31 @@ static void second_namespace(void)
 	said_once("cuda.fallback.second_driver");
 }
 
+/* What is queued is with the driver when the call returns. */
+static int with_work_queued(int (*subscribe)(void))
+{
+	bool returned = false;
+	pthread_t t;
+	int result;
+
+	stub.busy = 1;
+	launch_by(cu.cuLaunchKernel, 3);
+	__atomic_store_n(&stub.hold, 1, __ATOMIC_SEQ_CST);
+	launch_by(cu.cuLaunchKernel, 1);
+	while (!__atomic_load_n(&stub.held, __ATOMIC_SEQ_CST))
+		sched_yield();
+	launch_by(cu.cuLaunchKernel, 10);
+	watched.caller = (pid_t)syscall(SYS_gettid);
+	watched.row = ROW_COUNT;
+	CHECK(!pthread_create(&t, NULL, releaser, &returned));
+	result = subscribe();
+	CHECK_EQ(stub.ran, next - 1);
+	__atomic_store_n(&returned, true, __ATOMIC_SEQ_CST);
+	pthread_join(t, NULL);
+	stub.busy = 0;
+	return result;
+}
+
 static void subscriber(const char *plugin)
 {
 	void *cupti = dlopen(plugin, RTLD_NOW);
@@ -144,7 +166,7 @@ static void subscriber(const char *plugin)
 
 	CHECK(subscribe);
 	launch_by(cu.cuLaunchKernel, 50);
-	CHECK_EQ(subscribe(), 4242);
+	CHECK_EQ(with_work_queued(subscribe), 4242);
 	uint64_t before = counter("cuda.submissions");
 	launch_by(cu.cuLaunchKernel, 50);
 	all_ran();

@@ -8,21 +8,11 @@
  * Launches by entries that cannot wait are counted.
  * Argument: the name of one entry, or none for all.
  */
-#include "api.h"
 #include "counters.h"
-#include "driver.h"
-#include "stub.h"
+#include "hold.h"
 
-#include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
-#include <stdbool.h>
-#include <string.h>
 #include <sys/syscall.h>
-#include <unistd.h>
-
-typedef CUresult any_fn(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
-	uint64_t, uint64_t, uint64_t);
 
 #define SECOND 0x22220000u
 
@@ -50,53 +40,6 @@ static void hold_one(void)
 	launch(4);
 	while (!__atomic_load_n(&stub.held, __ATOMIC_SEQ_CST))
 		sched_yield();
-}
-
-static struct {
-	pid_t caller;
-	unsigned from;
-	int row;
-} watched;
-
-static bool caller_sleeps(void)
-{
-	char path[64], text[256], *p;
-	int fd;
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", watched.caller);
-	fd = open(path, O_RDONLY);
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = 0;
-	p = strrchr(text, ')');
-	return p && p[2] == 'S';
-}
-
-/* The longest entries take eleven arguments; no entry takes what happens to lie on the stack. */
-static CUresult call(unsigned row, const uint64_t *a)
-{
-	any_fn *entry = (any_fn *)dlsym(api_driver, cuda_rows[row].name);
-
-	return entry(a[0], a[1], a[2], a[3], a[4], a[5], 0, 0, 0, 0, 0);
-}
-
-static int place_of(int row)
-{
-	for (unsigned i = watched.from; i < stub.count; i++)
-		if (__atomic_load_n(&stub.call[i].row, __ATOMIC_ACQUIRE) == row)
-			return (int)i;
-	return -1;
-}
-
-/* Lets the driver go on once the call has come through to it, or waits for it to go on. */
-static void *releaser(void *arg)
-{
-	while (place_of(watched.row) < 0 && !caller_sleeps() &&
-		!__atomic_load_n((bool *)arg, __ATOMIC_SEQ_CST))
-		sched_yield();
-	__atomic_store_n(&stub.hold, 0, __ATOMIC_SEQ_CST);
-	return NULL;
 }
 
 static bool sees_the_past(unsigned row)
@@ -160,7 +103,7 @@ static int check_row(unsigned row)
 	uint64_t a[6];
 	int place;
 
-	stub.count = 0;
+	clear_log();
 	stub.result = 0;
 	arguments(row, a);
 	OK(cu.cuEventRecord(EVENT, NULL));
@@ -178,11 +121,9 @@ static int check_row(unsigned row)
 	stub.busy = 0;
 	OK(cu.cuCtxSynchronize());
 	place = place_of((int)row);
-	if (row == ROW_cuLaunchKernel || place < 0)
+	if (row == ROW_cuLaunchKernel || (place >= 0 && (unsigned)place > second_place()))
 		return 0;
-	if ((unsigned)place > second_place())
-		return 0;
-	fprintf(stderr, "%s overtook a launch\n", cuda_rows[row].name);
+	fprintf(stderr, "%s %s\n", cuda_rows[row].name, place < 0 ? "did not come to the driver" : "overtook a launch");
 	return 1;
 }
 
@@ -351,7 +292,7 @@ static int check_error_at_end(unsigned row)
 	else
 		args[0] = (uintptr_t)own;
 	bad = ends_another(row, args[0]);
-	stub.count = 0;
+	clear_log();
 	refused_launch();
 	first = call(row, args);
 	watched.from = 0;
@@ -413,7 +354,7 @@ static int check_event_query(void)
 	OK(cu.cuEventRecord(e, NULL));
 	hold_one();
 	OK(cu.cuEventRecord(e, NULL));
-	stub.count = 0;
+	clear_log();
 	bad |= cu.cuEventQuery(e) != CUDA_ERROR_NOT_READY;
 	__atomic_store_n(&stub.hold, 0, __ATOMIC_SEQ_CST);
 	stub.busy = 0;
@@ -474,7 +415,7 @@ static int check_calling_thread(unsigned row)
 		OK(cu.cuEventRecord(EVENT, NULL));
 	}
 	OK(cu.cuCtxSynchronize());
-	stub.count = 0;
+	clear_log();
 	for (unsigned i = 1; i <= 4; i++) {
 		call_on_null_stream(row);
 		good &= heard_from_here(row) == i;
@@ -494,7 +435,7 @@ static int check_first_after_wait(void)
 
 	for (int i = 0; i < 20; i++) {
 		OK(cu.cuCtxSynchronize());
-		stub.count = 0;
+		clear_log();
 		launch(1);
 		good &= heard_from_here(ROW_cuLaunchKernel) == 1;
 	}

@@ -67,16 +67,51 @@ static bool finds_no_memory(int row)
 	return is_short;
 }
 
+static CUresult call(int row, const uint64_t *a);
+
+static CUresult not_exported(uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
+{
+	return call(ROW_cuStreamSynchronize, (uint64_t[]){ a, b, c, d, e, f });
+}
+
+/* What a name stands for besides what the table says. */
+static const struct {
+	const char *symbol;
+	int since;
+	bool legacy_only;
+	void *entry;
+} given[] = {
+	{ "cuGraphInstantiate", 12000, false, cuGraphInstantiateWithFlags },
+	{ "cuMemFree", 14000, false, cuNewer00 },
+	{ "cuStreamSynchronize", 0, true, not_exported },
+};
+
+static void *given_as(const char *symbol, int version, bool per_thread)
+{
+	for (unsigned i = 0; i < sizeof(given) / sizeof(*given); i++)
+		if (!strcmp(given[i].symbol, symbol) && given[i].since <= version &&
+			!(given[i].legacy_only && per_thread))
+			return given[i].entry;
+	return NULL;
+}
+
+#define FIRST_PER_THREAD 7000 /* given to who asks for that form of an older version, too */
+
 static CUresult get_proc(const uint64_t *a)
 {
 	const char *symbol = (const char *)a[0];
 	void **fn = (void **)a[1];
-	int best = -1, want_pt = a[3] & 2;
+	int best = -1, want_pt = a[3] & 2, version = (int)a[2];
 
+	*fn = given_as(symbol, version, want_pt);
+	if (*fn)
+		return 0;
+	if (want_pt && version < FIRST_PER_THREAD)
+		version = FIRST_PER_THREAD;
 	for (int pt = want_pt ? 1 : 0; pt >= 0 && best < 0; pt--)
 		for (unsigned i = 0; i < ROW_COUNT; i++)
 			if (!strcmp(rows[i].symbol, symbol) && rows[i].per_thread == pt &&
-				rows[i].version <= (int)a[2] &&
+				rows[i].version <= version &&
 				(best < 0 || rows[i].version > rows[best].version))
 				best = (int)i;
 	*fn = best < 0 ? NULL : entry[best];
@@ -118,7 +153,7 @@ static void run(void **params, void **extra)
 
 #define MAX_NODES 1024
 struct stub_graph {
-	unsigned count;
+	unsigned count, records, exits; /* kernels, events that are recorded, those of them that cuEventCreate gave */
 	uint64_t param[MAX_NODES];
 };
 
@@ -144,6 +179,22 @@ static CUresult graph_instantiate(CUgraphExec *ret, const struct stub_graph *g)
 {
 	*ret = malloc(sizeof(*g));
 	memcpy(*ret, g, sizeof(*g));
+	__atomic_fetch_add(&stub.live_graphs, 1, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+static CUresult add_record(CUgraphNode *ret, struct stub_graph *g, uint64_t event)
+{
+	g->exits += event > STUB_EVENTS;
+	*ret = (CUgraphNode)(uintptr_t)(MAX_NODES + ++g->records);
+	return 0;
+}
+
+static CUresult event_create(CUevent *ret)
+{
+	static uintptr_t last = STUB_EVENTS;
+
+	*ret = (CUevent)__atomic_add_fetch(&last, 16, __ATOMIC_SEQ_CST);
 	return 0;
 }
 
@@ -164,12 +215,24 @@ static CUresult graph_launch(const struct stub_graph *g)
 	return 0;
 }
 
+static void hold_current(void)
+{
+	int me = (int)syscall(SYS_gettid);
+
+	if (!__atomic_compare_exchange_n(&stub.hold_current, &me, -me, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		return;
+	while (__atomic_load_n(&stub.hold_current, __ATOMIC_SEQ_CST))
+		sched_yield();
+}
+
 static CUresult call(int row, const uint64_t *a)
 {
 	if (finds_no_memory(row))
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	switch (row) {
 	case ROW_cuCtxGetCurrent:
+		if (__atomic_load_n(&stub.hold_current, __ATOMIC_RELAXED))
+			hold_current();
 		*(CUcontext *)a[0] = current;
 		return 0;
 	case ROW_cuCtxSetCurrent:
@@ -187,6 +250,14 @@ static CUresult call(int row, const uint64_t *a)
 			break;
 		*(CUcontext *)a[0] = (CUcontext)a[1];
 		return 0;
+	case ROW_cuEventCreate:
+		if (a[0])
+			event_create((CUevent *)a[0]);
+		return stub_noted(row, a);
+	case ROW_cuStreamGetFlags: /* of a number without bit 4: it is blocking */
+		if (a[1])
+			*(unsigned *)a[1] = a[0] & 16 ? CU_STREAM_NON_BLOCKING : 0;
+		return stub_noted(row, a);
 	case ROW_cuStreamIsCapturing:
 	case ROW_cuStreamIsCapturing_ptsz:
 		if (!a[1])
@@ -200,21 +271,28 @@ static CUresult call(int row, const uint64_t *a)
 		if (a[1])
 			*(int *)a[1] = stub.stream_priority;
 		return stub_noted(row, a);
+	case ROW_cuStreamGetAttribute:
+		if (a[2])
+			*(int *)a[2] = stub.stream_attribute;
+		return stub_noted(row, a);
 	case ROW_cuGraphKernelNodeSetAttribute:
 		return stub_noted(row, a[2] ? (uint64_t[6]){ a[0], a[1], *(unsigned *)a[2] } : a);
 	case ROW_cuStreamQuery:
 		note(row, a);
-		return stub.busy ? CUDA_ERROR_NOT_READY : stub.result;
+		return stub.busy && !(stub.idle && a[0] == stub.idle) ? CUDA_ERROR_NOT_READY : stub.result;
 	case ROW_cuFuncGetParamInfo:
 		return param_info(a);
 	case ROW_cuThreadExchangeStreamCaptureMode:
-		return 0;
+		return stub_noted(row, a[0] ? (uint64_t[6]){ *(unsigned *)a[0] } : a);
 	case ROW_cuMemGetAddressRange_v2:
-		*(CUdeviceptr *)a[0] = 0x10000000;
-		*(size_t *)a[1] = 0x10000000;
-		return a[2] - 0x10000000 < 0x10000000 ? 0 : CUDA_ERROR_INVALID_VALUE;
-	case ROW_cuPointerGetAttribute:
-		return CUDA_ERROR_INVALID_VALUE;
+		stub.ranges++;
+		*(CUdeviceptr *)a[0] = STUB_DEVICE;
+		*(size_t *)a[1] = STUB_DEVICE;
+		return a[2] - STUB_DEVICE < STUB_DEVICE ? 0 : CUDA_ERROR_INVALID_VALUE;
+	case ROW_cuPointerGetAttribute: /* pageable, but for what lies behind device memory */
+		if (a[0] && a[1] == CU_POINTER_ACCESS)
+			*(unsigned *)a[0] = stub.read_only ? 1 : CU_ACCESS_READ_WRITE;
+		return a[2] - STUB_DEVICE < STUB_DEVICE + STUB_LOCKED ? 0 : CUDA_ERROR_INVALID_VALUE;
 	case ROW_cuGetProcAddress:
 	case ROW_cuGetProcAddress_v2:
 		return a[0] && a[1] ? get_proc(a) : 1;
@@ -236,11 +314,14 @@ static CUresult call(int row, const uint64_t *a)
 		stub.updates++;
 		set_node(&((struct stub_graph *)a[0])->param[a[1] - 1], (void *)a[2]);
 		return 0;
+	case ROW_cuGraphAddEventRecordNode:
+		return a[0] ? add_record((void *)a[0], (void *)a[1], a[4]) : stub_noted(row, a);
 	case ROW_cuGraphLaunch:
-		note(row, a);
+		note(row, a[0] ? (uint64_t[6]){ a[0], a[1], ((struct stub_graph *)a[0])->exits } : a);
 		return a[0] ? graph_launch((void *)a[0]) : stub.result;
-	case ROW_cuGraphDestroy:
 	case ROW_cuGraphExecDestroy:
+		__atomic_fetch_sub(&stub.live_graphs, a[0] != 0, __ATOMIC_SEQ_CST); /* fallthrough */
+	case ROW_cuGraphDestroy:
 		free((void *)a[0]);
 		break;
 	}

@@ -53,6 +53,41 @@ Test(iteration_rules, a_place_comes_back_with_its_tokens, .timeout = 60)
 	trace_free(tr);
 }
 
+static uint32_t changed_token(uint32_t k, bool changed)
+{
+	uint32_t x = (k + 1) * 2654435761u;
+
+	return ((x ^ x >> 15) * 2246822519u)  ^ (changed && k % 4 == 0);
+}
+
+/* A part of the step that is another from now on is expected as it comes now, in the same places each time. */
+static void change_for_good(uint32_t at)
+{
+	struct run *r = run_new(ITERATION_HISTORY, false);
+	uint32_t ahead[100], generation[2], position[2], n = at + 800;
+
+	for (uint32_t i = 0; i < n; i++)
+		iteration_feed(r->it, changed_token(i % 100, i >= at), 1000 * i);
+	cr_assert(iteration_place(r->it, &generation[0], &position[0]));
+	for (uint32_t i = 0; i < 1000; i++) {
+		cr_assert_eq(iteration_predict(r->it, ahead, 100), 100);
+		for (uint32_t k = 0; k < 100; k++)
+			cr_assert_eq(ahead[k], changed_token((i + k) % 100, true), "%u ahead of %u", k, i);
+		iteration_feed(r->it, changed_token(i % 100, true), 1000 * (n + i));
+	}
+	cr_assert(iteration_place(r->it, &generation[1], &position[1]));
+	cr_assert_eq(generation[1], generation[0]);
+	cr_assert_eq(position[1], position[0]);
+	run_free(r);
+}
+
+/* Of a step that is known, and of one that is only being tried. */
+Test(iteration_rules, what_changes_for_good_is_expected)
+{
+	change_for_good(1500);
+	change_for_good(600);
+}
+
 Test(iteration_rules, never_predicts_more_than_a_step)
 {
 	struct run *r = run_new(ITERATION_HISTORY, false);

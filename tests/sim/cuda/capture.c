@@ -88,6 +88,8 @@ bool capture_takes(struct stream *s, struct op *op, int *ret)
 	i = position(c, s);
 	n = graph_add(c->graph, node_type(op->type), c->at[i].nodes, c->at[i].n);
 	n->work = payload_from_op(op);
+	if (n->type == CU_GRAPH_NODE_TYPE_KERNEL)
+		attrs_of_stream(&n->attrs, s);
 	set_deps(c, s, &n, 1);
 	*ret = 0;
 	return true;

@@ -141,6 +141,9 @@ typedef union {
 	struct { CUevent event; int flags; } launchCompletionEvent;
 	int programmaticStreamSerializationAllowed;
 	int syncPolicy;
+	struct { void *base_ptr; size_t num_bytes; float hitRatio; unsigned hitProp, missProp; } window;
+	struct { unsigned char default_, remote; } memSyncDomainMap;
+	int memSyncDomain, carveout;
 } CUlaunchAttributeValue;
 
 typedef struct {

@@ -88,6 +88,7 @@ static void node_free(struct node *n)
 {
 	handle_remove(n);
 	payload_put(n->work);
+	free(n->attrs);
 	if (n->child)
 		graph_destroy(n->child);
 	free(n->deps);
@@ -142,6 +143,7 @@ struct graph *graph_clone(const struct graph *g)
 		m->event = n->event;
 		m->event_id = n->event_id;
 		m->copy = n->copy;
+		attrs_copy(&m->attrs, n->attrs, ~0u);
 		m->child = n->child ? graph_clone(n->child) : NULL;
 		m->origin = (struct node *)n;
 		map[n->index] = m;
@@ -160,6 +162,7 @@ static int fill_step(struct step *s, struct node *n, const int *place)
 	s->work = payload_get(n->work);
 	s->event = n->event;
 	s->event_id = n->event_id;
+	s->priority = attrs_priority(n->attrs);
 	s->ndeps = n->ndeps;
 	s->deps = calloc((size_t)n->ndeps + 1, sizeof(int));
 	if (!s->deps)
@@ -264,18 +267,18 @@ static struct plan *plan_snapshot(const struct plan *p)
 	return c;
 }
 
-static int run_plan(struct flight *f, struct plan *p, struct fence **fences, struct op *op);
+static int run_plan(struct flight *f, struct plan *p, struct fence **fences, struct op *op, uint64_t *before);
 
-static int run_step(struct flight *f, struct step *s, struct fence *fence, struct op *op)
+static int run_step(struct flight *f, struct step *s, struct fence *fence, struct op *op, const struct watch_key *key)
 {
 	/* Not a copy of all: the queue's link is another thread's to write. */
-	struct op one = {.stream = op->stream, .key = op->key};
+	struct op one = {.stream = op->stream, .key = *key};
 
 	if (s->disabled)
 		return 0;
 	switch (s->type) {
 	case CU_GRAPH_NODE_TYPE_GRAPH:
-		return run_plan(f, s->child, NULL, op);
+		return run_plan(f, s->child, NULL, &one, NULL);
 	case CU_GRAPH_NODE_TYPE_EVENT_RECORD:
 		lock();
 		fence_reach(fence);
@@ -295,10 +298,55 @@ static int run_step(struct flight *f, struct step *s, struct fence *fence, struc
 }
 
 /*
- * One step after another, each chosen at random (by seed) among those that may run: what a graph does
+ * Which of those that may run: without a seed the first of the greatest priority, with one any. What a graph does
  * not order happens in any order.
  */
-static int run_plan(struct flight *f, struct plan *p, struct fence **fences, struct op *op)
+static int choose(struct flight *f, const struct plan *p, const int *ready, int n)
+{
+	int best = 0;
+
+	if (settings.seed) {
+		f->rng = f->rng * 6364136223846793005u + 1442695040888963407u;
+		return (int)((f->rng >> 33) % (uint64_t)n);
+	}
+	for (int i = 1; i < n; i++)
+		if (p->steps[ready[i]].priority < p->steps[ready[best]].priority)
+			best = i;
+	return best;
+}
+
+/* Race detection: of each step those that it comes after, one bit each. */
+static uint64_t *steps_before(const struct plan *p)
+{
+	size_t words = (size_t)p->n / 64 + 1;
+	uint64_t *before = calloc((size_t)p->n * words + 1, sizeof(*before));
+
+	if (!before)
+		abort();
+	for (int i = 0; i < p->n; i++)
+		for (int d = 0; d < p->steps[i].ndeps; d++) {
+			int on = p->steps[i].deps[d];
+
+			for (size_t w = 0; w < words; w++)
+				before[(size_t)i * words + w] |= before[(size_t)on * words + w];
+			before[(size_t)i * words + (size_t)on / 64] |= UINT64_C(1) << on % 64;
+		}
+	return before;
+}
+
+/* Without `before` all steps are one. */
+static struct watch_key key_of(const struct plan *p, int step, const struct op *op, const uint64_t *before)
+{
+	struct watch_key key = op->key;
+
+	if (!before)
+		return key;
+	key.seq = key.first + (uint32_t)step;
+	key.before = before + (size_t)step * ((size_t)p->n / 64 + 1);
+	return key;
+}
+
+static int run_plan(struct flight *f, struct plan *p, struct fence **fences, struct op *op, uint64_t *before)
 {
 	bool *done = calloc((size_t)p->n + 1, sizeof(bool));
 	int *ready = calloc((size_t)p->n + 1, sizeof(int)), *left = calloc((size_t)p->n + 1, sizeof(int));
@@ -312,16 +360,13 @@ static int run_plan(struct flight *f, struct plan *p, struct fence **fences, str
 			ready[n++] = i;
 	}
 	while (n && !rc) {
-		int k = 0, at;
+		int k = choose(f, p, ready, n), at = ready[k];
 
-		if (settings.seed) {
-			f->rng = f->rng * 6364136223846793005u + 1442695040888963407u;
-			k = (int)((f->rng >> 33) % (uint64_t)n);
-		}
-		at = ready[k];
 		memmove(&ready[k], &ready[k + 1], sizeof(int) * (size_t)(n - k - 1));
 		n--;
-		rc = run_step(f, &p->steps[at], fences ? fences[at] : NULL, op);
+		struct watch_key key = key_of(p, at, op, before);
+
+		rc = run_step(f, &p->steps[at], fences ? fences[at] : NULL, op, &key);
 		for (int j = at + 1; j < p->n; j++)
 			for (int d = 0; d < p->steps[j].ndeps; d++)
 				if (p->steps[j].deps[d] == at && !--left[j])
@@ -336,8 +381,11 @@ static int run_plan(struct flight *f, struct plan *p, struct fence **fences, str
 static int run_flight(struct op *op)
 {
 	struct flight *f = op->data;
+	uint64_t *before = op->key.vc ? steps_before(f->plan) : NULL;
+	int rc = run_plan(f, f->plan, f->fences, op, before);
 
-	return run_plan(f, f->plan, f->fences, op);
+	free(before);
+	return rc;
 }
 
 /* Events of steps that never ran (an error came first) must not keep anybody waiting. */
@@ -411,6 +459,7 @@ struct op *plan_op(struct ctx *ctx, struct plan *p)
 			f->fences[i] = fence_get(e->fence);
 		}
 	}
+	op->steps = (uint32_t)p->n;
 	op->cost = plan_cost(p);
 	return op;
 }

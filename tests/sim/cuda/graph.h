@@ -29,6 +29,7 @@ struct node {
 	int ndeps, capdeps, index;
 	struct node *origin;   /* in the graph this one was cloned from */
 	CUDA_MEMCPY3D copy;    /* as given, for GetParams */
+	struct attrs *attrs;   /* of a kernel; NULL: none was ever set */
 	struct node *next;
 };
 
@@ -47,6 +48,7 @@ struct step {
 	struct plan *child;
 	struct event *event;
 	uint64_t event_id;
+	int priority;
 	int *deps;
 	int ndeps;
 	bool disabled;

@@ -76,16 +76,24 @@ struct op {
 	void *data;
 	struct stream *stream;
 	struct watch_key key;
+	uint32_t steps;    /* of a graph */
 };
 struct op *op_create(enum op_type type, int (*run)(struct op *), void (*drop)(struct op *), void *data, const char *name);
 void op_depend(struct op *op, struct fence *f);
 void op_free(struct op *op);
 int op_submit(struct stream *s, struct op *op); /* to the stream, or to the capture that holds it */
 
+#define ATTRS 15
+struct attrs {
+	unsigned set; /* which, by number */
+	CUlaunchAttributeValue value[ATTRS];
+};
+
 struct stream {
 	struct ctx *ctx;
 	unsigned flags;
 	int priority;
+	struct attrs *attrs; /* NULL: none was ever set */
 	bool legacy, per_thread, destroyed, started, busy;
 	uint64_t id;
 	struct op *head, **tail;
@@ -250,6 +258,11 @@ void module_destroy(struct module *m);
 struct func *module_func(struct module *m, const char *name);
 int image_to_ptx(const void *image, size_t size, char **ret_text); /* fatbin.c; free it */
 bool zstd_unpack(const uint8_t *s, size_t n, uint8_t *d, size_t cap, size_t *ret_n); /* zstd.c */
+
+/* api_attr.c */
+void attrs_copy(struct attrs **to, const struct attrs *from, unsigned mask);
+void attrs_of_stream(struct attrs **to, const struct stream *s); /* that a kernel launched there runs with */
+int attrs_priority(const struct attrs *a);
 
 /* api_launch.c */
 struct op *host_op(CUhostFn fn, CUstreamCallback cb, CUstream h, void *user);

@@ -133,6 +133,7 @@ static void stream_free(struct stream *s)
 			break;
 		}
 	fence_put(s->last);
+	free(s->attrs);
 	pthread_cond_destroy(&s->more);
 	free(s);
 }
@@ -245,9 +246,10 @@ static void vc_place(struct stream *s, struct op *op)
 		vc_join(vc, op->deps[i]);
 	s->slot = (uint32_t)(s->id % WATCH_STREAMS);
 	/* Streams that share a slot share its count: then a race may be missed, but none is made up. */
-	s->seq = vc[s->slot] = ++slot_seq[s->slot];
+	slot_seq[s->slot] += op->steps + 1;
+	s->seq = vc[s->slot] = slot_seq[s->slot];
 	op->done->vc = vc;
-	op->key = (struct watch_key){s->slot, s->seq, vc, op->name};
+	op->key = (struct watch_key){s->slot, s->seq, vc, op->name, s->seq - op->steps, op->steps, NULL};
 }
 
 struct fence *stream_submit(struct stream *s, struct op *op)

@@ -294,6 +294,58 @@ def graphs(mod):
     expect("gone", 1, "cuGraphLaunch", x, a)
 
 
+PRIORITY, DOMAIN, COOPERATIVE, SYNC_POLICY = 8, 10, 2, 3
+
+
+def value(x):
+    return (ctypes.c_int32 * 16)(x)
+
+
+def attribute(entry, of, which):
+    got = (ctypes.c_int32 * 16)(-77)
+    call(entry, of, which, got)
+    return got[0]
+
+
+def attributes(mod):
+    axpb, set_node, get_node = sim.function(mod, "axpb"), "cuGraphKernelNodeSetAttribute", "cuGraphKernelNodeGetAttribute"
+    p = sim.to_device(struct.pack("<I", 1))
+    g, low, high, empty = make("cuGraphCreate", 0), ptr(), ptr(), ptr()
+    for node, mul, add in ((low, 2, 0), (high, 1, 5)):
+        np = node_params(axpb, 1, p, ("u32", mul), ("u32", add))
+        call("cuGraphAddKernelNode_v2", ctypes.byref(node), g, None, ctypes.c_size_t(0), ctypes.byref(np))
+    call("cuGraphAddEmptyNode", ctypes.byref(empty), g, None, ctypes.c_size_t(0))
+    sim.check("no priority", attribute(get_node, high, PRIORITY), 0)
+    call(set_node, high, PRIORITY, value(-3))
+    sim.check("a node's priority", attribute(get_node, high, PRIORITY), -3)
+    expect("an attribute of an empty node", 1, set_node, empty, PRIORITY, value(0))
+    expect("an attribute of streams", 1, set_node, high, SYNC_POLICY, value(1))
+    expect("no attribute", 1, set_node, high, 99, value(1))
+    expect("a priority that there is not", 1, set_node, high, PRIORITY, value(1))
+    expect("no value", 1, set_node, high, PRIORITY, None)
+    # What has the greater priority goes first of what nothing orders, also in a copy of the graph.
+    for which in (g, make("cuGraphClone", g)):
+        sim.to_device(struct.pack("<I", 1), p)
+        call("cuGraphLaunch", make("cuGraphInstantiateWithFlags", which, ctypes.c_uint64(0)), None)
+        sim.check("the greater priority first", words(p, 1), [12])
+    # A captured kernel has the attributes of its stream.
+    a, b = make("cuStreamCreateWithPriority", 1, -2), make("cuStreamCreate", 1)
+    sim.check("a stream's priority", attribute("cuStreamGetAttribute", a, PRIORITY), -2)
+    expect("an attribute of nodes", 1, "cuStreamSetAttribute", a, COOPERATIVE, value(1))
+    call("cuStreamSetAttribute", a, DOMAIN, value(1))
+    call("cuStreamCopyAttributes", b, a)
+    call("cuStreamSetAttribute", b, PRIORITY, value(-4))
+    for s, priority in ((a, -2), (b, -4)):
+        call("cuStreamBeginCapture_v2", s, 0)
+        sim.launch(axpb, 1, 1, p, ("u32", 1), ("u32", 1), stream=s)
+        captured, node = ptr(), ptr()
+        call("cuStreamEndCapture", s, ctypes.byref(captured))
+        call("cuGraphGetNodes", captured, ctypes.byref(node), ctypes.byref(ctypes.c_size_t(1)))
+        sim.check("captured attributes", (attribute(get_node, node, PRIORITY), attribute(get_node, node, DOMAIN)), (priority, 1))
+    call("cuGraphKernelNodeCopyAttributes", low, high)
+    sim.check("a copied priority", attribute(get_node, low, PRIORITY), -3)
+
+
 def captures(mod):
     f = sim.function(mod, "fill")
     p = sim.alloc(4096)
@@ -410,6 +462,7 @@ errors(mod)
 memory(mod)
 streams(mod)
 graphs(mod)
+attributes(mod)
 captures(mod)
 by_name()
 contexts(mod)

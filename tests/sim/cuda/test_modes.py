@@ -106,6 +106,31 @@ def case_race():
     sim.call("cuMemsetD32Async", sim.dptr(p), 0, ctypes.c_size_t(1), b)
     sim.sync()
     print(sim.stats("races") > before)
+    # Inside a graph: by an edge, by one over a node between, by none; and what comes behind the graph.
+    for joined in (True, False):
+        g, x, f2, q = sim.ptr(), sim.ptr(), sim.make("cuEventCreate", 2), sim.alloc(4)
+        before = sim.stats("races")
+        sim.call("cuStreamBeginCapture_v2", a, 0)
+        sim.launch(f, 1, 1, p, ("u32", 1), ("u32", 1), stream=a)
+        sim.call("cuEventRecord", e, a)
+        sim.call("cuStreamWaitEvent", b, e, 0)
+        sim.launch(f, 1, 1, q, ("u32", 1), ("u32", 1), stream=b)
+        sim.call("cuEventRecord", f2, b)
+        if joined:
+            sim.call("cuStreamWaitEvent", a, f2, 0)
+        sim.launch(f, 1, 1, p, ("u32", 1), ("u32", 1), stream=b)
+        sim.call("cuEventRecord", f2, b)
+        if joined:
+            sim.call("cuStreamWaitEvent", a, f2, 0)
+        sim.launch(f, 1, 1, p, ("u32", 1), ("u32", 1), stream=a)
+        sim.call("cuStreamWaitEvent", a, f2, 0)
+        sim.call("cuStreamEndCapture", a, ctypes.byref(g))
+        sim.call("cuGraphInstantiateWithFlags", ctypes.byref(x), g, ctypes.c_uint64(0))
+        sim.call("cuGraphLaunch", x, a)
+        sim.launch(f, 1, 1, p, ("u32", 1), ("u32", 1), stream=a)
+        sim.call("cuGraphLaunch", x, a)
+        sim.sync()
+        print(sim.stats("races") > before)
 
 
 def case_stale():
@@ -190,9 +215,9 @@ def main():
         sim.check("stats count operations", "op kernel 5" in lines, True)
         sim.check("stats tell the time line", sum(l.startswith("span ") and l.endswith("kernel slow") for l in lines), 1)
     out, err = run("race", SIMCUDA_RACE="1")
-    sim.check("races", out.split(), ["False", "False", "True", "True", "True"])
+    sim.check("races", out.split(), ["False", "False", "True", "True", "True", "False", "True"])
     sim.check("races are told", "nothing orders it and axpb" in err, True)
-    sim.check("no races are looked for", run("race")[0].split(), ["False"] * 5)
+    sim.check("no races are looked for", run("race")[0].split(), ["False"] * 7)
     sim.check("stale caches", run("stale", SIMCUDA_STALE="1")[0].split(), ["0", "77", "0"])
     sim.check("coherent memory", run("stale")[0].split(), ["77", "77", "77"])
     limit = {"SIMCUDA_WATCHDOG": "3000000"}

@@ -65,7 +65,11 @@ static uint16_t intern(const char *name)
 
 static bool ordered(const struct watch_key *k, uint32_t slot, uint32_t seq)
 {
-	return (slot == k->slot && seq == k->seq) || k->vc[slot] >= seq;
+	if (slot != k->slot)
+		return k->vc[slot] >= seq;
+	if (k->before && seq - k->first < k->steps && seq != k->seq)
+		return k->before[(seq - k->first) / 64] >> (seq - k->first) % 64 & 1;
+	return seq == k->seq || k->vc[slot] >= seq;
 }
 
 static void report(const struct watch_key *k, uint64_t addr, const char *what, const char *other)

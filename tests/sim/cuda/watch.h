@@ -3,8 +3,8 @@
  *
  * Races (SIMCUDA_RACE): each operation carries a vector clock, one number per stream, of everything that is
  * ordered before it by streams, events and the host's waiting. Two accesses to a word, one of them a
- * write, by operations of which neither is in the other's clock, are reported. Inside one operation
- * (a kernel's blocks, a graph's branches) nothing is reported.
+ * write, by operations of which neither is in the other's clock, are reported; likewise by two steps of one graph of
+ * which no way along the edges leads to the other. Inside one kernel and one child graph nothing is reported.
  *
  * Stale caches (SIMCUDA_STALE): each block reads through a cache of its own. Weak loads keep finding the
  * bytes that the block read first until it fences or acquires; .nc loads until the kernel ends.
@@ -20,6 +20,9 @@ struct watch_key {
 	uint32_t slot, seq; /* of the operation in its stream */
 	const uint32_t *vc; /* what is ordered before it, WATCH_STREAMS numbers */
 	const char *name;
+	/* Of a graph: its steps have numbers of their own in the slot, from `first` on. Of a step: which of them come before it. */
+	uint32_t first, steps;
+	const uint64_t *before;
 };
 
 struct watch {
