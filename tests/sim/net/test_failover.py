@@ -42,7 +42,7 @@ FAULTS = {
 }
 STILL = 'killed, standing still'
 KINDS = [*FAULTS, STILL]
-STOPS = 1, SIZE * 9 // 10, SIZE + 1, 2 * SIZE - 1    # while the server receives: not so late that little is left; and while it sends
+STOPS = (SIZE // 2, SIZE * 9 // 10), (SIZE + 1, 2 * SIZE - 1)    # while the server receives, not so late that little is left; and while it sends
 BOTH = 'both_ways', 'two_threads'    # the server does both at once: it stops while there is something to receive
 # Where the server has not read all, something lies in its queue before it is killed.
 KILL = 'until grep -q "^State:.T" /proc/$pid/status; do over && break; sleep .02; done; {wait}kill -KILL $pid'
@@ -217,7 +217,9 @@ class Judge:
         dice = random.Random(seed)
         name, style = KINDS[seed % len(KINDS)], dice.choice(STYLES)
         if name == STILL:
-            return self.killed_still(seed, style, dice)
+            for stops in STOPS[:1 if style in BOTH else 2]:
+                self.killed_still(seed, style, dice.randrange(*stops))
+            return True
         seconds, packets = dice.choice((.1, 1, 2)), dice.randrange(4, 250)
         pair = self.warm_pair()
         ends, words = pair.talk(style, FAULT.format(packets=packets, script=FAULTS[name].format(seconds=seconds)))
@@ -234,15 +236,13 @@ class Judge:
               f'{gone["rdma.failovers"]} directions went on' + (f', missed\n{dict(gone)}\n{pair.said()}' if missed else ''))
         return gone['net.bytes_verbs'] or not missed
 
-    def killed_still(self, seed, style, dice):
-        first = 0 if style in BOTH else dice.choice((0, 2))
-        at, pair, bare = dice.randrange(*STOPS[first:first + 2]), self.warm_pair(), Pair(self.a, self.b)
+    def killed_still(self, seed, style, at):
+        pair, bare = self.warm_pair(), Pair(self.a, self.b)
         got, want = how_it_ended(*pair.killed_at(style, at)), how_it_ended(*bare.killed_at(style, at))
         assert got == want, (got, want, pair.said())
         assert not pair.gone['net.violations'], pair.gone
         self.tally[STILL, 'felt'] += 1
         print(f'ok {seed}: {STILL} behind {at} bytes under {style}, {pair.gone["net.bytes_verbs"]} bytes by RDMA: {got}, as bare')
-        return True
 
     def attempt(self, seed):
         try:
