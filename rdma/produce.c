@@ -638,13 +638,45 @@ static bool prefers_block(struct stream *s, size_t n)
 	return settings.block_always || choose_route(s) == ROUTE_BLOCK;
 }
 
-ssize_t shm_send(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)
+/* A message that does not wait, in a stream that is in TCP and has no reason to leave it. */
+static bool is_quick(struct stream *s, const struct iovec *iov, int cnt, int flags)
 {
-	struct sending w = { .s = s, .fd = fd, .flags = o.flags, .c = cursor_init(iov, cnt), .rr = load_acq(s->out->rr) };
+	const struct side *me = s->side;
+
+	return cnt == 1 && iov->iov_len && iov->iov_len <= SMALL && !(flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) &&
+	       (load_rlx(s->nonblock) || flags & MSG_DONTWAIT) && load_rlx(real_data_is_direct) && load_rlx(me->mode) == MODE_INLINE &&
+	       load_rlx(s->sends_in_row) < 2 && !load_rlx(s->offer_skip) && !load_rlx(me->wants_switch) && !load_rlx(me->err) &&
+	       !load_rlx(me->ended) && load_rlx(me->touched) <= RING_WINDOW && !load_rlx(s->out->poller) && !stream_peer_will_poll(s);
+}
+
+/* What send_all makes of it, in a few steps.  0: nothing done, or no room; less than all is no answer yet, see kernel_sends. */
+static ssize_t send_quick(struct stream *s, int fd, const struct iovec *v, int flags)
+{
+	struct side *me = s->side;
+	ssize_t k = -EAGAIN;
+
+	side_lock(&me->p);
+	if (load_rlx(me->mode) == MODE_INLINE)
+		k = sys_call(SYS_sendto, fd, v->iov_base, v->iov_len, flags | MSG_DONTWAIT, 0, 0);
+	if (k > 0) {
+		count_tx(s, (uint64_t)k);
+		store_rlx(me->more, false);
+		count_inline(STAT_net_bytes_inline, (uint64_t)k);
+		add_rlx(s->sends_in_row, 1);
+	} else if (stream_reset_is_end(s, fd, k)) {
+		store_rlx(me->ended, END_ANSWERED);
+		k = (ssize_t)v->iov_len;
+	}
+	side_unlock(&me->p);
+	return k == -EAGAIN ? 0 : k;
+}
+
+static ssize_t send_beyond(struct stream *s, int fd, const struct iovec *iov, int cnt, int flags, size_t done)
+{
+	struct sending w = { .s = s, .fd = fd, .flags = flags, .c = cursor_init(iov, cnt), .rr = load_acq(s->out->rr), .done = done };
 	bool large = w.c.left >= block_min();
 
-	if (!w.c.left)
-		return send_nothing(fd, o.flags);
+	cursor_advance(&w.c, done);
 	side_lock(&s->side->p);
 	if (w.c.left > SMALL)
 		stream_note_core(s);
@@ -660,6 +692,23 @@ ssize_t shm_send(struct stream *s, int fd, const struct iovec *iov, int cnt, str
 		measure(&w, start, touched);
 	side_unlock(&s->side->p);
 	return ret;
+}
+
+static bool is_empty(const struct iovec *iov, int cnt)
+{
+	while (cnt && !iov[cnt - 1].iov_len)
+		cnt--;
+	return !cnt;
+}
+
+ssize_t shm_send(struct stream *s, int fd, const struct iovec *iov, int cnt, struct stream_opts o)
+{
+	if (is_empty(iov, cnt))
+		return send_nothing(fd, o.flags);
+	if (!is_quick(s, iov, cnt, o.flags))
+		return send_beyond(s, fd, iov, cnt, o.flags, 0);
+	ssize_t k = send_quick(s, fd, iov, o.flags);
+	return k < 0 || k == (ssize_t)iov->iov_len ? k : send_beyond(s, fd, iov, cnt, o.flags, (size_t)k);
 }
 
 void shm_begin_raw_send(struct stream *s)
