@@ -342,8 +342,7 @@ static bool peeks_again(struct receiving *w, struct signal_mark mark)
 	return is_blocking(w) && patience_peeks_again(&w->patience, w->fd, w->flags, mark, &w->c, &w->got);
 }
 
-/* What may sleep, or be cancelled. */
-static ssize_t libc_receives(struct receiving *w, struct msghdr *m)
+static ssize_t kernel_receives(struct receiving *w, struct msghdr *m)
 {
 	int flags = w->flags & ~MSG_WAITALL;
 	ssize_t k;
@@ -361,16 +360,6 @@ static ssize_t libc_receives(struct receiving *w, struct msghdr *m)
 	call_wakes(w->s);
 	patience_slept(&w->patience);
 	return k;
-}
-
-static ssize_t kernel_receives(struct receiving *w, struct msghdr *m)
-{
-	int flags = w->flags & ~MSG_WAITALL;
-
-	if (is_blocking(w) || !load_rlx(real_data_is_direct))
-		return libc_receives(w, m);
-	return m->msg_iovlen == 1 ? sys_call(SYS_recvfrom, w->fd, m->msg_iov->iov_base, m->msg_iov->iov_len, flags, 0, 0)
-				  : sys_call(SYS_recvmsg, w->fd, m, flags);
 }
 
 /*

@@ -496,55 +496,31 @@ static ssize_t send_nowhere(struct sending *w, size_t n)
 	return (ssize_t)n;
 }
 
-static ssize_t libc_sends(struct sending *w, const struct msghdr *m)
-{
-	ssize_t k = m->msg_iovlen == 1 ? real.send(w->fd, m->msg_iov->iov_base, m->msg_iov->iov_len, w->flags)
-				       : real.sendmsg(w->fd, m, w->flags);
-	return k < 0 ? -errno : k;
-}
-
-/* By the real call, which may sleep: the lock is let go meanwhile, and `inflight` keeps the segment open. */
-static ssize_t send_unlocked(struct sending *w, const struct msghdr *m)
-{
-	struct side *me = w->s->side;
-
-	atomic_fetch_add(&me->inflight, 1);
-	side_unlock(&me->p);
-	ssize_t k = libc_sends(w, m);
-	side_lock(&me->p);
-	atomic_fetch_sub(&me->inflight, 1);
-	w->fd = stream_fd(w->s, w->fd);
-	return k;
-}
-
-/* A small one that does not wait keeps the lock.  `nonblock` is a hint: where there is no room, the call itself decides. */
-static ssize_t kernel_sends(struct sending *w, const struct msghdr *m, size_t *asked)
-{
-	if (may_sleep(w) || *asked > SMALL || !load_rlx(real_data_is_direct))
-		return send_unlocked(w, m);
-	int flags = w->flags | MSG_DONTWAIT;
-	ssize_t k = m->msg_iovlen == 1 ? sys_call(SYS_sendto, w->fd, m->msg_iov->iov_base, m->msg_iov->iov_len, flags, 0, 0)
-				       : sys_call(SYS_sendmsg, w->fd, m, flags);
-	if (k == -EAGAIN && flags != w->flags)
-		return send_unlocked(w, m);
-	if (k > 0 && flags != w->flags)
-		*asked = (size_t)k;
-	return k;
-}
-
-/* Through TCP.  Returns what the call returned; *ret_asked is what it was given. */
+/*
+ * Through TCP by the real call, which may sleep: the lock is let go meanwhile, and `inflight` keeps
+ * the segment open.  Returns what the call returned; *ret_asked is what it was given.
+ */
 static ssize_t send_inline(struct sending *w, size_t *ret_asked)
 {
 	struct side *me = w->s->side;
 	struct iovec iov[INLINE_IOV];
 	struct msghdr m = { .msg_iov = iov };
+	ssize_t k;
 
 	m.msg_iovlen = (size_t)cursor_export(&w->c, iov, INLINE_IOV, INLINE_PIECE, ret_asked);
 	if (__builtin_expect(load_rlx(me->ended) == END_TOLD, 0))
 		return send_nowhere(w, *ret_asked);
 	if (load_rlx(me->mode) == MODE_RING)
 		open_segment(w->s);
-	ssize_t k = kernel_sends(w, &m, ret_asked);
+	atomic_fetch_add(&me->inflight, 1);
+	side_unlock(&me->p);
+	k = m.msg_iovlen == 1 ? real.send(w->fd, iov[0].iov_base, iov[0].iov_len, w->flags)
+			      : real.sendmsg(w->fd, &m, w->flags);
+	if (k < 0)
+		k = -errno;
+	side_lock(&me->p);
+	atomic_fetch_sub(&me->inflight, 1);
+	w->fd = stream_fd(w->s, w->fd);
 	if (k > 0) {
 		count_tx(w->s, (uint64_t)k);
 		withdrawn_is_sent(w);
@@ -649,7 +625,10 @@ static bool is_quick(struct stream *s, const struct iovec *iov, int cnt, int fla
 	       !load_rlx(me->ended) && load_rlx(me->touched) <= RING_WINDOW && !load_rlx(s->out->poller) && !stream_peer_will_poll(s);
 }
 
-/* What send_all makes of it, in a few steps.  0: nothing done, or no room; less than all is no answer yet, see kernel_sends. */
+/*
+ * What send_all makes of it, in a few steps and under the lock.  Less than all, 0 at least, is no answer yet: `nonblock` is a hint, and
+ * where there is no room the real call decides.
+ */
 static ssize_t send_quick(struct stream *s, int fd, const struct iovec *v, int flags)
 {
 	struct side *me = s->side;

@@ -27,9 +27,15 @@ static void client(struct end *me)
 	int whole = 0;
 	char buf[SMALL];
 
+	for (int i = 0; i < 20; i++) { /* an upgrade, and nothing large */
+		put(me, me->fd, SMALL);
+		take(me, me->fd, SMALL);
+	}
 	waits_again(me->fd);
 	tell('s');
 	for (int i = 0; i < MANY; i++) {
+		if (recv(me->fd, buf, 1, MSG_DONTWAIT) != -1) /* no row of sends */
+			say("something came");
 		make(me, buf, sizeof(buf));
 		whole += send(me->fd, buf, sizeof(buf), 0) == sizeof(buf);
 	}
@@ -43,6 +49,10 @@ static void server(struct end *me)
 {
 	char buf[SMALL];
 
+	for (int i = 0; i < 20; i++) {
+		take(me, me->fd, SMALL);
+		put(me, me->fd, SMALL);
+	}
 	await('s');
 	usleep(LATE_US); /* there is no room any more */
 	take(me, me->fd, (size_t)MANY * SMALL);
@@ -55,4 +65,4 @@ static void server(struct end *me)
 	take(me, me->fd, sizeof(buf) - (size_t)n);
 }
 
-const struct pair pair = { .client = client, .server = server };
+const struct pair pair = { .client = client, .server = server, .cold = 1 };
