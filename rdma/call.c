@@ -27,13 +27,13 @@ static uint64_t time_out_ns(int fd)
 }
 
 /* -EINTR: a handler has run that ends a call which waits. */
-static int doze(int fd)
+static int doze(struct stream *s, int fd)
 {
-	struct pollfd f = { .fd = fd, .events = POLLIN };
 	unsigned breaking = signal_mark().breaking;
 	int r = 0;
 
 	for (time_t time = DOZE_FIRST_S; !r && load_rlx(stream_grown) && time < DOZE_MOST_S; time *= 2) {
+		struct pollfd f = { .fd = stream_fd(s, fd), .events = POLLIN };
 		r = real.ppoll(&f, 1, &(struct timespec){ time }, NULL);
 		if (!r)
 			stream_trim_idle();
@@ -43,13 +43,13 @@ static int doze(int fd)
 
 int patience_unsure(struct patience *p, struct stream *s, int fd)
 {
-	struct pollfd f = { .fd = fd, .events = POLLIN };
 	unsigned breaking = signal_mark().breaking;
 	uint64_t all = time_out_ns(fd);
 	int r;
 
 	p->since_ns = clock_monotonic_ns();
 	do {
+		struct pollfd f = { .fd = stream_fd(s, fd), .events = POLLIN };
 		r = real.ppoll(&f, 1, &(struct timespec){ .tv_nsec = UNSURE_NS }, NULL);
 		if (r < 0 && (all || signal_mark().breaking != breaking))
 			return -EINTR;
@@ -66,7 +66,7 @@ int patience_left(struct patience *p, struct stream *s, int fd, bool sleeps)
 	if (!sleeps)
 		return 0;
 	if (load_rlx(stream_grown) && !load_rlx(s->timed))
-		return doze(fd);
+		return doze(s, fd);
 	struct pollfd f = { .fd = fd, .events = POLLIN };
 	uint64_t all = p->slept_ns ? time_out_ns(fd) : 0;
 

@@ -16,7 +16,7 @@ struct patience {
 };
 /*
  * Before each sleep, if it may be one: 0, or what ends the call.  patience_slept behind it in any case.  Where this process's rings hold more than they
- * need, the beginning of a long sleep is here: idle connections give it back.
+ * need, the beginning of a long sleep is here: idle connections give it back.  The number may have been closed meanwhile: stream_fd.
  */
 int patience_left(struct patience *p, struct stream *s, int fd, bool sleeps);
 /* The same where stream_unsure: the sleep is here.  1: there is something beside TCP. */

@@ -352,8 +352,8 @@ static ssize_t kernel_receives(struct receiving *w, struct msghdr *m)
 	pthread_cleanup_push(call_cancelled, w->s);
 	k = patience_left(&w->patience, w->s, w->fd, is_blocking(w));
 	if (!k) {
-		k = m->msg_iovlen == 1 ? real.recv(w->fd, m->msg_iov->iov_base, m->msg_iov->iov_len, flags)
-				       : real.recvmsg(w->fd, m, flags);
+		int fd = stream_fd(w->s, w->fd);
+		k = m->msg_iovlen == 1 ? real.recv(fd, m->msg_iov->iov_base, m->msg_iov->iov_len, flags) : real.recvmsg(fd, m, flags);
 		k = k < 0 ? -errno : k;
 	}
 	pthread_cleanup_pop(0);
@@ -405,7 +405,7 @@ static ssize_t peek_byte(struct receiving *w, bool counted)
 	pthread_cleanup_push(call_cancelled, w->s);
 	k = patience_left(&w->patience, w->s, w->fd, is_blocking(w));
 	if (!k) {
-		k = real.recv(w->fd, &byte, 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
+		k = real.recv(stream_fd(w->s, w->fd), &byte, 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
 		k = k < 0 ? -errno : k;
 	}
 	pthread_cleanup_pop(0);

@@ -173,7 +173,7 @@ struct verbs_side {
  * Receives of so many bytes that had to wait: what came then was long, more often than not.  Where it has been both, each place
  * in the program that waits for so many has its own; `site` 0 is all of them.
  */
-enum { HABITS = 32 };
+enum { HABITS = 16 };
 struct habit {
 	size_t length;
 	uint64_t site;
@@ -192,6 +192,7 @@ struct verbs_stream {
 	uint64_t aside_at;       /* what had been received when a send last stepped aside, and how often it has since; side->p */
 	unsigned asides;
 	struct habit habits[HABITS]; /* under side.c */
+	unsigned habit_next;         /* that gives its place to a new one */
 	bool large_sent;         /* while plain; and how many large pieces go before a place for the mark is waited for again: side->p */
 	unsigned place_skip, place_backoff;
 	unsigned small_row, calm_after; /* small messages in a row through TCP, in frames; so many are enough to leave those: side->p */

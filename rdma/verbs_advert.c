@@ -20,13 +20,15 @@ enum { ADVERT_LEAST = 65536, WORTH_MOST = 4, WORTH_LOST = 2 };
 
 enum { SEEN_SHORT = 1, SEEN_LONG = 2, SEEN_BOTH = 3 };
 
-/* Forgotten where another one needs its place. */
 static struct habit *habit_of(struct receiving *w, uint64_t site)
 {
-	struct habit *h = &w->vs->habits[((w->waits_for ^ site) * UINT64_C(0x9e3779b97f4a7c15) >> 32) % HABITS];
+	struct habit *h = w->vs->habits;
 
-	if (h->length != w->waits_for || h->site != site)
-		*h = (struct habit){ .length = w->waits_for, .site = site };
+	for (int i = 0; i < HABITS; i++)
+		if (h[i].length == w->waits_for && h[i].site == site)
+			return &h[i];
+	h += w->vs->habit_next++ % HABITS;
+	*h = (struct habit){ .length = w->waits_for, .site = site };
 	return h;
 }
 

@@ -76,7 +76,7 @@ static ssize_t look_asleep(struct receiving *w, bool counted)
 	bool unsure = is_blocking(w) && load_rlx(stream_unsure);
 	k = unsure ? patience_unsure(&w->patience, s, w->fd) : patience_left(&w->patience, s, w->fd, is_blocking(w));
 	if (!k) {
-		k = real.recv(w->fd, a->bytes, sees_asleep(w) ? WINDOW : 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
+		k = real.recv(stream_fd(s, w->fd), a->bytes, sees_asleep(w) ? WINDOW : 1, (w->flags & ~MSG_WAITALL) | MSG_PEEK);
 		k = k < 0 ? -errno : k;
 	}
 	pthread_cleanup_pop(0);
@@ -125,7 +125,8 @@ static ssize_t take_asleep(struct receiving *w, bool interrupted)
 	pthread_cleanup_push(call_cancelled, s);
 	k = patience_left(&w->patience, s, w->fd, is_blocking(w) && !interrupted);
 	if (!k) {
-		k = m.msg_iovlen == 1 ? real.recv(w->fd, iov[0].iov_base, iov[0].iov_len, flags) : real.recvmsg(w->fd, &m, flags);
+		int fd = stream_fd(s, w->fd);
+		k = m.msg_iovlen == 1 ? real.recv(fd, iov[0].iov_base, iov[0].iov_len, flags) : real.recvmsg(fd, &m, flags);
 		if (k < 0)
 			k = interrupted && errno == EAGAIN ? -EINTR : -errno;
 	}
