@@ -79,6 +79,15 @@ static bool counts_at(struct link *l, uint64_t pos, uint64_t at, struct record *
 	return ring_check(at, ret->payload, padded) == h.check;
 }
 
+/*
+ * Before the mark none counts: the sender's first one may be here before the mark is, where it takes what we said of polling, back when
+ * the direction was in frames before, to hold still.
+ */
+static bool may_count(struct verbs_stream *vs)
+{
+	return load_acq(vs->v->framed);
+}
+
 /* Such records, in a row behind those that have been rung for. */
 void recv_look_ahead(struct verbs_stream *vs)
 {
@@ -88,7 +97,7 @@ void recv_look_ahead(struct verbs_stream *vs)
 
 	for (; recv_record_at(l, pos, &r) == FOUND; pos = r.end)
 		at = r.at + r.len;
-	for (; pos == load_acq(l->arrived) && counts_at(l, pos, at, &r); at += r.len) {
+	for (; may_count(vs) && pos == load_acq(l->arrived) && counts_at(l, pos, at, &r); at += r.len) {
 		link_arrived(l, r.end);
 		pos = l->unrung = r.end;
 	}
@@ -100,7 +109,7 @@ bool verbs_ring_has(struct verbs_stream *vs)
 	struct record r;
 	enum found f = recv_next_record(link_in(vs), &pos, at, &r);
 
-	return f == FOUND ? record_covers(&r, at) : f == NOTHING && counts_at(link_in(vs), pos, at, &r);
+	return f == FOUND ? record_covers(&r, at) : f == NOTHING && may_count(vs) && counts_at(link_in(vs), pos, at, &r);
 }
 
 static struct control state_of(struct verbs_stream *vs, const struct link *l)

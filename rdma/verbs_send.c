@@ -518,6 +518,8 @@ static void calm_down(struct sending *w)
 	struct verbs_side *v = w->v;
 
 	vs->small_row = w->c.left <= SMALL ? vs->small_row + 1 : 0;
+	if (load_rlx(v->tx_at) == v->frames_from) /* the peer's word of that place, where the mark went, would count again */
+		return;
 	if (vs->small_row < vs->calm_after || !link_out(vs)->calms || v->failed_over || !send_may_use_ring(vs) ||
 	    !frame_out_head(&v->out, FRAME_CALM, load_rlx(v->tx_at), verbs_ring_position(vs), 0))
 		return;

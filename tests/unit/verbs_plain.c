@@ -304,6 +304,22 @@ static void calm_unread(void)
 	in_frames();
 }
 
+/* The receiver is still believed to poll when the direction comes to frames again: a record is in its memory before it has read the mark. */
+static void unrung_at_the_mark(void)
+{
+	in_frames();
+	small_ones();
+	get_all();
+	large_comes();
+	listen_to_devices();
+	link_out(verbs_of(ends[0].s))->words->polls = 1;
+	put(0, FEW);
+	link_out(verbs_of(ends[0].s))->words->polls = 0;
+	put(0, FEW);
+	get_all();
+	nothing_there(1);
+}
+
 /* What was sent while the receiver polled is in its memory, and nothing on TCP says so. */
 static void calm_behind_unrung(void)
 {
@@ -878,7 +894,7 @@ static const struct {
 	{ "large message in pieces", large_message_in_pieces }, { "flood", flood }, { "flood to nobody", flood_to_nobody },
 	{ "many buffers", many_buffers }, { "short sleeps", short_sleeps }, { "mark while asleep", mark_while_asleep },
 	{ "calms down", calms_down }, { "calm, unread", calm_unread }, { "calm, old peer", calm_to_old_peer },
-	{ "calm behind unrung", calm_behind_unrung }, { "not calm", not_calm },
+	{ "unrung at the mark", unrung_at_the_mark }, { "calm behind unrung", calm_behind_unrung }, { "not calm", not_calm },
 	{ "calm without room", calm_without_room }, { "calm for good", calm_for_good },
 	{ "forged record", forged_record }, { "spare first", spare_first }, { "answers", answers }, { "impossible message", impossible_message },
 	{ "reset behind bytes", reset_behind_bytes }, { "beside another", beside_another }, { "no more inside", no_more_inside },
