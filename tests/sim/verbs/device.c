@@ -506,9 +506,11 @@ static bool is_local(const struct ibv_send_wr *wr)
 
 static void do_locally(struct sim_qp *q, struct wqe *w)
 {
-	if (w->wr.opcode == IBV_WR_BIND_MW ? !sim_bind(&q->qp, &w->wr) : !sim_invalidate(w->wr.invalidate_rkey))
+	bool ok = w->wr.opcode == IBV_WR_BIND_MW ? sim_bind(&q->qp, &w->wr) : sim_invalidate(w->wr.invalidate_rkey);
+
+	if (!ok && is_up(q)) /* else its window may have gone meanwhile */
 		sim_wrong("a window is used as it must not be");
-	end_wqe(q, w, IBV_WC_SUCCESS);
+	end_wqe(q, w, ok ? IBV_WC_SUCCESS : IBV_WC_WR_FLUSH_ERR);
 }
 
 /* Only a fence keeps the next request from being executed while a READ's answer is on its way, or lost. */
