@@ -17,7 +17,7 @@ static __thread TLS_IE struct {
 
 enum { NAP_NS = 1000000 };
 
-static uint64_t time_out_ns(int fd)
+uint64_t stream_time_out_ns(int fd)
 {
 	struct timeval t = { 0 };
 	socklen_t len = sizeof(t);
@@ -44,7 +44,7 @@ static int doze(struct stream *s, int fd)
 int patience_unsure(struct patience *p, struct stream *s, int fd)
 {
 	unsigned breaking = signal_mark().breaking;
-	uint64_t all = time_out_ns(fd);
+	uint64_t all = stream_time_out_ns(fd);
 	int r;
 
 	p->since_ns = clock_monotonic_ns();
@@ -68,7 +68,7 @@ int patience_left(struct patience *p, struct stream *s, int fd, bool sleeps)
 	if (load_rlx(stream_grown) && !load_rlx(s->timed))
 		return doze(s, fd);
 	struct pollfd f = { .fd = fd, .events = POLLIN };
-	uint64_t all = p->slept_ns ? time_out_ns(fd) : 0;
+	uint64_t all = p->slept_ns ? stream_time_out_ns(fd) : 0;
 
 	p->since_ns = clock_monotonic_ns();
 	if (!all)
@@ -91,7 +91,7 @@ void patience_slept(struct patience *p)
 static bool nap(struct patience *p, int fd, struct signal_mark mark)
 {
 	struct pollfd f = { .fd = fd, .events = POLLRDHUP };
-	uint64_t all = time_out_ns(fd);
+	uint64_t all = stream_time_out_ns(fd);
 
 	if ((all && p->slept_ns >= all) || signal_mark().breaking != mark.breaking)
 		return false;

@@ -335,6 +335,8 @@ bool stream_reset_is_end(struct stream *s, int fd, long k);
 /* What a wait found on a connection that is over, made true for the program: poll's bits, which are epoll's too. */
 uint32_t stream_over_events(struct stream *s, int fd, uint32_t events);
 
+/* SO_RCVTIMEO as the kernel has it; 0: none. */
+uint64_t stream_time_out_ns(int fd);
 /* Before this thread forks. */
 void stream_before_fork(void);
 /* What a call of this thread that never returned (longjmp, cancellation) still holds is given back. */

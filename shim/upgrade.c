@@ -235,11 +235,7 @@ bool sock_is_abortive(int fd)
 
 void sock_read_time_out(int fd, struct stream *st)
 {
-	struct timeval t = { 0 };
-	socklen_t len = sizeof(t);
-
-	sys_call(SYS_getsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &t, &len);
-	store_rlx(st->timed, t.tv_sec || t.tv_usec);
+	store_rlx(st->timed, stream_time_out_ns(fd) != 0);
 }
 
 void sock_read_options(struct sock *s, int fd, struct stream *st)
