@@ -184,13 +184,13 @@ void recorder_abandon(struct recorder *r)
  * A slot is claimed by its index and valid once seq says so. A writer that is killed, or overtaken
  * by a whole turn of the ring, leaves a seq that does not fit its place, and the reader skips it.
  */
-void recorder_add(struct recorder *r, const struct record *rec)
+uint64_t recorder_add(struct recorder *r, const struct record *rec)
 {
 	struct record *slot;
 	uint64_t index;
 
 	if (!recorder_on(r))
-		return;
+		return 0;
 	index = __atomic_fetch_add(&r->header->next, 1, __ATOMIC_RELAXED);
 	slot = &r->records[index & r->mask];
 	__atomic_store_n(&slot->seq, 0, __ATOMIC_RELAXED);
@@ -199,6 +199,22 @@ void recorder_add(struct recorder *r, const struct record *rec)
 	memcpy((char *)slot + sizeof(slot->seq), (const char *)rec + sizeof(rec->seq),
 		sizeof(*slot) - sizeof(slot->seq));
 	__atomic_store_n(&slot->seq, index + 1, __ATOMIC_RELEASE);
+	return index + 1;
+}
+
+bool recorder_grow(struct recorder *r, uint64_t seq, uint64_t bytes)
+{
+	struct record *slot;
+
+	if (!seq || !recorder_on(r))
+		return false;
+	slot = &r->records[(seq - 1) & r->mask];
+	if (__atomic_load_n(&slot->seq, __ATOMIC_RELAXED) != seq ||
+		__atomic_load_n(&r->header->next, __ATOMIC_RELAXED) - seq > r->mask / 2)
+		return false;
+	__atomic_store_n(&slot->bytes, slot->bytes + bytes, __ATOMIC_RELAXED);
+	__atomic_store_n(&slot->value, slot->value + 1, __ATOMIC_RELAXED);
+	return true;
 }
 
 static uint64_t mix(uint64_t h, const void *data, size_t len)

@@ -43,8 +43,13 @@ static inline bool recorder_on(const struct recorder *r)
 	return r->header && *(volatile uint32_t *)r->mine;
 }
 
-/* seq is set here; everything else is taken as it is. */
-void recorder_add(struct recorder *r, const struct record *rec);
+/* seq is set here; everything else is taken as it is. Returns it, 0 where nothing is recorded. */
+uint64_t recorder_add(struct recorder *r, const struct record *rec);
+/*
+ * One more of the same: adds to the bytes of record seq and 1 to its value. Only the thread that added it may ask.
+ * false where the record is none of this recorder's or the ring may come round to it meanwhile: add a new one.
+ */
+bool recorder_grow(struct recorder *r, uint64_t seq, uint64_t bytes);
 
 struct recorder_shape {
 	uint32_t grid[3], block[3];

@@ -127,6 +127,8 @@ static void put_args(const struct report *r, const struct record *rec, FILE *out
 		put_site(r, rec->bytes, out);
 	else if (rec->bytes)
 		fprintf(out, ",\"bytes\":%" PRIu64, rec->bytes);
+	if ((rec->kind == RECORD_SEND || rec->kind == RECORD_RECV) && rec->value)
+		fprintf(out, ",\"calls\":%" PRIu32, rec->value);
 	if (rec->kind == RECORD_BATCH)
 		fprintf(out, ",\"operations\":%" PRIu32, rec->value);
 	if (!on_device(rec->kind))

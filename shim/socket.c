@@ -270,8 +270,10 @@ static void record_transfer(enum probe_kind kind, const struct stream *st, int f
 
 	if (kernel > all)
 		kernel = all;
-	probe(kind, (uint64_t)fd, all - kernel, st->ops->stat == STAT_net_verbs ? PATH_VERBS : PATH_RING);
-	probe(kind, (uint64_t)fd, kernel, PATH_PLAIN);
+	if (all > kernel)
+		probe(kind, (uint64_t)fd, all - kernel, st->ops->stat == STAT_net_verbs ? PATH_VERBS : PATH_RING);
+	if (kernel)
+		probe(kind, (uint64_t)fd, kernel, PATH_PLAIN);
 }
 
 ssize_t sock_send(struct sock *s, int fd, const struct iovec *iov, int cnt, int flags)

@@ -41,6 +41,17 @@ sock.close(); os.wait()
 print(rounds * SIZE, flush=True)
 """
 
+SMALL_MESSAGES = """
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+one, other = socket.create_connection(listener.getsockname()), listener.accept()[0]
+for k in range(75000):
+    one.send(b"ab")
+    other.recv(2, socket.MSG_WAITALL)
+    other.send(b"cd")
+    one.recv(2, socket.MSG_WAITALL)
+"""
+
 
 class Live(ToolTest):
     def begin(self):
@@ -93,6 +104,14 @@ class Live(ToolTest):
         self.profile_agrees(report)
         self.assertRegex(said, r"dlaccel: rc=0 after [\d.]+ s, 2 processes took part\n  sent +[\d.]+ \w+ of ")
         self.assertIn("dlaccel: next: dlaccel report run\n", said)
+
+    def test_small_messages_share_records(self):
+        """More calls than the file has records: a record for each would leave the later ones out."""
+        done = self.tool("run", "-o", "run", "--", sys.executable, "-c", SMALL_MESSAGES, env={"DLACCEL_NET_THRESHOLD": "2K"})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        report = json.loads(self.tool("report", "--json", "run").stdout)
+        self.assertGreater(report["sent"]["all"] - report["processes"][0]["sent"]["plain"], 2 * 70000)
+        self.profile_agrees(report)
 
     def test_off_brings_both_directions_back(self):
         for who in (["-p", None], ["run"]):

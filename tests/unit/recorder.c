@@ -131,6 +131,42 @@ Test(recorder, a_full_ring_keeps_the_newest)
 	report_free(&rep);
 }
 
+Test(recorder, a_record_grows_until_the_ring_comes_round)
+{
+	struct recorder r;
+	struct report rep;
+	struct record one = {.kind = RECORD_SEND, .start = 1, .bytes = 10, .value = 1};
+	uint64_t room, seq;
+
+	open_recorder(&r, SMALL);
+	room = r.mask + 1;
+	cr_expect_not(recorder_grow(&r, 0, 5));
+	seq = recorder_add(&r, &one);
+	cr_expect(recorder_grow(&r, seq, 5));
+	for (uint64_t n = 1; n < room / 4; n++)
+		add_numbered(&r, n);
+	cr_expect(recorder_grow(&r, seq, 6));
+	rep = load();
+	cr_expect_eq(rep.records[0].bytes, 21);
+	cr_expect_eq(rep.records[0].value, 3);
+	cr_expect_eq(rep.torn, 0);
+	report_free(&rep);
+	/* others may be writing there before it is looked at again */
+	for (uint64_t n = room / 4; n < room - 1; n++)
+		add_numbered(&r, n);
+	cr_expect_not(recorder_grow(&r, seq, 5));
+	add_numbered(&r, room);
+	add_numbered(&r, room + 1);
+	cr_expect_not(recorder_grow(&r, seq, 5));
+	rep = load();
+	for (size_t k = 0; k < rep.count; k++)
+		expect_numbered(&rep.records[k]);
+	report_free(&rep);
+	recorder_close(&r);
+	cr_expect_not(recorder_grow(&r, seq, 5));
+	cr_expect_eq(recorder_add(&r, &one), 0);
+}
+
 static struct recorder shared;
 
 static void *write_many(void *arg)
