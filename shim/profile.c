@@ -5,6 +5,7 @@
 #include "process.h"
 #include "recorder.h"
 #include "settings.h"
+#include "signals.h"
 #include "stats.h"
 
 #include <stdatomic.h>
@@ -28,7 +29,7 @@ struct run {
 
 static struct recorder recorder;
 static _Atomic uint32_t active_pid, records;
-static __thread struct run runs[2][RUNS]; /* sent, received */
+static __thread TLS_IE struct run runs[2][RUNS]; /* sent, received */
 
 static bool budget_left(void)
 {
