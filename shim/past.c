@@ -1,17 +1,44 @@
 #include "past.h"
 
 #include "driver.h"
+#include "futex.h"
+#include "gpu.h"
 #include "loader.h"
+#include "log.h"
 #include "lookup.h"
 #include "stats.h"
+#include "sys.h"
+
+#include <string.h>
 
 #if defined(__x86_64__)
 #define JUMP_SLOT R_X86_64_JUMP_SLOT
 #define GLOB_DAT R_X86_64_GLOB_DAT
+#define ADDRESS R_X86_64_64
 #else
 #define JUMP_SLOT R_AARCH64_JUMP_SLOT
 #define GLOB_DAT R_AARCH64_GLOB_DAT
+#define ADDRESS R_AARCH64_ABS64
 #endif
+
+_Atomic bool past_watched;
+
+static struct lock lock;
+static int watcher; /* the process; in its children nothing is deferred, and perhaps nobody gives the lock back */
+static struct dl_phdr_info driver; /* whose object stays: it was opened once more */
+
+/* Objects stand in the order in which they came; one that goes moves those behind it. */
+static struct seen {
+	unsigned objects;
+	unsigned long long adds, subs;
+} seen;
+
+/* Found under the loader's lock, acted upon outside of it. */
+struct findings {
+	unsigned at;
+	bool past;
+	char unknown[64];
+};
 
 struct references {
 	ElfW(Addr) base;
@@ -39,43 +66,141 @@ static void read_dynamic(const ElfW(Dyn) * d, struct references *r)
 	r->rela[1].first = relative ? relative->d_un.d_val : 0;
 }
 
-static bool leads_past(const struct references *r, const ElfW(Rela) * rela)
+static const char *name_of(const struct references *r, const ElfW(Rela) * rela)
 {
-	const char *name = r->str + r->sym[ELF64_R_SYM(rela->r_info)].st_name;
 	uint32_t type = (uint32_t)ELF64_R_TYPE(rela->r_info);
-	int row;
 
-	if ((type != JUMP_SLOT && type != GLOB_DAT) || name[0] != 'c' || name[1] != 'u')
-		return false;
-	row = cuda_row_of(name);
-	return row >= 0 && dl_hooks[row] && cuda_real[row] &&
-	       *(void *const *)(r->base + rela->r_offset) == cuda_real[row];
+	if (type != JUMP_SLOT && type != GLOB_DAT && type != ADDRESS)
+		return "";
+	return r->str + r->sym[ELF64_R_SYM(rela->r_info)].st_name;
 }
 
-static bool any_leads_past(const struct references *r)
+static bool is_unknown(const char *name, const void *leads_to)
+{
+	return name[2] >= 'A' && name[2] <= 'Z' &&
+	       (loader_contains(&driver, (uintptr_t)leads_to) || loader_find(&driver, name));
+}
+
+static void look_at(const struct references *r, const ElfW(Rela) * rela, struct findings *f)
+{
+	const char *name = name_of(r, rela);
+	const void *leads_to;
+	int row;
+
+	if (name[0] != 'c' || name[1] != 'u')
+		return;
+	leads_to = *(void *const *)(r->base + rela->r_offset);
+	row = cuda_row_of(name);
+	if (row >= 0)
+		f->past |= dl_hooks[row] && cuda_real[row] && leads_to == cuda_real[row];
+	else if (is_unknown(name, leads_to))
+		strncpy(f->unknown, name, sizeof(f->unknown) - 1);
+}
+
+static void look_at_all(const struct references *r, struct findings *f)
 {
 	for (int k = 0; k < 2; k++)
 		for (size_t i = r->rela[k].first; r->rela[k].at && i < r->rela[k].count; i++)
-			if (leads_past(r, &r->rela[k].at[i]))
-				return true;
-	return false;
+			look_at(r, &r->rela[k].at[i], f);
+}
+
+static bool is_driver(const struct dl_phdr_info *info)
+{
+	return info->dlpi_addr == driver.dlpi_addr && info->dlpi_phdr == driver.dlpi_phdr;
 }
 
 static int look(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	struct references r = { .base = info->dlpi_addr };
+	struct findings *f = arg;
 
-	if (loader_contains(info, (uintptr_t)cuda_real[ROW_cuInit]))
+	seen.adds = info->dlpi_adds;
+	seen.subs = info->dlpi_subs;
+	if (f->at++ < seen.objects || is_driver(info))
 		return 0;
 	for (int i = 0; i < info->dlpi_phnum; i++)
 		if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
 			read_dynamic((const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr), &r);
-	if (r.sym && r.str && any_leads_past(&r))
-		fallback(FALLBACK_CUDA_PAST);
+	if (r.sym && r.str)
+		look_at_all(&r, f);
 	return 0;
+}
+
+static int look_for_new(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	unsigned long long gone = info->dlpi_subs - seen.subs;
+
+	*(bool *)arg = info->dlpi_adds != seen.adds;
+	seen.objects = gone < seen.objects ? seen.objects - (unsigned)gone : 0;
+	seen.subs = info->dlpi_subs;
+	return 1;
+}
+
+static int find_driver(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	if (!loader_contains(info, (uintptr_t)arg))
+		return 0;
+	driver = *info;
+	return 1;
+}
+
+void past_unknown(const char *name)
+{
+	log_info("cuda: %s is newer than this version knows, and its calls are not seen", name);
+	gpu_off(FALLBACK_CUDA_UNSEEN);
+}
+
+static void act_upon(const struct findings *f)
+{
+	if (f->past)
+		gpu_off(FALLBACK_CUDA_PAST);
+	if (f->unknown[0])
+		past_unknown(f->unknown);
+}
+
+static void look_behind(unsigned objects)
+{
+	struct findings f = { 0 };
+
+	seen.objects = objects;
+	dl_iterate_phdr(look, &f);
+	seen.objects = f.at;
+	lock_drop(&lock);
+	act_upon(&f);
+}
+
+static bool is_watcher(void)
+{
+	return (int)sys_call(SYS_getpid) == watcher;
+}
+
+void past_look(void)
+{
+	bool any_new = false;
+
+	if (!is_watcher())
+		return;
+	lock_take(&lock);
+	dl_iterate_phdr(look_for_new, &any_new);
+	if (any_new)
+		look_behind(seen.objects);
+	else
+		lock_drop(&lock);
+}
+
+void past_watch(void)
+{
+	lock_take(&lock);
+	watcher = (int)sys_call(SYS_getpid);
+	if (dl_iterate_phdr(find_driver, cuda_real[ROW_cuInit]))
+		atomic_store(&past_watched, true);
+	look_behind(0);
 }
 
 void past_report(void)
 {
-	dl_iterate_phdr(look, NULL);
+	if (!is_watcher())
+		return;
+	lock_take(&lock);
+	look_behind(0);
 }

@@ -105,17 +105,6 @@ static void tracer(void)
 	CHECK_EQ(*missed, 0);
 }
 
-static void deepbind(const char *plugin)
-{
-	void *p = dlopen(plugin, RTLD_NOW | RTLD_DEEPBIND);
-	launch_fn *entry = p ? (launch_fn *)dlsym(p, "plugin_launch") : NULL;
-
-	CHECK(entry);
-	goes_past = true;
-	launch_by(entry, 100);
-	all_ran();
-}
-
 static void second_namespace(void)
 {
 	void *other = dlmopen(LM_ID_NEWLM, "libcuda.so.1", RTLD_NOW);
@@ -157,6 +146,36 @@ static int with_work_queued(int (*subscribe)(void))
 	pthread_join(t, NULL);
 	stub.busy = 0;
 	return result;
+}
+
+static const char *plugin_path;
+static void *plugin_entry;
+
+/* As a program does it that knows its plugin by a name only. */
+static int open_plugin(int flags, const char *name)
+{
+	void *p = dlopen(plugin_path, flags);
+
+	plugin_entry = p ? dlsym(p, name) : NULL;
+	CHECK(plugin_entry);
+	return 0;
+}
+
+static int open_deepbound(void)
+{
+	return open_plugin(RTLD_NOW | RTLD_DEEPBIND, "plugin_launch");
+}
+
+/* Before it can call the driver, nothing waits any more. */
+static void deepbind(void)
+{
+	goes_past = true;
+	with_work_queued(open_deepbound);
+	CHECK_EQ(counter("cuda.fallback.past_us"), 1);
+	said_once("cuda.fallback.past_us");
+	launch_by((launch_fn *)plugin_entry, 100);
+	launch_by(cu.cuLaunchKernel, 10);
+	all_ran();
 }
 
 static void subscriber(const char *plugin)
@@ -233,6 +252,50 @@ static void newer(void)
 	CHECK_EQ(counter("cuda.submissions"), before);
 }
 
+/* The same where everybody sees the driver's entries, and every caller means his own scope. */
+static void newer_in_scope(void)
+{
+	stub.busy = 1;
+	for (unsigned i = 0; i < 3; i++) {
+		char name[16];
+		snprintf(name, sizeof(name), "cuNewer%02u", i);
+		newer_fn *entry = (newer_fn *)dlsym(RTLD_DEFAULT, name);
+		CHECK(entry && entry == newer_entry(i));
+		launch_by(cu.cuLaunchKernel, 20);
+		CHECK_EQ(entry(), next - 1);
+	}
+	CHECK(!dlsym(RTLD_DEFAULT, "cuNowhere") && dlerror());
+	CHECK_EQ(counter("cuda.fallback.unseen_entries"), 0);
+	CHECK(counter("cuda.submissions") > 0);
+}
+
+static int open_newer(void)
+{
+	return open_plugin(RTLD_NOW, "plugin_newer");
+}
+
+static int newer_by_next(void)
+{
+	plugin_entry = dlsym(RTLD_NEXT, "cuNewer01");
+	CHECK(plugin_entry);
+	return 0;
+}
+
+/* Their calls will not be seen: from here on nothing waits. */
+static void newer_unseen(int (*find)(void))
+{
+	CHECK_EQ(counter("cuda.fallback.unseen_entries"), 0);
+	with_work_queued(find);
+	CHECK_EQ(counter("cuda.fallback.unseen_entries"), 1);
+	said_once("cuda.fallback.unseen_entries");
+	CHECK(times_said("cuNewer01") == 1);
+	for (unsigned i = 0; i < 10; i++) {
+		launch_by(cu.cuLaunchKernel, 3);
+		CHECK_EQ(((newer_fn *)plugin_entry)(), next - 1);
+	}
+	all_ran();
+}
+
 /* Nobody but the program's thread is there to tell the driver, and no later call of it will: at the launch. */
 static void no_thread(void)
 {
@@ -263,6 +326,7 @@ int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "", *plugin = argc > 2 ? argv[2] : NULL;
 
+	plugin_path = plugin;
 	listen_to_library();
 	atexit(at_end);
 	CHECK(!api_load());
@@ -272,7 +336,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(mode, "tracer"))
 		tracer();
 	else if (!strcmp(mode, "deepbind"))
-		deepbind(plugin);
+		deepbind();
 	else if (!strcmp(mode, "namespace"))
 		second_namespace();
 	else if (!strcmp(mode, "subscriber"))
@@ -281,6 +345,12 @@ int main(int argc, char **argv)
 		old_driver();
 	else if (!strcmp(mode, "newer"))
 		newer();
+	else if (!strcmp(mode, "newer-in-scope"))
+		newer_in_scope();
+	else if (!strcmp(mode, "newer-linked"))
+		newer_unseen(open_newer);
+	else if (!strcmp(mode, "newer-next"))
+		newer_unseen(newer_by_next);
 	else if (!strcmp(mode, "no-thread"))
 		no_thread();
 	else if (!strcmp(mode, "off"))
