@@ -1,7 +1,6 @@
 #include "past.h"
 
 #include "driver.h"
-#include "futex.h"
 #include "gpu.h"
 #include "loader.h"
 #include "log.h"
@@ -23,11 +22,13 @@
 
 _Atomic bool past_watched;
 
-static struct lock lock;
-static int watcher; /* the process; in its children nothing is deferred, and perhaps nobody gives the lock back */
+static int watcher; /* the process; in its children nothing is deferred anyway */
 static struct dl_phdr_info driver; /* whose object stays: it was opened once more */
 
-/* Objects stand in the order in which they came; one that goes moves those behind it. */
+/*
+ * Objects stand in the order in which they came; one that goes moves those behind it. Changed only while the loader goes
+ * through them, which it does for one thread at a time.
+ */
 static struct seen {
 	unsigned objects;
 	unsigned long long adds, subs;
@@ -35,6 +36,7 @@ static struct seen {
 
 /* Found under the loader's lock, acted upon outside of it. */
 struct findings {
+	bool again; /* look at all, not only at what is new */
 	unsigned at;
 	bool past;
 	char unknown[64];
@@ -109,31 +111,34 @@ static bool is_driver(const struct dl_phdr_info *info)
 	return info->dlpi_addr == driver.dlpi_addr && info->dlpi_phdr == driver.dlpi_phdr;
 }
 
+/* False: nothing has come since the last time. */
+static bool begin(const struct dl_phdr_info *info, const struct findings *f)
+{
+	unsigned long long gone = info->dlpi_subs - seen.subs;
+	bool any = f->again || info->dlpi_adds != seen.adds;
+
+	seen.objects = f->again || gone > seen.objects ? 0 : seen.objects - (unsigned)gone;
+	seen.adds = info->dlpi_adds;
+	seen.subs = info->dlpi_subs;
+	return any;
+}
+
 static int look(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	struct references r = { .base = info->dlpi_addr };
 	struct findings *f = arg;
 
-	seen.adds = info->dlpi_adds;
-	seen.subs = info->dlpi_subs;
-	if (f->at++ < seen.objects || is_driver(info))
+	if (!f->at && !begin(info, f))
+		return 1;
+	if (f->at++ < seen.objects)
 		return 0;
+	seen.objects = f->at;
 	for (int i = 0; i < info->dlpi_phnum; i++)
 		if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
 			read_dynamic((const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr), &r);
-	if (r.sym && r.str)
+	if (r.sym && r.str && !is_driver(info))
 		look_at_all(&r, f);
 	return 0;
-}
-
-static int look_for_new(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	unsigned long long gone = info->dlpi_subs - seen.subs;
-
-	*(bool *)arg = info->dlpi_adds != seen.adds;
-	seen.objects = gone < seen.objects ? seen.objects - (unsigned)gone : 0;
-	seen.subs = info->dlpi_subs;
-	return 1;
 }
 
 static int find_driver(struct dl_phdr_info *info, size_t size, void *arg)
@@ -150,23 +155,15 @@ void past_unknown(const char *name)
 	gpu_off(FALLBACK_CUDA_UNSEEN);
 }
 
-static void act_upon(const struct findings *f)
+static void look_through(bool again)
 {
-	if (f->past)
-		gpu_off(FALLBACK_CUDA_PAST);
-	if (f->unknown[0])
-		past_unknown(f->unknown);
-}
+	struct findings f = { .again = again };
 
-static void look_behind(unsigned objects)
-{
-	struct findings f = { 0 };
-
-	seen.objects = objects;
 	dl_iterate_phdr(look, &f);
-	seen.objects = f.at;
-	lock_drop(&lock);
-	act_upon(&f);
+	if (f.past)
+		gpu_off(FALLBACK_CUDA_PAST);
+	if (f.unknown[0])
+		past_unknown(f.unknown);
 }
 
 static bool is_watcher(void)
@@ -176,31 +173,22 @@ static bool is_watcher(void)
 
 void past_look(void)
 {
-	bool any_new = false;
-
-	if (!is_watcher())
-		return;
-	lock_take(&lock);
-	dl_iterate_phdr(look_for_new, &any_new);
-	if (any_new)
-		look_behind(seen.objects);
-	else
-		lock_drop(&lock);
+	if (is_watcher())
+		look_through(false);
 }
 
 void past_watch(void)
 {
-	lock_take(&lock);
-	watcher = (int)sys_call(SYS_getpid);
+	/* Whatever that look-up has to make is made before the loader's lock is held. */
+	cuda_row_of("cuInit");
 	if (dl_iterate_phdr(find_driver, cuda_real[ROW_cuInit]))
 		atomic_store(&past_watched, true);
-	look_behind(0);
+	watcher = (int)sys_call(SYS_getpid);
+	look_through(true);
 }
 
 void past_report(void)
 {
-	if (!is_watcher())
-		return;
-	lock_take(&lock);
-	look_behind(0);
+	if (is_watcher())
+		look_through(true);
 }

@@ -3,7 +3,7 @@
  * find this one, and of entries newer than the table, which a program is linked with or looks up for its own scope.
  * They would drain nothing, so nothing is deferred any more once there may be one.
  *
- * Threading: any thread; a lock of its own, under which only the list of objects is read.
+ * Threading: any thread; no lock but the loader's, under which nothing is called.
  */
 #pragma once
 #include <stdatomic.h>

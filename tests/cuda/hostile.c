@@ -149,14 +149,13 @@ static int with_work_queued(int (*subscribe)(void))
 }
 
 static const char *plugin_path;
-static void *plugin_entry;
+static void *plugin, *plugin_entry;
 
 /* As a program does it that knows its plugin by a name only. */
 static int open_plugin(int flags, const char *name)
 {
-	void *p = dlopen(plugin_path, flags);
-
-	plugin_entry = p ? dlsym(p, name) : NULL;
+	plugin = dlopen(plugin_path, flags);
+	plugin_entry = plugin ? dlsym(plugin, name) : NULL;
 	CHECK(plugin_entry);
 	return 0;
 }
@@ -166,9 +165,14 @@ static int open_deepbound(void)
 	return open_plugin(RTLD_NOW | RTLD_DEEPBIND, "plugin_launch");
 }
 
-/* Before it can call the driver, nothing waits any more. */
+/* Before it can call the driver, nothing waits any more. Opened otherwise it comes by here, and goes again. */
 static void deepbind(void)
 {
+	open_plugin(RTLD_NOW, "plugin_launch");
+	launch_by((launch_fn *)plugin_entry, 10);
+	CHECK(counter("cuda.launches") == 10);
+	CHECK(!dlclose(plugin));
+	CHECK_EQ(counter("cuda.fallback.past_us"), 0);
 	goes_past = true;
 	with_work_queued(open_deepbound);
 	CHECK_EQ(counter("cuda.fallback.past_us"), 1);
@@ -178,9 +182,9 @@ static void deepbind(void)
 	all_ran();
 }
 
-static void subscriber(const char *plugin)
+static void subscriber(const char *path)
 {
-	void *cupti = dlopen(plugin, RTLD_NOW);
+	void *cupti = dlopen(path, RTLD_NOW);
 	int (*subscribe)(void) = cupti ? (int (*)(void))dlsym(cupti, "cuptiSubscribe") : NULL;
 
 	CHECK(subscribe);
@@ -324,9 +328,9 @@ static void off(const char *reason)
 
 int main(int argc, char **argv)
 {
-	const char *mode = argc > 1 ? argv[1] : "", *plugin = argc > 2 ? argv[2] : NULL;
+	const char *mode = argc > 1 ? argv[1] : "";
 
-	plugin_path = plugin;
+	plugin_path = argc > 2 ? argv[2] : NULL;
 	listen_to_library();
 	atexit(at_end);
 	CHECK(!api_load());
@@ -340,7 +344,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(mode, "namespace"))
 		second_namespace();
 	else if (!strcmp(mode, "subscriber"))
-		subscriber(plugin);
+		subscriber(plugin_path);
 	else if (!strcmp(mode, "old"))
 		old_driver();
 	else if (!strcmp(mode, "newer"))
@@ -354,7 +358,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(mode, "no-thread"))
 		no_thread();
 	else if (!strcmp(mode, "off"))
-		off(plugin);
+		off(plugin_path);
 	else
 		return 2;
 	return 0;
