@@ -487,11 +487,16 @@ void batch_forget_stream(struct gpu_queue *q, CUstream s)
 
 void batch_close(struct gpu_queue *q)
 {
-	if (!q->batch)
+	struct batch *b = q->batch;
+
+	if (!b)
 		return;
-	streams_finish(&q->batch->streams);
-	handles_clear(&q->batch->kinds);
-	q->batch->chunk.left = 0;
+	streams_finish(&b->streams);
+	handles_clear(&b->kinds);
+	gpu_finder->reset(b->finder);
+	b->length = 0;
+	b->waiting_since = 0;
+	b->chunk = (struct chunk){ .size = 1 };
 }
 
 CUresult batch_make_way(struct gpu_queue *q, const struct op *op)
