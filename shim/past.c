@@ -149,21 +149,34 @@ static int find_driver(struct dl_phdr_info *info, size_t size, void *arg)
 	return 1;
 }
 
-void past_unknown(const char *name)
+static void turn_off(enum stat_id why, const char *unknown)
 {
-	log_info("cuda: %s is newer than this version knows, and its calls are not seen", name);
-	gpu_off(FALLBACK_CUDA_UNSEEN);
+	if (unknown)
+		log_info("cuda: %s is newer than this version knows, and its calls are not seen", unknown);
+	gpu_off(why);
 }
 
-static void look_through(bool again)
+void past_unknown(const char *name)
 {
+	turn_off(FALLBACK_CUDA_UNSEEN, name);
+}
+
+/* When the program ends everything is off: what remains is to say why it should have been before. */
+static void say(enum stat_id why, const char *unknown)
+{
+	fallback(why);
+}
+
+static void look_through(bool again, void (*act)(enum stat_id why, const char *unknown))
+{
+	static _Atomic bool found_past, found_unknown;
 	struct findings f = { .again = again };
 
 	dl_iterate_phdr(look, &f);
-	if (f.past)
-		gpu_off(FALLBACK_CUDA_PAST);
-	if (f.unknown[0])
-		past_unknown(f.unknown);
+	if (f.past && !atomic_exchange(&found_past, true))
+		act(FALLBACK_CUDA_PAST, NULL);
+	if (f.unknown[0] && !atomic_exchange(&found_unknown, true))
+		act(FALLBACK_CUDA_UNSEEN, f.unknown);
 }
 
 static bool is_watcher(void)
@@ -174,7 +187,7 @@ static bool is_watcher(void)
 void past_look(void)
 {
 	if (is_watcher())
-		look_through(false);
+		look_through(false, turn_off);
 }
 
 void past_watch(void)
@@ -184,11 +197,11 @@ void past_watch(void)
 	if (dl_iterate_phdr(find_driver, cuda_real[ROW_cuInit]))
 		atomic_store(&past_watched, true);
 	watcher = (int)sys_call(SYS_getpid);
-	look_through(true);
+	look_through(true, turn_off);
 }
 
 void past_report(void)
 {
 	if (is_watcher())
-		look_through(true);
+		look_through(true, say);
 }
