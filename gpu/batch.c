@@ -367,6 +367,8 @@ static bool submit_graph(struct gpu_queue *q, struct batch *b)
 {
 	struct graph_run *run = &b->run;
 	bool whole = b->scan.count == b->chunk.count;
+	/* Asked first: what was under way then and is not any more has been noticed. */
+	bool passed = queue_is_passed(q);
 	struct graph *g;
 	uint64_t start;
 	uint8_t home;
@@ -381,7 +383,7 @@ static bool submit_graph(struct gpu_queue *q, struct batch *b)
 	if (!g || !g->exec || !graph_fits(g, run))
 		return false;
 	home = streams_role(&b->streams, g->home);
-	if (!streams_may_enter(q, &b->streams, g->others, home))
+	if ((g->others && passed) || !streams_may_enter(q, &b->streams, g->others, home))
 		return false;
 	start = clock_ticks();
 	if (launch_graph(q, b, g, home)) {
@@ -485,11 +487,16 @@ void batch_forget_stream(struct gpu_queue *q, CUstream s)
 
 void batch_close(struct gpu_queue *q)
 {
-	if (!q->batch)
+	struct batch *b = q->batch;
+
+	if (!b)
 		return;
-	streams_finish(&q->batch->streams);
-	handles_clear(&q->batch->kinds);
-	q->batch->chunk.left = 0;
+	streams_finish(&b->streams);
+	handles_clear(&b->kinds);
+	gpu_finder->reset(b->finder);
+	b->length = 0;
+	b->waiting_since = 0;
+	b->chunk = (struct chunk){ .size = 1 };
 }
 
 CUresult batch_make_way(struct gpu_queue *q, const struct op *op)

@@ -125,7 +125,9 @@ static CUresult launch_ex(unsigned row, const struct cuda_launch_config *c, CUfu
 {
 	if (!c) {
 		queue_direct(row);
-		return ((fn_cuLaunchKernelEx *)cuda_real[row])(c, f, params, extra);
+		CUresult result = ((fn_cuLaunchKernelEx *)cuda_real[row])(c, f, params, extra);
+		queue_passed(row);
+		return result;
 	}
 	struct launch l = { .row = row,
 		.func = f,

@@ -164,8 +164,13 @@ static CUresult ask(unsigned row, const uint64_t *a)
 
 static CUresult drain_and_ask(unsigned row, const uint64_t *a)
 {
+	CUresult result;
+
+	queue_pass(row);
 	gpu_barrier(row, a);
-	return ask(row, a);
+	result = ask(row, a);
+	queue_passed(row);
+	return result;
 }
 
 static CUresult retain(unsigned row, const uint64_t *a)
@@ -234,7 +239,9 @@ static CUresult alloc_async(unsigned row, CUdeviceptr *ret_ptr, size_t n, CUstre
 
 	/* The address comes from what was freed before it in the stream's order. */
 	queue_direct(row);
-	return ASK_TWICE(real(ret_ptr, n, s));
+	CUresult result = ASK_TWICE(real(ret_ptr, n, s));
+	queue_direct_done(row, s, result);
+	return result;
 }
 
 CUresult hook_cuMemAllocAsync(CUdeviceptr *ret_ptr, size_t n, CUstream s)
@@ -252,7 +259,9 @@ static CUresult alloc_pool(unsigned row, CUdeviceptr *ret_ptr, size_t n, void *p
 	fn_cuMemAllocFromPoolAsync *real = (fn_cuMemAllocFromPoolAsync *)cuda_real[row];
 
 	queue_direct(row);
-	return ASK_TWICE(real(ret_ptr, n, pool, s));
+	CUresult result = ASK_TWICE(real(ret_ptr, n, pool, s));
+	queue_direct_done(row, s, result);
+	return result;
 }
 
 CUresult hook_cuMemAllocFromPoolAsync(CUdeviceptr *ret_ptr, size_t n, void *pool, CUstream s)

@@ -154,11 +154,54 @@ void queue_leave(struct gpu_queue *q)
 	lock_drop(&q->put);
 }
 
+/* Calls past the queue that are under way; unseen: there may be others. */
+static _Atomic unsigned passing;
+static _Atomic bool unseen;
+
+/* Drained again once it is counted: what was queued in between may have gone out as if there were no such call. */
+void queue_pass(unsigned row)
+{
+	if (gpu_barrier_class[row] == BARRIER_PASS)
+		return;
+	gpu_drain_all();
+	atomic_fetch_add(&passing, 1);
+	gpu_drain_all();
+}
+
+/* What was seen of the streams since it began may have been seen before it came to them. */
+static void look_again(struct gpu_queue *q)
+{
+	if (!atomic_load(&q->shared))
+		return;
+	atomic_store(&q->waited, false);
+	atomic_store(&q->passed_by, true);
+}
+
+void queue_passed(unsigned row)
+{
+	unsigned n = atomic_load_explicit(&gpu_queue_count, memory_order_acquire);
+
+	if (gpu_barrier_class[row] == BARRIER_PASS)
+		return;
+	for (unsigned i = 0; i < n; i++)
+		look_again(&gpu_queues[i]);
+	atomic_fetch_sub(&passing, 1);
+}
+
+void queue_pass_unseen(void)
+{
+	atomic_store(&unseen, true);
+}
+
+bool queue_is_passed(struct gpu_queue *q)
+{
+	return atomic_load(&q->shared) && (atomic_load(&passing) || atomic_load(&unseen));
+}
+
 void queue_direct(unsigned row)
 {
 	stat_inc(STAT_cuda_direct);
-	if (gpu_barrier_class[row] != BARRIER_PASS)
-		gpu_drain_all();
+	queue_pass(row);
 }
 
 /* A call may name a stream of another context: that stream's order is kept in another queue. */
@@ -175,6 +218,7 @@ void queue_direct_done(unsigned row, CUstream s, CUresult result)
 {
 	struct gpu_queue *q;
 
+	queue_passed(row);
 	if (result || !queue_may_defer(row, s))
 		return;
 	q = queue_of_current();

@@ -67,6 +67,16 @@ struct gpu_queue *queue_enter(unsigned row, CUstream stream);
 bool queue_may_defer(unsigned row, CUstream stream);
 void queue_leave(struct gpu_queue *q);
 void queue_direct(unsigned row);
+/*
+ * A call of this row goes to the driver past the queue, with nothing queued before it, and is through: what it puts
+ * on a stream may come at any moment between the two.
+ */
+void queue_pass(unsigned row);
+void queue_passed(unsigned row);
+/* The same of one whose end we do not see. */
+void queue_pass_unseen(void);
+/* Another thread's may be under way. With `submit` held; what began later waits for that lock, or for nothing of ours. */
+bool queue_is_passed(struct gpu_queue *q);
 /* Learns that this stream is a good one. */
 void queue_direct_done(unsigned row, CUstream stream, CUresult result);
 

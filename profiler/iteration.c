@@ -162,6 +162,7 @@ static void adopt_step(struct iteration *it, uint64_t from, uint32_t len)
 	track_load(&it->live, it, from, len);
 	it->generation++;
 	it->adopted = it->n;
+	it->again = 0;
 }
 
 static unsigned loss(const struct iteration *it)
@@ -177,7 +178,7 @@ static unsigned lose(struct iteration *it)
 
 	it->resume = it->state == ITERATION_KNOWN;
 	it->state = ITERATION_NONE;
-	it->predictions = 0;
+	it->predictions = it->again = 0;
 	it->base = it->n > it->live.len ? it->n - it->live.len : 0;
 	it->next_search = it->base + MIN_WINDOW > it->n ? it->base + MIN_WINDOW : it->n + 64;
 	it->idle_searches = 0;
@@ -219,16 +220,39 @@ static bool is_reference(const struct iteration *it, uint64_t from, uint64_t len
 	return true;
 }
 
-/* What has changed for good is the reference once it has come three times, as any step is one then. */
-static void renew(struct iteration *it, uint64_t at, uint64_t len)
+/* The step that ended at `at` is what is expected from now on. */
+static void expect_instead(struct iteration *it, uint64_t at, uint64_t len)
 {
-	if (at < oldest(it) + 3 * len || len > it->max_period || is_reference(it, at - len, len) ||
-		!same_tokens(it, at - 3 * len, at - 2 * len, 2 * len))
+	if (is_reference(it, at - len, len))
 		return;
 	adopt_step(it, at - len, (uint32_t)len);
 	it->live.run = SHINGLE;
 	it->live.pos = (uint32_t)((it->n - at) % len);
 	it->block_breaks = 0;
+}
+
+/* What has changed for good is the reference once it has come three times, as any step is one then. */
+static void renew(struct iteration *it, uint64_t at, uint64_t len)
+{
+	if (at >= oldest(it) + 3 * len && len <= it->max_period &&
+		same_tokens(it, at - 3 * len, at - 2 * len, 2 * len))
+		expect_instead(it, at, len);
+}
+
+/*
+ * The same, of one that kept its length, wherever it begins: among changed tokens no beginning may ever be certain
+ * enough to be told.
+ */
+static void renew_of_this_length(struct iteration *it, uint64_t i)
+{
+	uint32_t len = it->live.len;
+	uint64_t since;
+
+	it->again = i >= len && token_at(it, i) == token_at(it, i - len) ? it->again + 1 : 0;
+	if (it->again < 2 * (uint64_t)len || it->again % len || it->live.run >= len)
+		return;
+	since = it->started ? (it->n - it->start) % len : it->live.pos;
+	expect_instead(it, it->n - since, len);
 }
 
 static unsigned step_began(struct iteration *it, uint64_t at)
@@ -346,6 +370,8 @@ static unsigned follow(struct iteration *it, uint64_t i)
 
 	track_step(&it->live, it, i);
 	it->block_hits += it->live.hits - before;
+	if (it->state != ITERATION_NONE)
+		renew_of_this_length(it, i);
 	events = look_for_boundary(it, i);
 	/* short steps are judged over several of them */
 	if (++it->block_seen >= it->live.len && it->block_seen >= 128)

@@ -73,6 +73,7 @@ struct iteration {
 	uint64_t start;		  /* where the current step began */
 	uint64_t adopted, tried;  /* when the reference step was taken, when its period was */
 	uint64_t followed, whole; /* tokens since then, and those of them in whole steps */
+	uint64_t again;		  /* tokens in a row that came one length of the reference step before */
 	bool started;
 	bool resume; /* lost, but the reference step is kept in case it comes back */
 	uint32_t predictions, dull_blocks;

@@ -1,8 +1,8 @@
 /*
- * dlsym and dlvsym. Only what is asked of the driver's names goes to lookup.c; everything else jumps
- * on to the real function with the caller's return address in place, because RTLD_NEXT and
- * RTLD_DEFAULT mean something else for every caller. Exported without a version, so that every
- * version asked for is found here.
+ * dlsym and dlvsym. Only what is asked of the driver's names is answered by lookup.c, which, once there is a
+ * driver, also looks at libraries that have come; everything else jumps on to the real function with the
+ * caller's return address in place, because RTLD_NEXT and RTLD_DEFAULT mean something else for every caller.
+ * Exported without a version, so that every version asked for is found here.
  */
 	.text
 
@@ -17,12 +17,10 @@
 	cmpq $0, \entry(%rip)
 	je 3f
 1:	cmpb $'c', (%rsi)
-	jne 2f
+	jne 4f
 	cmpb $'u', 1(%rsi)
-	jne 2f
-	cmpq $-1, %rdi
-	je 2f
-	pushq %rdi
+	jne 4f
+5:	pushq %rdi
 	.cfi_adjust_cfa_offset 8
 	pushq %rsi
 	.cfi_adjust_cfa_offset 8
@@ -38,6 +36,9 @@
 	testl %eax, %eax
 	jnz \to
 2:	jmp *\entry(%rip)
+4:	cmpb $0, past_watched(%rip)
+	jne 5b
+	jmp 2b
 3:	pushq %rdi
 	.cfi_adjust_cfa_offset 8
 	pushq %rsi
@@ -67,13 +68,11 @@
 	cbz x17, 3f
 1:	ldrb w9, [x1]
 	cmp w9, #'c'
-	b.ne 2f
+	b.ne 4f
 	ldrb w9, [x1, #1]
 	cmp w9, #'u'
-	b.ne 2f
-	cmn x0, #1
-	b.eq 2f
-	stp x29, x30, [sp, #-48]!
+	b.ne 4f
+5:	stp x29, x30, [sp, #-48]!
 	.cfi_def_cfa_offset 48
 	.cfi_offset x29, -48
 	.cfi_offset x30, -40
@@ -91,6 +90,10 @@
 2:	adrp x16, \entry
 	ldr x17, [x16, :lo12:\entry]
 	br x17
+4:	adrp x16, past_watched
+	ldrb w9, [x16, :lo12:past_watched]
+	cbnz w9, 5b
+	b 2b
 3:	stp x29, x30, [sp, #-48]!
 	.cfi_def_cfa_offset 48
 	.cfi_offset x29, -48

@@ -85,6 +85,18 @@ bool loader_contains(const struct dl_phdr_info *info, uintptr_t p)
 	return false;
 }
 
+void *loader_find(const struct dl_phdr_info *info, const char *name)
+{
+	struct symbols s;
+
+	for (int i = 0; i < info->dlpi_phnum; i++)
+		if (info->dlpi_phdr[i].p_type == PT_DYNAMIC &&
+			read_dynamic(info->dlpi_addr,
+				(const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr), &s))
+			return find(&s, name);
+	return NULL;
+}
+
 static int look(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	bool *behind_us = arg;

@@ -18,5 +18,7 @@ void loader_init(void);
 /* Of an object's dynamic section: the entry with this tag, and the table that it leads to; or NULL. */
 const ElfW(Dyn) *loader_tag(const ElfW(Dyn) * d, ElfW(Sxword) tag);
 const void *loader_table(ElfW(Addr) base, const ElfW(Dyn) * d, ElfW(Sxword) tag);
+/* What the object gives for this name; NULL: nothing, or its table cannot be read. Takes no lock. */
+void *loader_find(const struct dl_phdr_info *info, const char *name);
 /* Does this address lie in the object? */
 bool loader_contains(const struct dl_phdr_info *info, uintptr_t p);

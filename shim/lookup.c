@@ -160,6 +160,7 @@ static void bind_driver(void *entry)
 {
 	Dl_info info;
 	void *handle = NULL;
+	bool first = false;
 
 	if (atomic_load_explicit(&bound, memory_order_acquire))
 		return;
@@ -178,8 +179,11 @@ static void bind_driver(void *entry)
 		atomic_store_explicit(&bound, true, memory_order_release);
 		report_missing();
 		atexit(past_report);
+		first = true;
 	}
 	lock_drop(&lock);
+	if (first)
+		past_watch();
 }
 
 static bool of_driver(const void *p)
@@ -237,17 +241,62 @@ static int cupti_row(const char *name)
 	return -1;
 }
 
-/* For the default scope the caller matters, so only names that we export ourselves are taken. */
+/* By its name: an interposer that wraps the driver finds the driver itself, and there we are asked. */
+static bool is_libcuda(const void *p)
+{
+	Dl_info info;
+	const char *file;
+
+	if (!p || !dladdr(p, &info) || !info.dli_fname)
+		return false;
+	file = strrchr(info.dli_fname, '/');
+	return !strncmp(file ? file + 1 : info.dli_fname, "libcuda.so", 10);
+}
+
+static bool driver_has(const char *name)
+{
+	void *handle = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+	bool has = handle && loader_dlsym(handle, name);
+
+	if (handle)
+		dlclose(handle);
+	return has;
+}
+
+/*
+ * An entry that the table does not know and we do not export, in a scope that begins with the caller's: taken
+ * where everybody sees the driver's. What only the caller may see we cannot give it: then nothing is deferred any more.
+ */
+static int unknown_wanted(void *handle, const char *name)
+{
+	void *p = handle == RTLD_DEFAULT ? loader_dlsym(RTLD_DEFAULT, name) : NULL;
+
+	if (p)
+		return is_libcuda(p);
+	if (driver_has(name))
+		past_unknown(name);
+	return 0;
+}
+
+/* For these two scopes the caller matters, so of known names only those that we export ourselves are taken, or none. */
 int cuda_dlsym_wanted(void *handle, const char *name)
 {
 	int row;
 
+	if (atomic_load_explicit(&past_watched, memory_order_relaxed))
+		past_look();
+	if (name[0] != 'c' || name[1] != 'u')
+		return 0;
 	if (name[2] == 'p')
-		return cupti_row(name) >= 0;
+		return handle != RTLD_NEXT && cupti_row(name) >= 0;
 	if (name[2] < 'A' || name[2] > 'Z')
 		return 0;
 	row = cuda_row_of(name);
-	return row >= 0 ? dl_hooks[row] != NULL : handle != RTLD_DEFAULT && enabled();
+	if (row >= 0)
+		return handle != RTLD_NEXT && dl_hooks[row] != NULL;
+	if (!enabled())
+		return 0;
+	return handle == RTLD_DEFAULT || handle == RTLD_NEXT ? unknown_wanted(handle, name) : 1;
 }
 
 static void *own_hook(int row, int cupti)
@@ -264,18 +313,6 @@ static void *answer(const char *name, int row, int cupti, void *p)
 		return dl_cupti_hooks[cupti];
 	}
 	return row >= 0 ? hooked(row, p) : hooked_unknown(name, p);
-}
-
-/* By its name: an interposer that wraps the driver finds the driver itself, and there we are asked. */
-static bool is_libcuda(const void *p)
-{
-	Dl_info info;
-	const char *file;
-
-	if (!p || !dladdr(p, &info) || !info.dli_fname)
-		return false;
-	file = strrchr(info.dli_fname, '/');
-	return !strncmp(file ? file + 1 : info.dli_fname, "libcuda.so", 10);
 }
 
 static void *finish(const char *name, void *p)

@@ -10,6 +10,7 @@
 
 #define TEST_CALLS(CALL)                                                                           \
 	CALL(cuDeviceGet, (CUdevice * ret_device, int ordinal))                                    \
+	CALL(cuDeviceGetCount, (int *ret_count))                                                   \
 	CALL(cuDeviceGetName, (char *ret_name, int n, CUdevice device))                            \
 	CALL(cuDriverGetVersion, (int *ret_version))                                               \
 	CALL(cuCtxCreate_v2, (CUcontext * ret_ctx, unsigned flags, CUdevice device))               \

@@ -10,6 +10,8 @@
  */
 #include "fuzz_more.h"
 
+#define IN_A_CONTEXT 100 /* programs */
+
 struct kind {
 	void (*run)(int s);
 	unsigned often;
@@ -228,26 +230,43 @@ static void program(uint64_t seed)
 	printf("%llu %016llx\n", (unsigned long long)seed, (unsigned long long)p.hash);
 }
 
-int main(int argc, char **argv)
+static void contexts_begin(CUdevice device)
 {
-	uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
-	uint64_t n = argc > 2 ? strtoull(argv[2], NULL, 0) : 100;
-	CUdevice device;
 	void *module;
 
-	only_valid = argc > 3 && !strcmp(argv[3], "valid");
-	CHECK(!api_load());
-	OK(cu.cuInit(0));
-	OK(cu.cuDeviceGet(&device, 0));
 	OK(cu.cuCtxCreate_v2(&context, 0, device));
 	OK(cu.cuModuleLoadData(&module, kernels_ptx));
 	OK(cu.cuModuleGetFunction(&mix, module, "mix"));
 	OK(cu.cuModuleGetFunction(&spin, module, "spin"));
 	second_set_up(device, context);
-	for (uint64_t i = 0; i < n; i++)
-		program(first + i);
+}
+
+static void contexts_end(void)
+{
 	OK(cu.cuCtxDestroy_v2(second.ctx));
 	OK(cu.cuCtxDestroy_v2(context));
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
+	uint64_t n = argc > 2 ? strtoull(argv[2], NULL, 0) : 100;
+	CUdevice device;
+
+	only_valid = argc > 3 && !strcmp(argv[3], "valid");
+	CHECK(!api_load());
+	OK(cu.cuInit(0));
+	OK(cu.cuDeviceGet(&device, 0));
+	contexts_begin(device);
+	for (uint64_t i = 0; i < n; i++) {
+		/* What comes back is looked for less and less in random programs, but in each context anew. */
+		if (i && i % IN_A_CONTEXT == 0) {
+			contexts_end();
+			contexts_begin(device);
+		}
+		program(first + i);
+	}
+	contexts_end();
 	counters_print("cuda.");
 	return 0;
 }

@@ -150,21 +150,26 @@ static void do_wrong(int s)
 	absorb(r, sizeof(r));
 }
 
-/* ---- a second context: other memory, another queue ---- */
+/* ---- a second context: other memory, another queue, another device where there is one ---- */
 
 static struct {
 	CUcontext ctx;
 	CUfunction mix;
 	CUdeviceptr a, b;
+	CUevent event;
 } second;
 
 static void second_set_up(CUdevice device, CUcontext first)
 {
 	uint32_t mem[WORDS];
+	int devices = 1;
 	void *module;
 
 	for (uint32_t i = 0; i < WORDS; i++)
 		mem[i] = i * 2654435761u;
+	OK(cu.cuDeviceGetCount(&devices));
+	if (devices > 1)
+		OK(cu.cuDeviceGet(&device, 1));
 	OK(cu.cuCtxCreate_v2(&second.ctx, 0, device));
 	OK(cu.cuModuleLoadData(&module, kernels_ptx));
 	OK(cu.cuModuleGetFunction(&second.mix, module, "mix"));
@@ -172,7 +177,27 @@ static void second_set_up(CUdevice device, CUcontext first)
 	OK(cu.cuMemAlloc_v2(&second.b, BYTES));
 	OK(cu.cuMemcpyHtoD_v2(second.a, mem, BYTES));
 	OK(cu.cuMemcpyHtoD_v2(second.b, mem, BYTES));
+	OK(cu.cuEventCreate(&second.event, 2));
 	OK(cu.cuCtxSetCurrent(first));
+}
+
+/* What it has made is copied by a stream of the first, for which it then waits: each by an event of the other. */
+static void hand_over(int s)
+{
+	CUevent e = p.event[p.next_event++ % EVENTS];
+	int a = (int)rnd(BUFFERS);
+	CUcontext popped;
+
+	OK(cu.cuEventRecord(second.event, NULL));
+	OK(cu.cuCtxPopCurrent_v2(&popped));
+	order(s, a, true);
+	OK(cu.cuStreamWaitEvent(p.stream[s], second.event, 0));
+	OK(cu.cuMemcpyDtoDAsync_v2(p.buffer[a], second.b, BYTES, p.stream[s]));
+	touched(s, a, true);
+	OK(cu.cuEventRecord(e, p.stream[s]));
+	p.count[s] += 2;
+	OK(cu.cuCtxPushCurrent_v2(second.ctx));
+	OK(cu.cuStreamWaitEvent(NULL, e, 0));
 }
 
 static void do_second_context(int s)
@@ -187,6 +212,8 @@ static void do_second_context(int s)
 		c = rnd(WORDS);
 	}
 	OK(cu.cuMemcpyDtoDAsync_v2(second.b, second.a, BYTES, NULL));
+	if (!rnd(3))
+		hand_over(s);
 	if (!rnd(3)) {
 		OK(cu.cuMemcpyDtoH_v2(mem, second.a, BYTES));
 		absorb(mem, BYTES);

@@ -105,17 +105,6 @@ static void tracer(void)
 	CHECK_EQ(*missed, 0);
 }
 
-static void deepbind(const char *plugin)
-{
-	void *p = dlopen(plugin, RTLD_NOW | RTLD_DEEPBIND);
-	launch_fn *entry = p ? (launch_fn *)dlsym(p, "plugin_launch") : NULL;
-
-	CHECK(entry);
-	goes_past = true;
-	launch_by(entry, 100);
-	all_ran();
-}
-
 static void second_namespace(void)
 {
 	void *other = dlmopen(LM_ID_NEWLM, "libcuda.so.1", RTLD_NOW);
@@ -159,9 +148,53 @@ static int with_work_queued(int (*subscribe)(void))
 	return result;
 }
 
-static void subscriber(const char *plugin)
+static const char *plugin_path;
+static void *plugin, *plugin_entry;
+
+/* As a program does it that knows its plugin by a name only. */
+static int open_plugin(int flags, const char *name)
 {
-	void *cupti = dlopen(plugin, RTLD_NOW);
+	plugin = dlopen(plugin_path, flags);
+	plugin_entry = plugin ? dlsym(plugin, name) : NULL;
+	CHECK(plugin_entry);
+	return 0;
+}
+
+static int open_deepbound(void)
+{
+	return open_plugin(RTLD_NOW | RTLD_DEEPBIND, "plugin_launch");
+}
+
+/* Before it can call the driver, nothing waits any more. Opened otherwise it comes by here, and goes again. */
+static void deepbind(void)
+{
+	open_plugin(RTLD_NOW, "plugin_launch");
+	launch_by((launch_fn *)plugin_entry, 10);
+	CHECK(counter("cuda.launches") == 10);
+	CHECK(!dlclose(plugin));
+	CHECK_EQ(counter("cuda.fallback.past_us"), 0);
+	goes_past = true;
+	with_work_queued(open_deepbound);
+	CHECK_EQ(counter("cuda.fallback.past_us"), 1);
+	said_once("cuda.fallback.past_us");
+	launch_by((launch_fn *)plugin_entry, 100);
+	launch_by(cu.cuLaunchKernel, 10);
+	all_ran();
+}
+
+/* Bound at its first call: that is seen when the program ends. */
+static void deepbind_lazy(void)
+{
+	goes_past = true;
+	open_plugin(RTLD_LAZY | RTLD_DEEPBIND, "plugin_launch");
+	launch_by((launch_fn *)plugin_entry, 10);
+	all_ran();
+	CHECK_EQ(counter("cuda.fallback.past_us"), 0);
+}
+
+static void subscriber(const char *path)
+{
+	void *cupti = dlopen(path, RTLD_NOW);
 	int (*subscribe)(void) = cupti ? (int (*)(void))dlsym(cupti, "cuptiSubscribe") : NULL;
 
 	CHECK(subscribe);
@@ -233,6 +266,50 @@ static void newer(void)
 	CHECK_EQ(counter("cuda.submissions"), before);
 }
 
+/* The same where everybody sees the driver's entries, and every caller means his own scope. */
+static void newer_in_scope(void)
+{
+	stub.busy = 1;
+	for (unsigned i = 0; i < 3; i++) {
+		char name[16];
+		snprintf(name, sizeof(name), "cuNewer%02u", i);
+		newer_fn *entry = (newer_fn *)dlsym(RTLD_DEFAULT, name);
+		CHECK(entry && entry == newer_entry(i));
+		launch_by(cu.cuLaunchKernel, 20);
+		CHECK_EQ(entry(), next - 1);
+	}
+	CHECK(!dlsym(RTLD_DEFAULT, "cuNowhere") && dlerror());
+	CHECK_EQ(counter("cuda.fallback.unseen_entries"), 0);
+	CHECK(counter("cuda.submissions") > 0);
+}
+
+static int open_newer(void)
+{
+	return open_plugin(RTLD_NOW, "plugin_newer");
+}
+
+static int newer_by_next(void)
+{
+	plugin_entry = dlsym(RTLD_NEXT, "cuNewer01");
+	CHECK(plugin_entry);
+	return 0;
+}
+
+/* Their calls will not be seen: from here on nothing waits. */
+static void newer_unseen(int (*find)(void))
+{
+	CHECK_EQ(counter("cuda.fallback.unseen_entries"), 0);
+	with_work_queued(find);
+	CHECK_EQ(counter("cuda.fallback.unseen_entries"), 1);
+	said_once("cuda.fallback.unseen_entries");
+	CHECK(times_said("cuNewer01") == 1);
+	for (unsigned i = 0; i < 10; i++) {
+		launch_by(cu.cuLaunchKernel, 3);
+		CHECK_EQ(((newer_fn *)plugin_entry)(), next - 1);
+	}
+	all_ran();
+}
+
 /* Nobody but the program's thread is there to tell the driver, and no later call of it will: at the launch. */
 static void no_thread(void)
 {
@@ -261,8 +338,9 @@ static void off(const char *reason)
 
 int main(int argc, char **argv)
 {
-	const char *mode = argc > 1 ? argv[1] : "", *plugin = argc > 2 ? argv[2] : NULL;
+	const char *mode = argc > 1 ? argv[1] : "";
 
+	plugin_path = argc > 2 ? argv[2] : NULL;
 	listen_to_library();
 	atexit(at_end);
 	CHECK(!api_load());
@@ -272,19 +350,27 @@ int main(int argc, char **argv)
 	else if (!strcmp(mode, "tracer"))
 		tracer();
 	else if (!strcmp(mode, "deepbind"))
-		deepbind(plugin);
+		deepbind();
+	else if (!strcmp(mode, "deepbind-lazy"))
+		deepbind_lazy();
 	else if (!strcmp(mode, "namespace"))
 		second_namespace();
 	else if (!strcmp(mode, "subscriber"))
-		subscriber(plugin);
+		subscriber(plugin_path);
 	else if (!strcmp(mode, "old"))
 		old_driver();
 	else if (!strcmp(mode, "newer"))
 		newer();
+	else if (!strcmp(mode, "newer-in-scope"))
+		newer_in_scope();
+	else if (!strcmp(mode, "newer-linked"))
+		newer_unseen(open_newer);
+	else if (!strcmp(mode, "newer-next"))
+		newer_unseen(newer_by_next);
 	else if (!strcmp(mode, "no-thread"))
 		no_thread();
 	else if (!strcmp(mode, "off"))
-		off(plugin);
+		off(plugin_path);
 	else
 		return 2;
 	return 0;

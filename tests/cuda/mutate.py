@@ -104,6 +104,10 @@ class Suite:
         r = self.run("forks", [], self.stub, True, DLACCEL_CUDA_WAIT="20s", DLACCEL_CUDA_ADAPT="0")
         return r is not None and r[0] == 0
 
+    def progress(self, case):
+        r = self.run("progress", [case], self.sim, True, DLACCEL_CUDA_WAIT="20s", DLACCEL_CUDA_ADAPT="0", WANT_GRAPHS="1")
+        return r is not None and r[0] == 0
+
     def known(self, name):
         r = self.run("known", [name], self.stub, True, DLACCEL_CUDA_GRAPHS="0")
         return r is not None and r[0] == 0
@@ -188,6 +192,9 @@ FUNCTIONS = [
     ("plan_after", None, "windows", "10001 120"),
     ("streams_passed_by", None, "forks", ""),
     ("streams_may_enter", 1, "forks", ""),
+    ("queue_is_passed", 0, "progress", "late"),
+    ("queue_pass", None, "progress", "late"),
+    ("queue_passed", None, "progress", "late"),
     ("batch_make_way", 0, "forks", ""),
     ("batch_forget_stream", None, "forks", ""),
     ("streams_left", None, "windows", "10001 120"),
@@ -199,8 +206,8 @@ FUNCTIONS = [
 
 def main():
     library, stub, sim, table = sys.argv[1:5]
-    programs = dict(zip(("order", "errors", "fuzz", "launch", "window", "intercept", "known", "forks"),
-                        sys.argv[5:13]))
+    programs = dict(zip(("order", "errors", "fuzz", "launch", "window", "intercept", "known", "forks",
+                         "progress"), sys.argv[5:14]))
     left = count = 0
     with tempfile.TemporaryDirectory() as scratch:
         suite = Suite(library, stub, sim, programs, scratch)

@@ -2,13 +2,16 @@
  * Nothing that is queued may wait for a call that the program does not make: here a kernel waits for
  * one that is launched behind it in another stream, and the host looks at memory until the first has
  * ended; in a step that comes back, so that the launch they wait for begins the next part of a window.
- * Argument "forked": a stream waits for what its neighbour does in a step in which both take part.
+ * Argument "forked": a stream waits for what its neighbour does in a step in which both take part. "late": the same,
+ * by another thread's call, which comes to the driver only when the stream has been joined.
  */
 #include "api.h"
 #include "counters.h"
 #include "kernels.h"
 
+#include <pthread.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -22,12 +25,12 @@ static CUfunction mix, publish, await;
 static CUdeviceptr buffer[2];
 static CUstream stream[2];
 static CUevent fork_event, join_event;
+static CUcontext ctx;
 static uint32_t *told; /* what a kernel waits for, and what the host looks at */
 
 static void set_up(void)
 {
 	CUdevice device;
-	CUcontext ctx;
 	void *module;
 
 	CHECK(!api_load());
@@ -118,6 +121,119 @@ static int forked(void)
 	return 0;
 }
 
+/*
+ * Handed over one by one: they tell the stream's neighbour that it may be waited for. The first is busy until the host
+ * has made all calls of the step, so that what follows waits for the rest of its chunk.
+ */
+static void first_join(uint32_t round)
+{
+	signal_kernel(await, &told[1], round, stream[0]);
+	OK(cu.cuEventRecord(join_event, stream[1]));
+	OK(cu.cuStreamWaitEvent(stream[0], join_event, 0));
+}
+
+/* So far behind the join that the two are not taken for one; what is published goes out with the fork. */
+static void publishing_fork(uint32_t round)
+{
+	few_layers(140, stream[0], 0);
+	OK(cu.cuEventRecord(fork_event, stream[0]));
+	OK(cu.cuStreamWaitEvent(stream[1], fork_event, 0));
+	few_layers(10, stream[1], 1);
+	signal_kernel(publish, &told[0], round, stream[0]);
+	few_layers(4, stream[0], 0);
+	OK(cu.cuEventRecord(join_event, stream[1]));
+	OK(cu.cuStreamWaitEvent(stream[0], join_event, 0));
+	few_layers(10, stream[0], 0);
+}
+
+typedef int late_fn(void);
+
+static int by_driver(const char *name)
+{
+	late_fn *fn = (late_fn *)dlsym(api_driver, name);
+
+	CHECK(fn);
+	return fn();
+}
+
+/* A call that the queue does not know yet, as each thread of a program makes one. */
+static void *other_caller(void *arg)
+{
+	const uint32_t *round = arg;
+
+	OK(cu.cuCtxSetCurrent(ctx));
+	if (!*round) {
+		few_layers(1, stream[0], 0);
+		return NULL;
+	}
+	by_driver("simcuda_be_late");
+	OK(cu.cuStreamWaitValue32_v2(stream[1], (uintptr_t)&told[0], *round, 0));
+	return NULL;
+}
+
+static void wait_until_late(void)
+{
+	while (!by_driver("simcuda_is_late"))
+		sched_yield();
+}
+
+/* The driver has them, without a call that would be noticed as one past the queue. */
+static void wait_for_submissions(uint64_t n)
+{
+	while (counter("cuda.submissions") < n)
+		sched_yield();
+}
+
+static void end_of_step(uint32_t round)
+{
+	__atomic_store_n(&told[1], round, __ATOMIC_RELEASE);
+	OK(cu.cuCtxSynchronize());
+}
+
+/* While it is on its way, it may come to the stream at any moment: nothing goes out that would wait for that. */
+static void late_step(uint32_t round, bool arrives)
+{
+	uint64_t before = counter("cuda.submissions"), forked_before = counter("cuda.forked");
+	pthread_t t;
+
+	CHECK(!pthread_create(&t, NULL, other_caller, &round));
+	wait_until_late();
+	first_join(round);
+	if (counter("cuda.launches"))
+		wait_for_submissions(before + 3);
+	if (arrives) {
+		by_driver("simcuda_go_on");
+		pthread_join(t, NULL);
+	}
+	publishing_fork(round);
+	end_of_step(round);
+	CHECK_EQ(counter("cuda.forked"), forked_before);
+	if (!arrives) {
+		by_driver("simcuda_go_on");
+		pthread_join(t, NULL);
+	}
+}
+
+static int late(void)
+{
+	uint32_t none = 0, round = 1;
+	pthread_t t;
+
+	set_up();
+	CHECK(!pthread_create(&t, NULL, other_caller, &none));
+	pthread_join(t, NULL);
+	for (; round <= STEPS; round++) {
+		first_join(round);
+		publishing_fork(round);
+		end_of_step(round);
+	}
+	if (getenv("WANT_GRAPHS"))
+		CHECK(counter("cuda.forked") > 5);
+	for (; round <= STEPS + 6; round++)
+		late_step(round, round % 2);
+	return 0;
+}
+
 static int in_graphs(void)
 {
 	return counter("cuda.batched") > STEPS;
@@ -129,7 +245,7 @@ int main(int argc, char **argv)
 
 	alarm(LIMIT_S);
 	if (argc > 1)
-		return forked();
+		return strcmp(argv[1], "late") ? forked() : late();
 	set_up();
 	for (uint32_t round = 1; round <= steps; round++) {
 		step(round);

@@ -1,6 +1,7 @@
 /*
  * Another preloaded library that wraps a driver entry and means the next one by RTLD_NEXT; also, as a
- * plugin opened with RTLD_DEEPBIND, code that is linked against the driver itself.
+ * plugin opened with RTLD_DEEPBIND, code that is linked against the driver itself, or with an entry of it that
+ * is newer than the table.
  */
 #include "cuda_abi.h"
 
@@ -27,6 +28,14 @@ CUresult cuLaunchKernel CUDA_LAUNCH_PARAMS
 	}
 	tracer_launches++;
 	return next(f, gx, gy, gz, bx, by, bz, shared, s, params, extra);
+}
+#elif defined(NEWER)
+extern int cuNewer01(void);
+EXPORT int plugin_newer(void);
+
+int plugin_newer(void)
+{
+	return cuNewer01();
 }
 #else
 extern launch_fn cuLaunchKernel;

@@ -53,27 +53,27 @@ Test(iteration_rules, a_place_comes_back_with_its_tokens, .timeout = 60)
 	trace_free(tr);
 }
 
-static uint32_t changed_token(uint32_t k, bool changed)
+static uint32_t changed_token(uint32_t k, uint32_t every)
 {
 	uint32_t x = (k + 1) * 2654435761u;
 
-	return ((x ^ x >> 15) * 2246822519u)  ^ (changed && k % 4 == 0);
+	return ((x ^ x >> 15) * 2246822519u) ^ (every && k % every == 0);
 }
 
 /* A part of the step that is another from now on is expected as it comes now, in the same places each time. */
-static void change_for_good(uint32_t at)
+static void change_for_good(uint32_t period, uint32_t every, uint32_t at)
 {
 	struct run *r = run_new(ITERATION_HISTORY, false);
-	uint32_t ahead[100], generation[2], position[2], n = at + 800;
+	uint32_t ahead[100], generation[2], position[2], n = at + 8 * period;
 
 	for (uint32_t i = 0; i < n; i++)
-		iteration_feed(r->it, changed_token(i % 100, i >= at), 1000 * i);
-	cr_assert(iteration_place(r->it, &generation[0], &position[0]));
-	for (uint32_t i = 0; i < 1000; i++) {
-		cr_assert_eq(iteration_predict(r->it, ahead, 100), 100);
-		for (uint32_t k = 0; k < 100; k++)
-			cr_assert_eq(ahead[k], changed_token((i + k) % 100, true), "%u ahead of %u", k, i);
-		iteration_feed(r->it, changed_token(i % 100, true), 1000 * (n + i));
+		iteration_feed(r->it, changed_token(i % period, i >= at ? every : 0), 1000 * i);
+	cr_assert(iteration_place(r->it, &generation[0], &position[0]), "%u of %u", every, period);
+	for (uint32_t i = 0; i < 10 * period; i++) {
+		cr_assert_eq(iteration_predict(r->it, ahead, period), period);
+		for (uint32_t k = 0; k < period; k++)
+			cr_assert_eq(ahead[k], changed_token((n + i + k) % period, every), "%u ahead of %u", k, i);
+		iteration_feed(r->it, changed_token((n + i) % period, every), 1000 * (n + i));
 	}
 	cr_assert(iteration_place(r->it, &generation[1], &position[1]));
 	cr_assert_eq(generation[1], generation[0]);
@@ -81,11 +81,14 @@ static void change_for_good(uint32_t at)
 	run_free(r);
 }
 
-/* Of a step that is known, and of one that is only being tried. */
+/* Of a step that is known, and of one that is only being tried; also where no three tokens in a row are the old ones. */
 Test(iteration_rules, what_changes_for_good_is_expected)
 {
-	change_for_good(1500);
-	change_for_good(600);
+	for (uint32_t every = 1; every <= 4; every++)
+		for (uint32_t period = 20; period <= 100; period += 40) {
+			change_for_good(period, every, 3010);
+			change_for_good(period, every, 610);
+		}
 }
 
 Test(iteration_rules, never_predicts_more_than_a_step)

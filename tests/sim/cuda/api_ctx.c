@@ -1,4 +1,5 @@
 /* Contexts: primary and created, the stack of each thread, limits. */
+#include <sched.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +18,41 @@ static struct ctx *current(void)
 	return tls.depth ? tls.stack[tls.depth - 1] : NULL;
 }
 
+/*
+ * For tests, by dlsym: the calling thread's next call comes to the driver and takes no effect before another thread
+ * says so, as if its thread had lost the processor.
+ */
+CUAPI void simcuda_be_late(void);
+CUAPI int simcuda_is_late(void);
+CUAPI void simcuda_go_on(void);
+
+static _Atomic int late;
+
+void simcuda_be_late(void)
+{
+	tls.late = true;
+}
+
+int simcuda_is_late(void)
+{
+	return late;
+}
+
+void simcuda_go_on(void)
+{
+	late = 0;
+}
+
+static void hold_if_late(void)
+{
+	if (!tls.late)
+		return;
+	tls.late = false;
+	late = 1;
+	while (late)
+		sched_yield();
+}
+
 int enter(struct ctx **ret_ctx)
 {
 	struct ctx *ctx = current();
@@ -24,6 +60,7 @@ int enter(struct ctx **ret_ctx)
 
 	if (rc)
 		return rc;
+	hold_if_late();
 	if (tls.in_callback)
 		return misuse(CUDA_ERROR_NOT_PERMITTED, "a driver call inside a host function");
 	if (!ctx)

@@ -1,4 +1,5 @@
 /* Streams and events. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,22 +29,38 @@ static void make_thread_end(void)
 	pthread_key_create(&thread_end, thread_ends);
 }
 
+/* A stream that went with its context leaves its place. */
+static int place_for_own(void)
+{
+	int i = 0;
+
+	while (i < tls.nown && !tls.own[i].ctx->destroyed && handle_is(tls.own[i].s, H_STREAM))
+		i++;
+	if (i == 16) {
+		fprintf(stderr, "simcuda: a thread with streams of its own in more than 16 contexts\n");
+		abort();
+	}
+	if (i == tls.nown)
+		tls.nown++;
+	return i;
+}
+
 static struct stream *per_thread_stream(struct ctx *ctx)
 {
 	struct stream *s;
+	int place;
 
 	for (int i = 0; i < tls.nown; i++)
 		if (tls.own[i].ctx == ctx && handle_is(tls.own[i].s, H_STREAM))
 			return tls.own[i].s;
+	place = place_for_own();
 	s = stream_create(ctx, 0, 0);
 	s->per_thread = true;
 	handle_add(s, H_STREAM);
 	pthread_once(&thread_end_once, make_thread_end);
 	pthread_setspecific(thread_end, &tls);
-	tls.own[tls.nown % 16].ctx = ctx;
-	tls.own[tls.nown % 16].s = s;
-	if (tls.nown < 15)
-		tls.nown++;
+	tls.own[place].ctx = ctx;
+	tls.own[place].s = s;
 	return s;
 }
 

@@ -171,6 +171,7 @@ struct tls {
 	int capture_mode;
 	uint64_t vnow;
 	bool in_callback;
+	bool late; /* the next call is held before it takes effect */
 };
 extern __thread struct tls tls;
 
