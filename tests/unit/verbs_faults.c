@@ -6,8 +6,10 @@
  * that must not block does not.  Where the fault passes the two ends meet again, and fail again.
  *
  *   verbs-faults [FIRST:LAST[:STEP]]     seeds
+ *   verbs-starved ...                    with threads that lose their cores (starve.h)
  */
 #include "again.h"
+#include "starve.h"
 
 #include "clock.h"
 #include "process.h"
@@ -28,7 +30,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { TOTAL = 1500000, CHAT = 200000, CREDIT = 500, SENDERS = 2, THREADS = 2 * (SENDERS + 1), ROOM = 400000, IN_PLACE = 65536, GUARD = 64, EMPTY = 0x5a, GONE = 0xa5, HUNG_S = 90, ASIDE_MOST = 16 };
+enum { TOTAL = 1500000, CHAT = 300000, CREDIT = 500, SENDERS = 2, THREADS = 2 * (SENDERS + 1), ROOM = 400000, IN_PLACE = 65536, GUARD = 64, EMPTY = 0x5a, GONE = 0xa5, HUNG_S = 90, ASIDE_MOST = 16 };
 
 enum fault { NO_FAULT, HOLE, LONG_HOLE, BROKEN, PORT, REMOVED, LOST_ACKS, STOPPED, AGAIN, FAULTS };
 static const char *const fault_names[] = { "nothing", "hole", "long hole", "broken", "port", "removed", "lost acks", "stopped", "again" };
@@ -174,7 +176,7 @@ static void make_ends(uint64_t *dice, bool framed)
 			wrong("no stream");
 		store_rlx(ends[i].s->nonblock, !ends[i].blocking);
 		store_rlx(ends[i].s->watched, ends[i].loops);
-		verbs_of(ends[i].s)->calm_after = 1 + seed / FAULTS % 4; /* doubled each time */
+		verbs_of(ends[i].s)->calm_after = 1 + seed / FAULTS % 4;
 	}
 	for (int i = 0; i < 2; i++) {
 		store_rlx(verbs_of(ends[i].s)->frames_pay, framed);
@@ -221,7 +223,10 @@ static void wait_for(int fd, short events)
 static size_t some(const struct end *e, uint64_t *dice)
 {
 	static const unsigned most[] = { 40, 9000, 60000, ROOM };
-	unsigned m = most[roll(dice, e->chats ? 2 : 4)];
+
+	if (e->chats) /* now and then what frames pay for */
+		return roll(dice, 8) ? 1 + roll(dice, roll(dice, 2) ? 40 : 600) : 8193 + roll(dice, 800);
+	unsigned m = most[roll(dice, 4)];
 
 	return m == ROOM && !roll(dice, 3) ? IN_PLACE : 1 + roll(dice, m);
 }
@@ -324,15 +329,24 @@ static void compute(uint64_t *dice)
 	nanosleep(&t, NULL);
 }
 
+/* From frames to plain TCP and back as often as there are large messages, not twice as rarely each time. */
+static void calms_soon(struct sender *s)
+{
+	verbs_of(s->end->s)->calm_after = 1 + roll(&s->dice, 4);
+}
+
 static void *sends(void *arg)
 {
 	struct sender *s = arg;
 	struct end *e = s->end;
 	uint8_t *buf = malloc(ROOM);
 
+	starve_begin(seed, (unsigned)(e->role + 2 * (s - e->senders)));
 	while (s->sent < s->total) {
 		while (e->chats && s->sent > e->got + CREDIT)
 			nap();
+		if (e->chats)
+			calms_soon(s);
 		if (e->lazy)
 			compute(&s->dice);
 		size_t n = e->stubborn ? ROOM : e->lazy ? IN_PLACE + roll(&s->dice, 100000) : some(e, &s->dice);
@@ -372,6 +386,7 @@ static void *receives(void *arg)
 	uint8_t *buf = malloc(ROOM + GUARD);
 	ssize_t r;
 
+	starve_begin(seed, (unsigned)(e->role + 2 * SENDERS));
 	memset(buf, EMPTY, ROOM + GUARD);
 	e->receiver = pthread_self();
 	e->receiving = true;
@@ -385,6 +400,8 @@ static void *receives(void *arg)
 			stream_poll_begin(e->s);
 		for (unsigned i = e->chats ? roll(&e->recv_dice, 8) : 0; i; i--)
 			nap();
+		if (e->chats)
+			starve_between_calls();
 		must_be_empty(e, buf, 0, n + GUARD);
 		take_turn(e);
 		r = receive(e, buf, n);
