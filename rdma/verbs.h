@@ -59,6 +59,8 @@ struct link {
 	void *window;                 /* struct ibv_mw, once a buffer is advertised; under sq_lock */
 	uint32_t window_rkey;         /* that it was last bound with; under side.c */
 	struct memreg_hold *_Atomic window_memory; /* what it is bound to */
+	void *block_window;           /* struct ibv_mw, once a block is offered; under sq_lock */
+	uint32_t block_rkey;          /* by which that can be read now, 0: by none; under side.p */
 	void *ring_window;            /* struct ibv_mw, for the peer's queue pair alone; NULL: whoever has rkey may write to the ring */
 	uint32_t lkey, rkey;
 	uint64_t ring_bytes;          /* of each */
@@ -320,7 +322,13 @@ int link_read_block(struct link *l, const struct block_part *b, uint64_t *ret_se
  * Revoked, nothing more is written there, whatever the peer says.  False: the link is down, see link_quiet.
  */
 int link_advertise(struct link *l, struct advert *a, struct memreg_hold *h);
-bool link_revoke(struct link *l);
+bool link_revoke(struct link *l, uint32_t rkey);
+/*
+ * These bytes are opened to the peer's READs and no one else's; 0, or the key.  Closed, nobody reads there, whatever he knows; that comes before
+ * the registration is given back.
+ */
+uint32_t link_open_block(struct link *l, const void *p, size_t n, const struct memreg_hold *h);
+void link_close_block(struct link *l);
 /* The last that the peer has sent; id 0: none. */
 struct advert link_advert(struct link *l);
 struct placement {

@@ -195,7 +195,7 @@ void recv_end_advert(struct receiving *w, bool always)
 		link_answer(l, &c);
 		link_wait_recalled(l, w->advert);
 	}
-	if (!link_revoke(l))
+	if (!link_revoke(l, l->window_rkey))
 		link_quiet(l);
 	if (is_mine(w) && is_next(w, &n) && take_placed(w, n) == WRONG)
 		recv_violation(w, "impossible length in an advertised buffer");

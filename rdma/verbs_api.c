@@ -74,11 +74,10 @@ int verbs_load(void)
 
 /* ---- registrar ---- */
 
-/* Peers read what is sent; none writes into the program's memory but through a window, while a receive waits there. */
+/* No peer reads or writes the program's memory but through a window, for as long as a call has opened it; or, where there are none, reads by this key. */
 static int reg(void *pd, uintptr_t start, size_t len, int access, struct memreg_key *ret_key)
 {
-	struct ibv_mr *mr = verbs.ibv_reg_mr(pd, (void *)start, len,
-		IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ | access);
+	struct ibv_mr *mr = verbs.ibv_reg_mr(pd, (void *)start, len, IBV_ACCESS_LOCAL_WRITE | access);
 
 	if (!mr)
 		return -errno;
@@ -89,7 +88,7 @@ static int reg(void *pd, uintptr_t start, size_t len, int access, struct memreg_
 
 static int reg_pinned(void *pd, uintptr_t start, size_t len, struct memreg_key *ret_key)
 {
-	return reg(pd, start, len, 0, ret_key);
+	return reg(pd, start, len, IBV_ACCESS_REMOTE_READ, ret_key);
 }
 
 static int reg_windows(void *pd, uintptr_t start, size_t len, struct memreg_key *ret_key)
@@ -99,7 +98,7 @@ static int reg_windows(void *pd, uintptr_t start, size_t len, struct memreg_key 
 
 static int reg_on_demand(void *pd, uintptr_t start, size_t len, struct memreg_key *ret_key)
 {
-	return reg(pd, start, len, IBV_ACCESS_ON_DEMAND, ret_key);
+	return reg(pd, start, len, IBV_ACCESS_REMOTE_READ | IBV_ACCESS_ON_DEMAND, ret_key);
 }
 
 static void dereg(void *pd, struct memreg_key *key)

@@ -52,5 +52,6 @@ static inline bool device_is_busy(const struct device *d)
 struct link *device_find_link(struct device *d, uint32_t qpn);
 /* A slot is there for the next message of any peer's. */
 int device_give_slot(struct device *d, uint64_t i);
+void link_drop_block_window(struct link *l);
 /* Whoever waits for the answer about a block. */
 void link_wake_done(struct link *l);

@@ -393,7 +393,16 @@ static void drop_window(void **window)
 static void drop_windows(struct link *l)
 {
 	drop_window(&l->window);
+	drop_window(&l->block_window);
 	drop_window(&l->ring_window);
+}
+
+/* Nothing has revoked it: its memory could not be given back else. */
+void link_drop_block_window(struct link *l)
+{
+	verbs_lock(&l->sq_lock);
+	drop_window(&l->block_window);
+	verbs_unlock(&l->sq_lock);
 }
 
 void link_let_go(struct link *l)

@@ -95,10 +95,10 @@ static void withdrawn(struct stream *s)
 	s->offer_skip = s->offer_backoff;
 }
 
-static bool offer(struct sending *w, const struct memreg_hold *h, uint32_t id, size_t n)
+static bool offer(struct sending *w, uint32_t key, uint32_t id, size_t n)
 {
 	struct frame_out *o = &w->v->out;
-	struct frame_block b = { .address = (uintptr_t)cursor_ptr(&w->c), .length = n, .rkey = h->key.rkey, .id = id };
+	struct frame_block b = { .address = (uintptr_t)cursor_ptr(&w->c), .length = n, .rkey = key, .id = id };
 
 	return frame_out_head(o, FRAME_BLOCK, load_rlx(w->v->tx_at), link_out(w->vs)->ring_w, 0) &&
 	       frame_out_put(o, &b, sizeof(b)) && flush_tail(w->vs, w->fd);
@@ -173,6 +173,23 @@ static ssize_t block_outcome(struct sending *w, uint32_t id, size_t n)
 	return -1;
 }
 
+/* Offered and over; -1: nobody knows what of it has been read, and the link is quiet.  Nothing of it can be read any more. */
+static ssize_t lend(struct sending *w, const struct memreg_hold *h, size_t n)
+{
+	struct link *l = link_out(w->vs);
+	uint32_t key = link_open_block(l, cursor_ptr(&w->c), n, h);
+
+	if (!key)
+		return 0;
+	uint32_t id = ++w->v->block_id;
+	stat_inc(STAT_net_offers);
+	if (!offer(w, key, id, n))
+		link_fail(l, FALLBACK_RDMA_FAILED);
+	ssize_t k = block_outcome(w, id, n);
+	link_close_block(l);
+	return k;
+}
+
 size_t send_block(struct sending *w)
 {
 	struct link *l = link_out(w->vs);
@@ -182,14 +199,10 @@ size_t send_block(struct sending *w)
 
 	if (!h)
 		return 0;
-	uint32_t id = ++w->v->block_id;
-	stat_inc(STAT_net_offers);
-	if (!offer(w, h, id, n))
-		link_fail(l, FALLBACK_RDMA_FAILED);
-	ssize_t k = block_outcome(w, id, n);
+	ssize_t k = lend(w, h, n);
 	device_unregister(d, h);
 	if (k < 0) {
-		size_t had = claimed(l, id, n);
+		size_t had = claimed(l, w->v->block_id, n);
 		w->must = had ? w->done + had : 0;
 		w->v->finishing = had ? thread_id() : 0;
 		return 0;

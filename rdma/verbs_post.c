@@ -134,30 +134,29 @@ int link_read_block(struct link *l, const struct block_part *b, uint64_t *ret_se
 }
 
 /* With a key of which nobody knows.  Under sq_lock, since the thread may let go of the device. */
-static struct ibv_mw *window_of(struct link *l, uint32_t *ret_key)
+static struct ibv_mw *window_of(struct link *l, void **window, uint32_t *ret_key)
 {
 	verbs_lock(&l->sq_lock);
-	if (!l->window && l->qp && l->device->windows)
-		l->window = ibv_alloc_mw(l->device->pd, IBV_MW_TYPE_2);
-	struct ibv_mw *mw = l->window;
+	if (!*window && l->qp && l->device->windows)
+		*window = ibv_alloc_mw(l->device->pd, IBV_MW_TYPE_2);
+	struct ibv_mw *mw = *window;
 	*ret_key = mw ? ibv_inc_rkey(mw->rkey) : 0;
 	verbs_unlock(&l->sq_lock);
 	return mw;
 }
 
 /* The driver does not keep it. */
-static void note_window_key(struct link *l, uint32_t key)
+static void note_window_key(struct link *l, void **window, uint32_t key)
 {
 	verbs_lock(&l->sq_lock);
-	if (l->window)
-		((struct ibv_mw *)l->window)->rkey = key;
+	if (*window)
+		((struct ibv_mw *)*window)->rkey = key;
 	verbs_unlock(&l->sq_lock);
-	l->window_rkey = key;
 }
 
 int link_advertise(struct link *l, struct advert *a, struct memreg_hold *h)
 {
-	struct ibv_mw *mw = window_of(l, &a->rkey);
+	struct ibv_mw *mw = window_of(l, &l->window, &a->rkey);
 	struct ibv_sge sge = { (uintptr_t)a, sizeof(*a), 0 };
 	struct ibv_send_wr send = { .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_INLINE };
 	uint64_t seq;
@@ -169,8 +168,10 @@ int link_advertise(struct link *l, struct advert *a, struct memreg_hold *h)
 		.bind_mw = { mw, a->rkey, { h->key.handle, a->address, a->length, IBV_ACCESS_REMOTE_WRITE } },
 	};
 	int r = post(l, &bind, false, &seq);
-	if (r != -EAGAIN)
-		note_window_key(l, a->rkey);
+	if (r != -EAGAIN) {
+		note_window_key(l, &l->window, a->rkey);
+		l->window_rkey = a->rkey;
+	}
 	return r;
 }
 
@@ -389,15 +390,58 @@ bool link_wait_bulk(struct link *l, struct pace *p, uint64_t seq, size_t bytes)
 	return ok;
 }
 
-bool link_revoke(struct link *l)
+bool link_revoke(struct link *l, uint32_t rkey)
 {
-	struct ibv_send_wr wr = { .opcode = IBV_WR_LOCAL_INV, .invalidate_rkey = l->window_rkey };
+	struct ibv_send_wr wr = { .opcode = IBV_WR_LOCAL_INV, .invalidate_rkey = rkey };
 	uint64_t seq;
 	int r = post_patiently(l, &wr, true, &seq);
 
 	if (r)
 		link_fail(l, FALLBACK_RDMA_FAILED);
 	return !r && wait_within(l, seq, us_to_ticks(settings.rdma_dead), 0);
+}
+
+/* The offer goes over TCP, which nothing on the fabric is ordered with: the window is there before it goes. */
+static bool bind_block(struct link *l, const void *p, size_t n, const struct memreg_hold *h)
+{
+	struct ibv_mw *mw = window_of(l, &l->block_window, &l->block_rkey);
+	struct ibv_send_wr wr = {
+		.opcode = IBV_WR_BIND_MW,
+		.bind_mw = { mw, l->block_rkey, { h->key.handle, (uintptr_t)p, n, IBV_ACCESS_REMOTE_READ } },
+	};
+	uint64_t seq;
+
+	if (!mw)
+		return false;
+	int r = post_patiently(l, &wr, true, &seq);
+	if (r) {
+		l->block_rkey = 0;
+		link_fail(l, FALLBACK_RDMA_FAILED);
+		return false;
+	}
+	note_window_key(l, &l->block_window, l->block_rkey);
+	return wait_within(l, seq, us_to_ticks(settings.rdma_dead), 0);
+}
+
+uint32_t link_open_block(struct link *l, const void *p, size_t n, const struct memreg_hold *h)
+{
+	if (!l->device->windows)
+		return h->key.rkey;
+	if (bind_block(l, p, n, h))
+		return l->block_rkey;
+	link_close_block(l);
+	return 0;
+}
+
+void link_close_block(struct link *l)
+{
+	uint32_t key = l->block_rkey;
+
+	l->block_rkey = 0;
+	if (!key || (link_is_up(l) && link_revoke(l, key)))
+		return;
+	link_quiet(l);
+	link_drop_block_window(l);
 }
 
 bool link_wait_recalled(struct link *l, uint32_t id)

@@ -6,8 +6,10 @@
  * that must not block does not.  Where the fault passes the two ends meet again, and fail again.
  *
  *   verbs-faults [FIRST:LAST[:STEP]]     seeds
+ *   verbs-starved ...                    with threads that lose their cores (starve.h)
  */
 #include "again.h"
+#include "starve.h"
 
 #include "clock.h"
 #include "process.h"
@@ -49,6 +51,7 @@ struct end {
 	_Atomic unsigned sending;
 	uint64_t recv_dice;
 	bool blocking, chats; /* chats: small messages, each side waits for the other's; its receiver polls */
+	bool calms;           /* and goes from frames to plain TCP and back as often as it can */
 	bool loops;           /* sends and receives under one lock, as a loop does, and waits level-triggered */
 	bool stubborn;        /* and reads nothing before all is sent */
 	bool disturbed;       /* signals end its receives, or time does */
@@ -136,6 +139,7 @@ static void make_end(int i, bool chats, uint64_t *dice)
 	e->recv_dice = seed * 4 + 2 + (unsigned)i;
 	e->blocking = roll(dice, 2);
 	e->chats = chats;
+	e->calms = chats && seed / FAULTS % 2;
 	e->got = 0;
 	share_out(e, roll(dice, 2) || chats, seed * 4 + (unsigned)i);
 	e->loops = !e->blocking && seed / FAULTS % 2;
@@ -221,6 +225,9 @@ static void wait_for(int fd, short events)
 static size_t some(const struct end *e, uint64_t *dice)
 {
 	static const unsigned most[] = { 40, 9000, 60000, ROOM };
+
+	if (e->calms) /* now and then what frames pay for */
+		return roll(dice, 8) ? 1 + roll(dice, roll(dice, 2) ? 40 : 600) : 8193 + roll(dice, 800);
 	unsigned m = most[roll(dice, e->chats ? 2 : 4)];
 
 	return m == ROOM && !roll(dice, 3) ? IN_PLACE : 1 + roll(dice, m);
@@ -324,15 +331,24 @@ static void compute(uint64_t *dice)
 	nanosleep(&t, NULL);
 }
 
+/* Not twice as late each time. */
+static void calms_soon(struct sender *s)
+{
+	verbs_of(s->end->s)->calm_after = 1 + roll(&s->dice, 4);
+}
+
 static void *sends(void *arg)
 {
 	struct sender *s = arg;
 	struct end *e = s->end;
 	uint8_t *buf = malloc(ROOM);
 
+	starve_begin(seed, (unsigned)(e->role + 2 * (s - e->senders)));
 	while (s->sent < s->total) {
 		while (e->chats && s->sent > e->got + CREDIT)
 			nap();
+		if (e->calms)
+			calms_soon(s);
 		if (e->lazy)
 			compute(&s->dice);
 		size_t n = e->stubborn ? ROOM : e->lazy ? IN_PLACE + roll(&s->dice, 100000) : some(e, &s->dice);
@@ -372,6 +388,7 @@ static void *receives(void *arg)
 	uint8_t *buf = malloc(ROOM + GUARD);
 	ssize_t r;
 
+	starve_begin(seed, (unsigned)(e->role + 2 * SENDERS));
 	memset(buf, EMPTY, ROOM + GUARD);
 	e->receiver = pthread_self();
 	e->receiving = true;
@@ -385,6 +402,8 @@ static void *receives(void *arg)
 			stream_poll_begin(e->s);
 		for (unsigned i = e->chats ? roll(&e->recv_dice, 8) : 0; i; i--)
 			nap();
+		if (e->calms)
+			starve_between_calls();
 		must_be_empty(e, buf, 0, n + GUARD);
 		take_turn(e);
 		r = receive(e, buf, n);

@@ -215,11 +215,45 @@ static void rests_before_it_has_sent(int in_vain)
 	peer_end(&p);
 }
 
+/* The peer hears of a block by TCP, and may read it at once: not before the device is known to have opened it. */
+static void opens_before_it_offers(int unused)
+{
+	char byte;
+	pthread_t t;
+	void *got;
+
+	peer_start(&p, 0);
+	peer_meet(&p);
+	peer_agree(&p);
+	memset(sent, 's', SENT);
+	waits_no_longer_than(IDLE_US);
+	sim_wire.blind = true;
+	uint64_t before = sim_wire.completions;
+	if (pthread_create(&t, NULL, sends, NULL))
+		sim_wrong("no thread");
+	PEER_WAIT(sim_wire.completions > before);
+	for (int i = 0; i < AGAIN; i++)
+		peer_nap();
+	if (recv(p.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+		sim_wrong("a block is offered, and is not open yet");
+	sim_wire.blind = false;
+	struct frame_block b = offered();
+	peer_read_by(&p, b.rkey, p.bulk, b.address, SENT);
+	peer_await(&p, false);
+	struct control c = { .type = CONTROL_DONE, .id = b.id, .ring = SENT };
+	peer_message(&p, &c, sizeof(c));
+	pthread_join(t, &got);
+	if ((ssize_t)got != SENT || p.bulk[0] != 's')
+		sim_wrong("%zd of a block", (ssize_t)got);
+	peer_end(&p);
+}
+
 int main(void)
 {
 	for (int which = 0; which < (int)(sizeof(deeds) / sizeof(*deeds)); which++)
 		peer_apart(DEAD_US, IDLE_US, rests_before_it_returns, which);
 	for (int in_vain = 0; in_vain < 2; in_vain++)
 		peer_apart(DEAD_US, IDLE_US, rests_before_it_has_sent, in_vain);
+	peer_apart(DEAD_US, IDLE_US, opens_before_it_offers, 0);
 	return 0;
 }

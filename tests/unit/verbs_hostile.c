@@ -534,21 +534,29 @@ static void *sends_a_block(void *arg)
 	return (void *)stream_send(p->stream, p->lib_fd, &v, 1, (struct stream_opts){ .mark = signal_mark() });
 }
 
+/* The library's program is in a call that offers this one. */
+static struct frame_block offered_block(struct peer *p, pthread_t *ret_t)
+{
+	struct { struct frame_head head; struct frame_block block; } f;
+
+	peer_converse(p); /* one that has something to read offers none */
+	memset(lent, 'l', sizeof(lent));
+	if (pthread_create(ret_t, NULL, sends_a_block, p) || recv(p->fd, &f, sizeof(f), MSG_WAITALL) != sizeof(f) || f.head.type != FRAME_BLOCK)
+		sim_wrong("no block is offered");
+	return f.block;
+}
+
 /* What a peer is to read it cannot write, and the sender goes on without the link. */
 static void key_of_a_block(void)
 {
 	struct peer p;
-	struct { struct frame_head head; struct frame_block block; } f;
 	pthread_t t;
 	void *sent;
 
 	make_victim(&p);
-	peer_converse(&p); /* one that has something to read offers none */
-	memset(lent, 'l', sizeof(lent));
-	if (pthread_create(&t, NULL, sends_a_block, &p) || recv(p.fd, &f, sizeof(f), MSG_WAITALL) != sizeof(f) || f.head.type != FRAME_BLOCK)
-		sim_wrong("no block is offered");
+	struct frame_block b = offered_block(&p, &t);
 	uint64_t before = sim_wire.bad_keys;
-	peer_write_by(&p, f.block.rkey, p.memory, f.block.address, 64);
+	peer_write_by(&p, b.rkey, p.memory, b.address, 64);
 	peer_await(&p, false);
 	if (sim_wire.bad_keys == before || lent[0] != 'l')
 		sim_wrong("a peer writes where it may only read");
@@ -557,6 +565,45 @@ static void key_of_a_block(void)
 	if ((ssize_t)sent != sizeof(lent))
 		sim_wrong("the sender is told %zd", (ssize_t)sent);
 	peer_end(&p);
+}
+
+static void must_not_read(struct peer *p, const struct frame_block *b, const char *what)
+{
+	uint64_t before = sim_wire.bad_keys;
+
+	memset(p->bulk, 0, 64);
+	peer_read_by(p, b->rkey, p->bulk, b->address, 64);
+	peer_await(p, false);
+	if (sim_wire.bad_keys == before || p->bulk[0])
+		sim_wrong("%s", what);
+}
+
+/* A block is its reader's alone, from when it is offered until the call that offers it returns. */
+static void key_of_anothers_block(void)
+{
+	struct peer reader, p;
+	pthread_t t;
+	void *sent;
+
+	make_victim(&reader);
+	make_victim(&p);
+	settings.rdma_dead = PATIENT_US;
+	struct frame_block b = offered_block(&reader, &t);
+	must_not_read(&p, &b, "a peer reads what is offered to another");
+	peer_read_by(&reader, b.rkey, reader.bulk, b.address, b.length);
+	peer_await(&reader, false);
+	if (b.length != sizeof(lent) || memcmp(reader.bulk, lent, sizeof(lent)))
+		sim_wrong("other bytes of a block");
+	struct control c = { .type = CONTROL_DONE, .id = b.id, .ring = b.length };
+	peer_message(&reader, &c, sizeof(c));
+	pthread_join(t, &sent);
+	if ((ssize_t)sent != sizeof(lent))
+		sim_wrong("the sender is told %zd", (ssize_t)sent);
+	must_not_read(&reader, &b, "a peer reads what it was offered by a call that has returned");
+	settings.rdma_dead = HASTY_US;
+	peer_end(&p);
+	peer_end(&reader);
+	peer_converse(&honest);
 }
 
 /* It knows where another connection's ring lies, and its key. */
@@ -692,6 +739,7 @@ int main(int argc, char **argv)
 	withdrawal_while_reading();
 	failure_behind_a_read();
 	key_of_a_block();
+	key_of_anothers_block();
 	key_of_anothers_ring();
 	no_way_to_read(true);
 	no_way_to_read(false);

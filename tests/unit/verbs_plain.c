@@ -42,6 +42,13 @@ static ssize_t watched_recv(int fd, void *buf, size_t n, int flags)
 	return k;
 }
 
+/* TCP has room for what stands before payload, and not for payload. */
+static ssize_t full_sendmsg(int fd, const struct msghdr *m, int flags)
+{
+	errno = EAGAIN;
+	return -1;
+}
+
 /* ---- what a test asks */
 
 static void nothing_there(int i)
@@ -315,6 +322,25 @@ static void unrung_at_the_mark(void)
 	link_out(verbs_of(ends[0].s))->words->polls = 1;
 	put(0, FEW);
 	link_out(verbs_of(ends[0].s))->words->polls = 0;
+	put(0, FEW);
+	get_all();
+	nothing_there(1);
+}
+
+/* Only the mark has gone.  Were the direction plain again there, what the peer has said of that place would put the mark a second time. */
+static void not_calm_at_the_mark(void)
+{
+	__typeof__(real.sendmsg) send = real.sendmsg;
+	uint8_t buf[FEW] = { 0 };
+	struct iovec v = { buf, sizeof(buf) };
+
+	large_comes();
+	listen_to_devices();
+	verbs_of(ends[0].s)->calm_after = 1;
+	real.sendmsg = full_sendmsg;
+	if (stream_send(ends[0].s, ends[0].fd, &v, 1, options(MSG_DONTWAIT)) != -EAGAIN)
+		sim_wrong("sent without room");
+	real.sendmsg = send;
 	put(0, FEW);
 	get_all();
 	nothing_there(1);
@@ -894,7 +920,7 @@ static const struct {
 	{ "large message in pieces", large_message_in_pieces }, { "flood", flood }, { "flood to nobody", flood_to_nobody },
 	{ "many buffers", many_buffers }, { "short sleeps", short_sleeps }, { "mark while asleep", mark_while_asleep },
 	{ "calms down", calms_down }, { "calm, unread", calm_unread }, { "calm, old peer", calm_to_old_peer },
-	{ "unrung at the mark", unrung_at_the_mark }, { "calm behind unrung", calm_behind_unrung }, { "not calm", not_calm },
+	{ "unrung at the mark", unrung_at_the_mark }, { "not calm at the mark", not_calm_at_the_mark }, { "calm behind unrung", calm_behind_unrung }, { "not calm", not_calm },
 	{ "calm without room", calm_without_room }, { "calm for good", calm_for_good },
 	{ "forged record", forged_record }, { "spare first", spare_first }, { "answers", answers }, { "impossible message", impossible_message },
 	{ "reset behind bytes", reset_behind_bytes }, { "beside another", beside_another }, { "no more inside", no_more_inside },

