@@ -10,9 +10,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { FAMILY_BYTES = 16384, FAMILY_MOST = FAMILY_BYTES / 4 - 1 };
+enum { FAMILY_BYTES = 16384, FAMILY_MOST = FAMILY_BYTES / 4 - 2 };
 
 struct family {
+	_Atomic uint32_t forks; /* begun: as many children will write themselves in, and hold what their parent holds from the first */
 	_Atomic uint32_t count;
 	_Atomic uint32_t pid[FAMILY_MOST];
 };
@@ -29,23 +30,27 @@ static void append(int pid)
 
 void family_before_fork(void)
 {
-	if (family)
+	if (family) {
+		atomic_fetch_add(&family->forks, 1);
 		return;
+	}
 	long p = sys_call(SYS_mmap, 0, FAMILY_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (p < 0 && p > -4096)
 		return;
 	family = (struct family *)p;
 	append(process_id);
+	atomic_store(&family->forks, 1);
 }
 
 void family_in_child(void)
 {
 	if (!family)
 		return;
-	append(process_id);
 	/* Of a pid namespace of its own: neither can find the other by these numbers. */
 	if (process_id == 1)
 		atomic_store(&family->count, FAMILY_MOST + 1);
+	else
+		append(process_id);
 }
 
 static bool same_link(const char *path, const char *want, size_t n)
@@ -80,15 +85,15 @@ bool family_holds_too(int fd)
 {
 	char path[64], link[64];
 
-	if (!family || atomic_load(&family->count) > FAMILY_MOST)
-		return true;
+	if (!family || atomic_load(&family->count) > FAMILY_MOST || atomic_load(&family->count) <= atomic_load(&family->forks))
+		return true; /* too many, or one that has not come yet; one that never does (no memory for it, killed before) leaves this unsure */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	long n = sys_call(SYS_readlinkat, AT_FDCWD, path, link, sizeof(link));
 	if (n <= 0)
 		return true;
 	for (uint32_t i = 0; i < atomic_load(&family->count); i++) {
 		uint32_t pid = atomic_load(&family->pid[i]);
-		if (pid && pid != (uint32_t)process_id && process_holds(pid, link, (size_t)n))
+		if (!pid || (pid != (uint32_t)process_id && process_holds(pid, link, (size_t)n)))
 			return true;
 	}
 	return false;
