@@ -94,6 +94,19 @@ static void step(uint32_t round)
 	look_until(&told[1], round);
 }
 
+/* The second stream goes on behind what the first has to do, and the first behind the second. */
+static void fork_off(void)
+{
+	OK(cu.cuEventRecord(fork_event, stream[0]));
+	OK(cu.cuStreamWaitEvent(stream[1], fork_event, 0));
+}
+
+static void join_in(void)
+{
+	OK(cu.cuEventRecord(join_event, stream[1]));
+	OK(cu.cuStreamWaitEvent(stream[0], join_event, 0));
+}
+
 /*
  * The second stream waits for memory that a kernel of the first writes, and later comes in behind that
  * kernel: a graph of both that comes behind all that the second has to do would wait for itself.
@@ -104,11 +117,9 @@ static void forked_step(uint32_t round)
 	few_layers(6, stream[0], 0);
 	signal_kernel(publish, &told[0], round, stream[0]);
 	few_layers(20, stream[0], 0);
-	OK(cu.cuEventRecord(fork_event, stream[0]));
-	OK(cu.cuStreamWaitEvent(stream[1], fork_event, 0));
+	fork_off();
 	few_layers(10, stream[1], 1);
-	OK(cu.cuEventRecord(join_event, stream[1]));
-	OK(cu.cuStreamWaitEvent(stream[0], join_event, 0));
+	join_in();
 	few_layers(10, stream[0], 0);
 }
 
@@ -128,21 +139,18 @@ static int forked(void)
 static void first_join(uint32_t round)
 {
 	signal_kernel(await, &told[1], round, stream[0]);
-	OK(cu.cuEventRecord(join_event, stream[1]));
-	OK(cu.cuStreamWaitEvent(stream[0], join_event, 0));
+	join_in();
 }
 
 /* So far behind the join that the two are not taken for one; what is published goes out with the fork. */
 static void publishing_fork(uint32_t round)
 {
 	few_layers(140, stream[0], 0);
-	OK(cu.cuEventRecord(fork_event, stream[0]));
-	OK(cu.cuStreamWaitEvent(stream[1], fork_event, 0));
+	fork_off();
 	few_layers(10, stream[1], 1);
 	signal_kernel(publish, &told[0], round, stream[0]);
 	few_layers(4, stream[0], 0);
-	OK(cu.cuEventRecord(join_event, stream[1]));
-	OK(cu.cuStreamWaitEvent(stream[0], join_event, 0));
+	join_in();
 	few_layers(10, stream[0], 0);
 }
 

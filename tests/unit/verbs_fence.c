@@ -179,16 +179,21 @@ static struct frame_block offered(void)
 	return f.block;
 }
 
+static void meets_to_send(void)
+{
+	peer_start(&p, 0);
+	peer_meet(&p);
+	peer_agree(&p);
+	memset(sent, 's', SENT);
+}
+
 /* The link fails, or the block is taken back in vain. */
 static void rests_before_it_has_sent(int in_vain)
 {
 	pthread_t t;
 	void *got;
 
-	peer_start(&p, 0);
-	peer_meet(&p);
-	peer_agree(&p);
-	memset(sent, 's', SENT);
+	meets_to_send();
 	sim_wire.hold = true;
 	waits_no_longer_than(in_vain ? LATER_US : IDLE_US);
 	if (pthread_create(&t, NULL, sends, NULL))
@@ -222,10 +227,7 @@ static void opens_before_it_offers(int unused)
 	pthread_t t;
 	void *got;
 
-	peer_start(&p, 0);
-	peer_meet(&p);
-	peer_agree(&p);
-	memset(sent, 's', SENT);
+	meets_to_send();
 	waits_no_longer_than(IDLE_US);
 	sim_wire.blind = true;
 	uint64_t before = sim_wire.completions;
