@@ -21,12 +21,6 @@ static char buffer[BLOCK];
 static _Atomic bool returned;
 static _Atomic pthread_t reader;
 
-/* The library reads its settings once they are made; here one changes under a call. */
-static __attribute__((noinline, no_sanitize("thread"))) void waits_no_longer_than(uint64_t us)
-{
-	settings.rdma_dead = us;
-}
-
 static void *reads(void *unused)
 {
 	struct iovec v = { buffer, BLOCK };
@@ -134,7 +128,7 @@ static void rests_before_it_returns(int which)
 	peer_agree(&p);
 	offer();
 	setsockopt(p.lib_fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon));
-	waits_no_longer_than(deeds[which].dead_us);
+	peer_patience(deeds[which].dead_us);
 	sim_wire.hold = true;
 	if (pthread_create(&t, NULL, reads, NULL))
 		sim_wrong("no thread");
@@ -142,7 +136,7 @@ static void rests_before_it_returns(int which)
 	PEER_WAIT(sim_wire.held);
 	deeds[which].happens();
 	if (!deeds[which].whole)
-		waits_no_longer_than(DEAD_US); /* for completions */
+		peer_patience(DEAD_US); /* for completions */
 	may_not_return("deed", which);
 	shutdown(p.fd, SHUT_WR);
 	sim_wire.hold = false;
@@ -195,7 +189,7 @@ static void rests_before_it_has_sent(int in_vain)
 
 	meets_to_send();
 	sim_wire.hold = true;
-	waits_no_longer_than(in_vain ? LATER_US : IDLE_US);
+	peer_patience(in_vain ? LATER_US : IDLE_US);
 	if (pthread_create(&t, NULL, sends, NULL))
 		sim_wrong("no thread");
 	struct frame_block b = offered();
@@ -208,7 +202,7 @@ static void rests_before_it_has_sent(int in_vain)
 		is_given_up();
 	else
 		link_fails();
-	waits_no_longer_than(DEAD_US);
+	peer_patience(DEAD_US);
 	may_not_return("send", in_vain);
 	sim_wire.hold = false;
 	pthread_join(t, &got);
@@ -228,7 +222,7 @@ static void opens_before_it_offers(int unused)
 	void *got;
 
 	meets_to_send();
-	waits_no_longer_than(IDLE_US);
+	peer_patience(IDLE_US);
 	sim_wire.blind = true;
 	uint64_t before = sim_wire.completions;
 	if (pthread_create(&t, NULL, sends, NULL))

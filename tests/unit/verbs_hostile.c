@@ -308,12 +308,6 @@ static void *reads_a_block(void *arg)
 	return (void *)(intptr_t)stream_recv(p->stream, p->lib_fd, &v, 1, (struct stream_opts){ .flags = MSG_WAITALL, .mark = signal_mark() });
 }
 
-/* The library's thread may look at it meanwhile; that it sees either is no fault. */
-static __attribute__((noinline, no_sanitize("thread"))) void is_patient(uint64_t us)
-{
-	settings.rdma_dead = us;
-}
-
 /* A READ has ended and the peer been told so, who will not send the block again; the link fails before this end has seen it. */
 static void failure_behind_a_read(void)
 {
@@ -322,7 +316,7 @@ static void failure_behind_a_read(void)
 	void *got;
 
 	make_victim(&p);
-	is_patient(PATIENT_US);
+	peer_patience(PATIENT_US);
 	store_rel(sim_wire.blind, true);
 	struct { struct frame_head head; struct frame_block block; } f = {
 		.head = { .type = FRAME_BLOCK, .ring = (uint32_t)p.ring_w, .at = p.out_at },
@@ -339,7 +333,7 @@ static void failure_behind_a_read(void)
 	store_rel(sim_wire.blind, false);
 	shutdown(p.fd, SHUT_WR);
 	pthread_join(t, &got);
-	is_patient(HASTY_US);
+	peer_patience(HASTY_US);
 	if ((intptr_t)got != PEER_RING)
 		sim_wrong("%zd bytes of a block that was read", (ssize_t)(intptr_t)got);
 	peer_end(&p);
@@ -593,7 +587,7 @@ static void key_of_anothers_block(void)
 
 	make_victim(&reader);
 	make_victim(&p);
-	is_patient(PATIENT_US);
+	peer_patience(PATIENT_US);
 	struct frame_block b = offered_block(&reader, &t);
 	must_not_read(&p, &b, "a peer reads what is offered to another");
 	peer_read_by(&reader, b.rkey, reader.bulk, b.address, b.length);
@@ -606,7 +600,7 @@ static void key_of_anothers_block(void)
 	if ((ssize_t)sent != sizeof(lent))
 		sim_wrong("the sender is told %zd", (ssize_t)sent);
 	must_not_read(&reader, &b, "a peer reads what it was offered by a call that has returned");
-	is_patient(HASTY_US);
+	peer_patience(HASTY_US);
 	peer_end(&p);
 	peer_end(&reader);
 	peer_converse(&honest);

@@ -17,6 +17,11 @@
 
 enum { HUNG_S = 120, WORDS = 4096, SLOTS = PEER_SLOTS * PEER_SLOT, MEMORY = 2 * PEER_RING + WORDS + SLOTS + PEER_BULK };
 
+__attribute__((noinline, no_sanitize("thread"))) void peer_patience(uint64_t dead_us)
+{
+	settings.rdma_dead = dead_us;
+}
+
 void peer_nap(void)
 {
 	struct timespec t = { .tv_nsec = 200000 };

@@ -43,6 +43,8 @@ struct peer {
 };
 
 void peer_nap(void);
+/* DLACCEL_RDMA_DEAD from here on. The library reads its settings once they are made: its thread may look meanwhile, and sees either. */
+void peer_patience(uint64_t dead_us);
 #define PEER_WAIT(condition) \
 	for (int left_ = PEER_PATIENCE_S * 5000; !(condition); peer_nap()) \
 		if (!left_--) \
