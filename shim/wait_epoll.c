@@ -6,6 +6,7 @@
  */
 #include "epset.h"
 
+#include "heap.h"
 #include "real.h"
 #include "stats.h"
 #include "sys.h"
@@ -453,6 +454,7 @@ static int wait_streams(struct epwait *w, const struct timespec *timeout, struct
 {
 	sigset_t before;
 
+	heap_look();
 	mark = wait_keep_out(w->mask, &before, mark);
 	int r = look_and_wait(w, timeout, mark);
 	wait_let_in(w->mask, &before);

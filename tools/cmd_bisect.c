@@ -31,7 +31,7 @@ static const struct part {
 } parts[] = {
 	{ "DLACCEL_SHM=0", "DLACCEL_SOCKETS=0" }, { "DLACCEL_RDMA=0", "DLACCEL_SOCKETS=0" },
 	{ "DLACCEL_SPIN=0", "DLACCEL_SOCKETS=0" }, { "DLACCEL_CMA=0", "DLACCEL_SHM=0" },
-	{ "DLACCEL_SPIN_MOVE=0", "DLACCEL_SPIN=0" },
+	{ "DLACCEL_SPIN_MOVE=0", "DLACCEL_SPIN=0" }, { "DLACCEL_KEEP_FREED=0", "DLACCEL_SOCKETS=0" },
 };
 
 enum { PARTS = sizeof(parts) / sizeof(*parts), SET_MAX = 32 };

@@ -107,6 +107,13 @@ static void put_connections(FILE *out, const char *prefix, const struct counters
 	putc('\n', out);
 }
 
+static void put_heap(FILE *out, const char *prefix, const struct counters *sum)
+{
+	if (counters_get(sum, "heap.raised"))
+		fprintf(out, "%s%-11s freed memory is kept: page faults for 32 MiB received, before %" PRIu64 ", now %" PRIu64 "\n",
+			prefix, "memory", counters_get(sum, "heap.faults_before"), counters_get(sum, "heap.faults_after"));
+}
+
 static void put_launches(FILE *out, const char *prefix, const struct counters *sum)
 {
 	uint64_t hooks = counters_get(sum, "cuda.hooks"), missing = counters_get(sum, "cuda.hooks_missing");
@@ -165,6 +172,7 @@ void summary_write(FILE *out, const char *prefix, const struct counters *sum, un
 	put_traffic(out, prefix, "sent", &sent);
 	put_traffic(out, prefix, "received", &received);
 	put_connections(out, prefix, sum);
+	put_heap(out, prefix, sum);
 	put_launches(out, prefix, sum);
 	put_steps(out, prefix, sum);
 	put_reasons(out, prefix, sum, reasons);
