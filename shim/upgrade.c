@@ -24,7 +24,7 @@
 #define TCP_INQ 36
 #endif
 
-enum { GAP_FIRST_US = 20, GAP_MOST_US = 10000, TRIES_MOST = 200, TELL_BYTES = 4096 };
+enum { GAP_FIRST_US = 20, GAP_MOST_US = 10000, TRIES_MOST = 200, TELL_BYTES = 4096, TELL_MOST = 65536 };
 
 /* ---- handing a direction to the stream */
 
@@ -79,14 +79,17 @@ static bool shows_worth(struct sock *s, enum direction d, uint64_t upcoming)
 }
 
 /*
- * How many bytes the direction may carry before a call looks at the connection again.  Both directions count for the next
- * try, so the two together must not reach it unseen.
+ * How many bytes the direction may carry before a call looks at the connection again: more the longer it has been plain.
+ * Both directions count for the next try, so the two together must not reach it unseen.
  */
 static uint64_t quiet_bytes(struct sock *s, struct half *h)
 {
 	bool tries = load_rlx(s->worth) && !load_rlx(s->never) && !load_rlx(h->never);
+	uint64_t sixteenth = half_bytes(h) / 16;
 
-	return tries && carried(s) + 2 * TELL_BYTES > load_rlx(s->next_try) ? 0 : TELL_BYTES;
+	if (tries)
+		return carried(s) + 2 * TELL_BYTES > load_rlx(s->next_try) ? 0 : TELL_BYTES;
+	return sixteenth < TELL_BYTES ? TELL_BYTES : sixteenth > TELL_MOST ? TELL_MOST : sixteenth;
 }
 
 static void tell_plain(struct sock *s, enum direction d, uint64_t all)
