@@ -1,5 +1,6 @@
 #include "fork.h"
 
+#include "heap.h"
 #include "process.h"
 #include "real.h"
 #include "signals.h"
@@ -21,6 +22,13 @@ static bool copies(uint64_t flags)
 	return !(flags & (CLONE_VM | CLONE_FILES | CLONE_SETTLS)) && !signal_thread.section;
 }
 
+/* Malloc's locks are as they were at the fork, whoever held them. */
+static void in_child(void)
+{
+	process_in_child();
+	heap_leave_alone();
+}
+
 pid_t fork_without_handlers(void)
 {
 	bool copied = copies(0);
@@ -29,7 +37,7 @@ pid_t fork_without_handlers(void)
 		process_before_fork();
 	pid_t pid = real._Fork();
 	if (copied && !pid)
-		process_in_child();
+		in_child();
 	return pid;
 }
 
@@ -43,7 +51,7 @@ static int start(void *arg)
 {
 	struct start *s = arg;
 
-	process_in_child();
+	in_child();
 	return s->fn(s->arg);
 }
 
@@ -77,6 +85,6 @@ long fork_by_number(long n, const long *a)
 		process_before_fork();
 	long r = real.syscall(n, a[0], a[1], a[2], a[3], a[4], a[5]);
 	if (copied && !r)
-		process_in_child();
+		in_child();
 	return r;
 }

@@ -9,7 +9,9 @@
 #include "heap.h"
 
 #include "log.h"
+#include "process.h"
 #include "settings.h"
+#include "signals.h"
 #include "stats.h"
 #include "sys.h"
 
@@ -97,7 +99,9 @@ void heap_look(void)
 {
 	uint64_t now = received(), before = atomic_load_explicit(&looked_at, memory_order_relaxed);
 
-	if (now - before < LOOK_BYTES || !settings.keep_freed || atomic_exchange(&looking, true))
+	if (now - before < LOOK_BYTES || !settings.keep_freed || signal_in_handler())
+		return;
+	if (!process_is_owner() || atomic_exchange(&looking, true))
 		return;
 	uint64_t faults = page_faults();
 	/* the first look only begins; the child of a fork counts from zero, and so does the kernel for it */
@@ -107,4 +111,9 @@ void heap_look(void)
 	atomic_store(&looked_at, now);
 	if (more)
 		atomic_store(&looking, false);
+}
+
+void heap_leave_alone(void)
+{
+	atomic_store(&looking, true);
 }

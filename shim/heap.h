@@ -4,5 +4,7 @@
  */
 #pragma once
 
-/* From a call that malloc may be called in (not one that a signal handler may make). */
+/* Where a wait begins, or much was received: may call malloc, so not in a signal handler. */
 void heap_look(void);
+/* In a process whose malloc may not be called. */
+void heap_leave_alone(void);

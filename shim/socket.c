@@ -1,6 +1,7 @@
 #include "socket.h"
 
 #include "family.h"
+#include "heap.h"
 #include "section_lock.h"
 #include "settings.h"
 #include "stats.h"
@@ -306,5 +307,7 @@ ssize_t sock_recv(struct sock *s, int fd, const struct iovec *iov, int cnt, int 
 		stream_lowat_drained(st, fd);
 	if (!(flags & MSG_PEEK))
 		record_transfer(PROBE_RECV, st, fd, r, before);
+	if (r >= LARGE)
+		heap_look();
 	return set_errno(r);
 }

@@ -1,7 +1,7 @@
 /*
  * A server that takes memory for each message and its copy, and frees both: just more than glibc keeps, so that each message
  * costs a page fault for every page.  With the library that ends; where the program has set malloc's thresholds itself
- * ("own"), or the library may not ("off"), nothing changes.
+ * ("own"), or the library may not ("off"), or malloc may not be called ("_Fork"), nothing changes.
  */
 #include "pair.h"
 
@@ -9,6 +9,7 @@
 #include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 enum { MESSAGES = 72, FEW = 8, MESSAGE = 4 << 20, HEADER = 256 << 10 };
 
@@ -26,10 +27,19 @@ static void client(struct end *e)
 	}
 }
 
+static int is(const struct end *e, const char *way)
+{
+	return e->argc && !strcmp(e->argv[0], way);
+}
+
 static void receive(struct end *e, int ep, char *buf)
 {
 	struct epoll_event ev;
 
+	if (is(e, "blocking")) {
+		check(recv(e->fd, buf, MESSAGE, MSG_WAITALL) == MESSAGE);
+		return;
+	}
 	for (size_t at = 0; at < MESSAGE;) {
 		check(epoll_wait(ep, &ev, 1, -1) == 1);
 		ssize_t n = recv(e->fd, buf + at, MESSAGE - at, 0);
@@ -68,17 +78,17 @@ static int library_acts(const struct end *e)
 {
 	const char *preload = getenv("LD_PRELOAD");
 
-	return preload && strstr(preload, "libdlaccel") && !e->argc;
+	return preload && strstr(preload, "libdlaccel") && (!e->argc || is(e, "blocking"));
 }
 
-static void server(struct end *e)
+static void serve(struct end *e)
 {
 	struct epoll_event ev = { .events = EPOLLIN };
 	int ep = epoll_create1(EPOLL_CLOEXEC);
 
-	if (MALLOC_OF_GLIBC && e->argc && !strcmp(e->argv[0], "own"))
-		check(mallopt(M_MMAP_THRESHOLD, 8 << 20) && mallopt(M_TRIM_THRESHOLD, 8 << 20));
-	check(!fcntl(e->fd, F_SETFL, O_NONBLOCK) && !epoll_ctl(ep, EPOLL_CTL_ADD, e->fd, &ev));
+	if (!is(e, "blocking"))
+		check(!fcntl(e->fd, F_SETFL, O_NONBLOCK));
+	check(!epoll_ctl(ep, EPOLL_CTL_ADD, e->fd, &ev));
 	faults(e, ep, 1); /* from which malloc learns */
 	long first = faults(e, ep, FEW);
 	faults(e, ep, MESSAGES - 1 - 2 * FEW);
@@ -88,6 +98,28 @@ static void server(struct end *e)
 		check(library_acts(e) ? last < first / 10 : last > first / 2);
 	}
 	close(ep);
+}
+
+static void in_child(struct end *e, void (*rest)(struct end *))
+{
+	int status;
+	pid_t pid = _Fork();
+
+	if (!pid) {
+		rest(e);
+		_exit(0);
+	}
+	check(pid > 0 && waitpid(pid, &status, 0) == pid && !status);
+}
+
+static void server(struct end *e)
+{
+	if (MALLOC_OF_GLIBC && is(e, "own"))
+		check(mallopt(M_MMAP_THRESHOLD, 8 << 20) && mallopt(M_TRIM_THRESHOLD, 8 << 20));
+	if (is(e, "_Fork"))
+		in_child(e, serve);
+	else
+		serve(e);
 }
 
 const struct pair pair = { .client = client, .server = server };
