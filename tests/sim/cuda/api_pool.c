@@ -31,9 +31,9 @@ static CUresult device_pool(CUmemoryPool *pool, CUdevice dev, bool current)
 {
 	ENTER_INIT();
 	if (!pool)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	if (dev < 0 || dev >= settings.devices || dev >= 16)
-		return CUDA_ERROR_INVALID_DEVICE;
+		return REFUSE(CUDA_ERROR_INVALID_DEVICE);
 	lock();
 	*pool = current && current_pool[dev] ? current_pool[dev] : pool_of(dev);
 	LEAVE(CUDA_SUCCESS);
@@ -69,7 +69,7 @@ CUresult cuMemPoolCreate(CUmemoryPool *ret, const CUmemPoolProps *props)
 	ENTER_INIT();
 	CALL();
 	if (!ret || !props || props->location.type != 1)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		abort();
@@ -104,7 +104,7 @@ static int allocate(struct ctx *ctx, CUdeviceptr *ret, size_t n, struct pool *po
 	if (rc)
 		return rc;
 	if (s->capture)
-		return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+		return REFUSE(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
 	rc = capture_blocks(ctx, s, false);
 	if (rc)
 		return rc;
