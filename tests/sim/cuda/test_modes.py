@@ -206,6 +206,18 @@ def case_graph_order():
     print(struct.unpack("<I", sim.from_device(p, 4))[0])
 
 
+def case_stream_order():
+    """Two kernels that nothing orders, on two streams: delays make either come first."""
+    a, b, first = sim.make("cuStreamCreate", 1), sim.make("cuStreamCreate", 1), []
+    for _ in range(48):
+        p = sim.to_device(struct.pack("<I", 10))
+        sim.launch(sim.function(mod, "axpb"), 1, 1, p, ("u32", 2), ("u32", 0), stream=a)
+        sim.launch(sim.function(mod, "axpb"), 1, 1, p, ("u32", 1), ("u32", 1), stream=b)
+        sim.sync()
+        first.append("a" if sim.from_device(p, 4)[0] == 21 else "b")
+    print(min(first.count("a"), first.count("b")) >= 5)
+
+
 def run(case, **env):
     r = subprocess.run([sys.executable, __file__, case], env={**os.environ, "SIMCUDA_STRICT": "0", **env}, capture_output=True,
                        text=True, timeout=100)
@@ -241,6 +253,7 @@ def main():
     sim.check("strict", (out, err.splitlines()), ("4", MISUSE))
     sim.check("not strict", run("misuse"), ("4", ""))
     sim.check("printf", run("printf")[0], "-5 2.5 ab!\n-5 2.5 ab!")
+    sim.check("both orders of two streams", run("stream_order", SIMCUDA_SEED="1", SIMCUDA_DELAY_US="1000")[0], "True")
     sim.check("both orders of a graph", {run("graph_order", SIMCUDA_SEED=str(i))[0] for i in range(1, 9)} == {"21", "22"}, True)
     sim.finish()
 
