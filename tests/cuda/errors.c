@@ -311,13 +311,20 @@ static void unlocked(void)
 	}
 }
 
+/* What the simulated driver has counted. */
+static uint64_t counted(const char *what, uint64_t where_nobody_counts)
+{
+	uint64_t (*stats)(const char *) = (uint64_t (*)(const char *))dlsym(api_driver, "simcuda_stats");
+
+	return stats ? stats(what) : where_nobody_counts;
+}
+
 static uint64_t launched; /* when the program ended */
 
 /* One by one or in graphs, the simulated driver was told of every launch. */
 static void at_end(void)
 {
-	uint64_t (*stats)(const char *) = (uint64_t (*)(const char *))dlsym(api_driver, "simcuda_stats");
-	uint64_t heard = stats ? stats("cuLaunchKernel") + stats("nodes") : launched;
+	uint64_t heard = counted("cuLaunchKernel", launched) + counted("nodes", 0);
 
 	if (!launched || heard == launched)
 		return;
@@ -336,14 +343,14 @@ static void exit_without_sync(void)
 	exit(0);
 }
 
-/* The driver's to answer; what was queued when the process forked is the parent's to submit. */
+/* The driver's to answer, and asked no more than bare; what was queued at the fork is the parent's to submit. */
 static int in_child(void)
 {
-	uint64_t sent = counter("cuda.submissions"), refused = counter("cuda.late_errors");
+	uint64_t sent = counter("cuda.submissions"), late = counter("cuda.late_errors"), refused = counted("misuse", 0);
 
 	alarm(50);
 	return !launch(mix, a, NULL, WORDS, 0) || !cu.cuCtxSynchronize() || counter("cuda.submissions") != sent ||
-	       counter("cuda.late_errors") != refused;
+	       counter("cuda.late_errors") != late || counted("misuse", 2) != refused + 2;
 }
 
 static void forked(void)
