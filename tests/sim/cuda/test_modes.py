@@ -45,7 +45,7 @@ STALE = """
 W0: ld.volatile.global.u32 %r1, [%rd+64]; setp.eq.u32 %p, %r1, 0; @%p bra W0;
   st.global.u32 [%rd], 77; membar.gl; st.volatile.global.u32 [%rd+128], 1; ret;
 ONE: ld.global{nc}.u32 %r2, [%rd]; st.volatile.global.u32 [%rd+64], 1;
-W1: ld.volatile.global.u32 %r1, [%rd+128]; setp.eq.u32 %p, %r1, 0; @%p bra W1;
+W1: ld.{wait}.global.u32 %r1, [%rd+128]; setp.eq.u32 %p, %r1, 0; @%p bra W1;
   {fence} ld.global{nc}.u32 %r3, [%rd]; st.global.u32 [%rd+192], %r3; ret; }}
 """
 MISUSE = ["simcuda: misuse: freeing 0x3039, which no allocation begins at (error 1)",
@@ -138,9 +138,10 @@ def case_race():
 
 
 def case_stale():
-    for nc, fence in (("", ""), ("", "membar.gl;"), (".nc", "membar.gl;")):
+    fences = ("", "membar.gl;"), ("", "fence.acq_rel.gpu;"), (".nc", "membar.gl;")
+    for nc, fence, wait in (("", "", "volatile"), *((*f, "volatile") for f in fences), ("", "", "acquire.gpu")):
         p = sim.to_device(bytes(256))
-        sim.launch(sim.function(sim.module(sim.HEADER + STALE.format(nc=nc, fence=fence)), "k"), 2, 1, p)
+        sim.launch(sim.function(sim.module(sim.HEADER + STALE.format(nc=nc, fence=fence, wait=wait)), "k"), 2, 1, p)
         sim.sync()
         print(struct.unpack("<I", sim.from_device(p + 192, 4))[0])
 
@@ -240,8 +241,8 @@ def main():
     sim.check("races", out.split(), ["False", "False", "True", "True", "True", "False", "True"])
     sim.check("races are told", "nothing orders it and axpb" in err, True)
     sim.check("no races are looked for", run("race")[0].split(), ["False"] * 7)
-    sim.check("stale caches", run("stale", SIMCUDA_STALE="1")[0].split(), ["0", "77", "0"])
-    sim.check("coherent memory", run("stale")[0].split(), ["77", "77", "77"])
+    sim.check("stale caches", run("stale", SIMCUDA_STALE="1")[0].split(), ["0", "77", "77", "0", "77"])
+    sim.check("coherent memory", run("stale")[0].split(), ["77"] * 5)
     limit = {"SIMCUDA_WATCHDOG": "3000000"}
     sim.check("a grid that fits", run("grid", SIMCUDA_RESIDENT="8", **limit)[0].split(), ["0", "0"])
     sim.check("a grid that does not fit", run("grid", SIMCUDA_RESIDENT="4", **limit)[0].split(), ["720", "702"])
