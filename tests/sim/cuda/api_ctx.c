@@ -107,6 +107,7 @@ static void ctx_empty(struct ctx *c)
 	ctx_wait(c);
 	for (struct stream *s = c->streams, *n; s; s = n) {
 		n = s->next;
+		capture_stream_gone(s);
 		handle_remove(s);
 		stream_destroy(s);
 	}
