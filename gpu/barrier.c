@@ -170,36 +170,9 @@ static void count_launch(unsigned row)
 }
 
 /*
- * What it puts on a stream ends only when something else happens, perhaps in another stream, so that the stream must
- * not be waited for without need. Launches of all kinds are such calls, too, and have functions of their own.
+ * Nothing may wait for the stream without need while such a call is under way, nor behind it. Launches of all kinds are
+ * such calls, too, and have functions of their own. Its end is seen; none of these has more than four arguments.
  */
-static bool may_wait_for_others(unsigned row)
-{
-	switch (row) {
-	case ROW_cuStreamWaitValue32:
-	case ROW_cuStreamWaitValue32_v2:
-	case ROW_cuStreamWaitValue32_ptsz:
-	case ROW_cuStreamWaitValue32_v2_ptsz:
-	case ROW_cuStreamWaitValue64:
-	case ROW_cuStreamWaitValue64_v2:
-	case ROW_cuStreamWaitValue64_ptsz:
-	case ROW_cuStreamWaitValue64_v2_ptsz:
-	case ROW_cuStreamBatchMemOp:
-	case ROW_cuStreamBatchMemOp_v2:
-	case ROW_cuStreamBatchMemOp_ptsz:
-	case ROW_cuStreamBatchMemOp_v2_ptsz:
-	case ROW_cuStreamAddCallback:
-	case ROW_cuStreamAddCallback_ptsz:
-	case ROW_cuWaitExternalSemaphoresAsync:
-	case ROW_cuWaitExternalSemaphoresAsync_ptsz:
-	case ROW_cuCtxWaitEvent:
-	case ROW_cuGreenCtxWaitEvent:
-		return gpu_barrier_class[row] == BARRIER_DRAIN;
-	}
-	return false;
-}
-
-/* Its end is seen; none of these has more than four arguments. */
 static struct gpu_verdict pass(unsigned row, const uint64_t *a)
 {
 	typedef CUresult waiting_fn(uint64_t, uint64_t, uint64_t, uint64_t);
@@ -211,6 +184,13 @@ static struct gpu_verdict pass(unsigned row, const uint64_t *a)
 	return (struct gpu_verdict){ NULL, result };
 }
 
+void gpu_before(unsigned row, const uint64_t *args)
+{
+	count_launch(row);
+	before_memory(row, args[0]);
+	before_code(row, args);
+}
+
 struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args)
 {
 	unsigned char barrier = gpu_barrier_class[row];
@@ -218,15 +198,13 @@ struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args)
 	CUcontext ctx;
 	CUresult late;
 
-	if (may_wait_for_others(row))
+	if (barrier == BARRIER_WAIT)
 		return pass(row, args);
 	if (row >= ROW_COUNT)
 		queue_pass_unseen();
 	if (barrier != BARRIER_PASS)
 		gpu_drain_all();
-	count_launch(row);
-	before_memory(row, args[0]);
-	before_code(row, args);
+	gpu_before(row, args);
 	ctx = context_that_ends(row, args);
 	if (ctx) {
 		memory_forget(0);

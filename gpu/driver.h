@@ -10,7 +10,15 @@
 
 #include <stdbool.h>
 
-enum cuda_barrier { BARRIER_PASS, BARRIER_DRAIN, BARRIER_SYNC, BARRIER_ALLOC, BARRIER_QUEUE, BARRIER_HOOK };
+enum cuda_barrier {
+	BARRIER_PASS,
+	BARRIER_DRAIN,
+	BARRIER_SYNC,
+	BARRIER_WAIT,
+	BARRIER_ALLOC,
+	BARRIER_QUEUE,
+	BARRIER_HOOK,
+};
 
 enum cuda_row {
 #define CU(barrier, symbol, name, version, form) ROW_##name,

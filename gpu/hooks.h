@@ -15,6 +15,9 @@ struct gpu_verdict {
 /* args: the first six integer arguments of the call. */
 struct gpu_verdict gpu_barrier(unsigned row, const uint64_t *args);
 
+/* What it runs is counted, what its arguments change is forgotten. Of an entry with a function of its own, behind its drain. */
+void gpu_before(unsigned row, const uint64_t *args);
+
 /* A capture on s ended with this result, or s goes away. */
 void capture_is_over(CUstream s, CUresult result);
 void capture_context_ends(CUcontext ctx);

@@ -167,7 +167,7 @@ static CUresult drain_and_ask(unsigned row, const uint64_t *a)
 	CUresult result;
 
 	queue_pass(row);
-	gpu_barrier(row, a);
+	gpu_before(row, a);
 	result = ask(row, a);
 	queue_passed(row);
 	return result;
@@ -195,6 +195,7 @@ static CUresult retain(unsigned row, const uint64_t *a)
 #define HOOK_PASS(name)
 #define HOOK_DRAIN(name)
 #define HOOK_SYNC(name)
+#define HOOK_WAIT(name)
 #define HOOK_QUEUE(name)
 #define HOOK_HOOK(name)
 #define HOOK_ALLOC(name) HAND_ON(name, drain_and_ask)

@@ -314,8 +314,12 @@ void queue_note_sync(void)
 void queue_note_sync_all(void)
 {
 	CUcontext ctx = NULL;
-	struct gpu_queue *q = REAL(cuCtxGetCurrent)(&ctx) ? NULL : find(ctx, 0);
+	struct gpu_queue *q;
 
+	/* The driver is asked nothing where there is no queue: in the child of a fork above all. */
+	if (!atomic_load(&gpu_queue_count) || REAL(cuCtxGetCurrent)(&ctx))
+		return;
+	q = find(ctx, 0);
 	if (q && !atomic_load(&q->shared))
 		atomic_store(&q->waited, true);
 }

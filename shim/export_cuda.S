@@ -7,6 +7,7 @@
 #define CU(barrier, symbol, name, version, form) EMIT_##barrier(name); .set .Lrow, .Lrow + 1;
 #define EMIT_PASS(name)
 #define EMIT_SYNC(name) EMIT_DRAIN(name)
+#define EMIT_WAIT(name) EMIT_DRAIN(name)
 #define EMIT_ALLOC(name) EMIT_QUEUE(name)
 #define EMIT_HOOK(name) EMIT_QUEUE(name)
 
@@ -216,6 +217,7 @@ dl_hooks:
 #undef CU
 #undef EMIT_PASS
 #undef EMIT_SYNC
+#undef EMIT_WAIT
 #undef EMIT_ALLOC
 #undef EMIT_HOOK
 #undef EMIT_DRAIN
@@ -225,6 +227,7 @@ dl_hooks:
 #define EMIT_PASS(name) 0
 #define EMIT_DRAIN(name) dl_hook_##name
 #define EMIT_SYNC(name) dl_hook_##name
+#define EMIT_WAIT(name) dl_hook_##name
 #define EMIT_ALLOC(name) dl_hook_##name
 #define EMIT_HOOK(name) dl_hook_##name
 #define EMIT_QUEUE(name) dl_hook_##name

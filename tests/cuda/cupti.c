@@ -1,7 +1,8 @@
 /* As much of CUPTI as a profiler needs to show itself. */
-__attribute__((visibility("default"))) int cuptiSubscribe(void);
-
-int cuptiSubscribe(void)
-{
-	return 4242;
-}
+#define CUPTI(name)                                                                                \
+	__attribute__((visibility("default"))) int name(void);                                     \
+	int name(void)                                                                             \
+	{                                                                                          \
+		return 4242;                                                                       \
+	}
+#include "cupti.def"

@@ -5,7 +5,7 @@
  * must reach the driver all the same, each once and in order, and the reason be counted and said in
  * one line (DLACCEL_LOG=info).
  *
- * hostile MODE [PLUGIN], or: hostile off [COUNTER OF THE REASON]
+ * hostile MODE [PLUGIN [ENTRY]], or: hostile off [COUNTER OF THE REASON]
  */
 #include "counters.h"
 #include "hold.h"
@@ -192,10 +192,10 @@ static void deepbind_lazy(void)
 	CHECK_EQ(counter("cuda.fallback.past_us"), 0);
 }
 
-static void subscriber(const char *path)
+static void subscriber(const char *path, const char *entry)
 {
 	void *cupti = dlopen(path, RTLD_NOW);
-	int (*subscribe)(void) = cupti ? (int (*)(void))dlsym(cupti, "cuptiSubscribe") : NULL;
+	int (*subscribe)(void) = cupti ? (int (*)(void))dlsym(cupti, entry) : NULL;
 
 	CHECK(subscribe);
 	launch_by(cu.cuLaunchKernel, 50);
@@ -356,7 +356,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(mode, "namespace"))
 		second_namespace();
 	else if (!strcmp(mode, "subscriber"))
-		subscriber(plugin_path);
+		subscriber(plugin_path, argv[3]);
 	else if (!strcmp(mode, "old"))
 		old_driver();
 	else if (!strcmp(mode, "newer"))

@@ -47,6 +47,7 @@ static bool sees_the_past(unsigned row)
 	switch (gpu_barrier_class[row]) {
 	case BARRIER_DRAIN:
 	case BARRIER_SYNC:
+	case BARRIER_WAIT:
 	case BARRIER_ALLOC:
 		return true;
 	case BARRIER_QUEUE:

@@ -11,11 +11,16 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+
+from counted import counters
 
 
 def run(command, env):
-    p = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    return p.returncode, p.stdout, p.stderr.decode(errors="replace")
+    """Its status, output, what it said, and the library's counters."""
+    with tempfile.TemporaryDirectory() as tmp:
+        p = subprocess.run(command, env={**env, "DLACCEL_DIR": tmp}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return p.returncode, p.stdout, p.stderr.decode(errors="replace"), counters(tmp)
 
 
 def first_difference(a, b):
@@ -23,11 +28,6 @@ def first_difference(a, b):
         if x != y:
             return f"line {i + 1}: bare {x!r}, preloaded {y!r}"
     return f"{len(a)} bytes bare, {len(b)} preloaded"
-
-
-def counted(text, name):
-    found = re.search(rf"^{re.escape(name)} (\d+)$", text, re.M)
-    return int(found.group(1)) if found else 0
 
 
 def told(text):
@@ -59,8 +59,8 @@ def wrong(bare, preloaded, wanted):
               told(preloaded[2]) - told(bare[2]), sep="\n")
         return 1
     for name in wanted:
-        if not counted(preloaded[2], name):
-            print(f"nothing counted as {name}: this run proves nothing\n{preloaded[2]}")
+        if not preloaded[3].get(name):
+            print(f"nothing counted as {name}: this run proves nothing\n{preloaded[3]}")
             return 1
     print(f"{len(bare[1].splitlines())} lines the same", flush=True)
     return 0

@@ -17,6 +17,7 @@
 
 void event_free(struct event *e);
 void stats_at_exit(void);
+int blocks_per_sm(const struct func *f, int block, size_t dyn);
 void library_orphan(struct library *l);
 
 #endif

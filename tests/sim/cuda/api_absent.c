@@ -5,6 +5,6 @@
 	CUresult symbol(void) \
 	{ \
 		CALL(); \
-		return misuse(CUDA_ERROR_NOT_SUPPORTED, "%s: the simulated device has no such thing", #symbol); \
+		return REFUSE(misuse(CUDA_ERROR_NOT_SUPPORTED, "%s: the simulated device has no such thing", #symbol)); \
 	}
 #include "absent.def"

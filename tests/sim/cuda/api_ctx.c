@@ -107,6 +107,7 @@ static void ctx_empty(struct ctx *c)
 	ctx_wait(c);
 	for (struct stream *s = c->streams, *n; s; s = n) {
 		n = s->next;
+		capture_stream_gone(s);
 		handle_remove(s);
 		stream_destroy(s);
 	}
@@ -148,9 +149,9 @@ static CUresult create(CUcontext *ret, unsigned flags, CUdevice dev)
 
 	ENTER_INIT();
 	if (!ret || flags & ~0xffu)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	if (dev < 0 || dev >= settings.devices)
-		return CUDA_ERROR_INVALID_DEVICE;
+		return REFUSE(CUDA_ERROR_INVALID_DEVICE);
 	lock();
 	c = ctx_create(dev, flags, false);
 	push(c);
@@ -167,7 +168,7 @@ CUresult cuCtxCreate_v2(CUcontext *ret, unsigned int flags, CUdevice dev)
 CUresult cuCtxCreate_v3(CUcontext *ret, void *affinity, int n, unsigned int flags, CUdevice dev)
 {
 	CALL();
-	return n ? CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY : create(ret, flags, dev);
+	return n ? REFUSE(CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY) : create(ret, flags, dev);
 }
 
 CUresult cuCtxCreate_v4(CUcontext *ret, void *params, unsigned int flags, CUdevice dev)
@@ -211,7 +212,7 @@ CUresult cuCtxPopCurrent_v2(CUcontext *ret)
 	ENTER_INIT();
 	CALL();
 	if (!tls.depth)
-		return CUDA_ERROR_INVALID_CONTEXT;
+		return REFUSE(CUDA_ERROR_INVALID_CONTEXT);
 	if (ret)
 		*ret = current();
 	tls.depth--;
@@ -237,7 +238,7 @@ CUresult cuCtxGetCurrent(CUcontext *ret)
 	ENTER_INIT();
 	CALL();
 	if (!ret)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	*ret = current();
 	return CUDA_SUCCESS;
 }
@@ -247,9 +248,9 @@ CUresult cuCtxGetDevice(CUdevice *ret)
 	ENTER_INIT();
 	CALL();
 	if (!ret)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	if (!current())
-		return CUDA_ERROR_INVALID_CONTEXT;
+		return REFUSE(CUDA_ERROR_INVALID_CONTEXT);
 	*ret = current()->device;
 	return CUDA_SUCCESS;
 }
@@ -292,7 +293,7 @@ CUresult cuCtxGetId(CUcontext c, unsigned long long *id)
 	if (!c)
 		c = current();
 	if (!c || !id)
-		return id ? CUDA_ERROR_INVALID_CONTEXT : CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(id ? CUDA_ERROR_INVALID_CONTEXT : CUDA_ERROR_INVALID_VALUE);
 	*id = c->id;
 	return CUDA_SUCCESS;
 }
@@ -385,7 +386,7 @@ CUresult cuCtxGetApiVersion(CUcontext c, unsigned int *version)
 	ENTER_INIT();
 	CALL();
 	if (!version)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	*version = 3020;
 	return CUDA_SUCCESS;
 }
@@ -435,7 +436,7 @@ CUresult cuCtxDisablePeerAccess(CUcontext peer)
 static CUresult check_primary(CUdevice dev)
 {
 	ENTER_INIT();
-	return dev < 0 || dev >= settings.devices || dev >= MAX_DEVICES ? CUDA_ERROR_INVALID_DEVICE : CUDA_SUCCESS;
+	return REFUSE(dev < 0 || dev >= settings.devices || dev >= MAX_DEVICES ? CUDA_ERROR_INVALID_DEVICE : CUDA_SUCCESS);
 }
 
 CUresult cuDevicePrimaryCtxRetain(CUcontext *ret, CUdevice dev)
@@ -446,7 +447,7 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *ret, CUdevice dev)
 		return rc;
 	CALL();
 	if (!ret)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	lock();
 	if (!primary[dev])
 		primary[dev] = ctx_create(dev, 0, true);
@@ -503,7 +504,7 @@ CUresult cuDevicePrimaryCtxGetState(CUdevice dev, unsigned int *flags, int *acti
 		return rc;
 	CALL();
 	if (!flags || !active)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	lock();
 	*flags = primary[dev] ? primary[dev]->flags : 0;
 	*active = primary[dev] && primary[dev]->refs;

@@ -13,7 +13,7 @@ CUresult cuGraphCreate(CUgraph *ret, unsigned int flags)
 	ENTER_INIT();
 	CALL();
 	if (!ret || flags)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	lock();
 	*ret = graph_create();
 	LEAVE(CUDA_SUCCESS);
@@ -98,7 +98,7 @@ static int fill_payload(const CUDA_MEMSET_NODE_PARAMS *p, struct payload **ret)
 static int host_payload(const CUDA_HOST_NODE_PARAMS *p, struct payload **ret)
 {
 	if (!p->fn)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	*ret = payload_from_op(host_op(p->fn, NULL, NULL, p->userData));
 	return 0;
 }
@@ -283,7 +283,7 @@ static int node_payload(struct ctx *ctx, const CUgraphNodeParams *p, struct payl
 	case CU_GRAPH_NODE_TYPE_MEMSET: return fill_payload(&p->memset.p, ret);
 	case CU_GRAPH_NODE_TYPE_HOST: return host_payload(&p->host, ret);
 	case CU_GRAPH_NODE_TYPE_EMPTY: return 0;
-	default: return CUDA_ERROR_NOT_SUPPORTED;
+	default: return REFUSE(CUDA_ERROR_NOT_SUPPORTED);
 	}
 }
 
@@ -294,7 +294,7 @@ static CUresult add_node(CUgraphNode *ret, CUgraph g, const CUgraphNode *deps, s
 	int rc;
 
 	if (!p)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	if (p->type == CU_GRAPH_NODE_TYPE_GRAPH)
 		return cuGraphAddChildGraphNode(ret, g, deps, n, p->graph.graph);
 	if (p->type == CU_GRAPH_NODE_TYPE_EVENT_RECORD || p->type == CU_GRAPH_NODE_TYPE_WAIT_EVENT)

@@ -15,7 +15,7 @@
 static int give_list(CUgraphNode *out, size_t *io_n, struct node **list, size_t n)
 {
 	if (!io_n)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	if (out)
 		for (size_t i = 0; i < *io_n; i++)
 			out[i] = i < n ? list[i] : NULL;

@@ -64,7 +64,7 @@ CUresult cuGraphInstantiateWithParams(CUgraphExec *ret, CUgraph g, CUDA_GRAPH_IN
 
 	CALL();
 	if (!p)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	rc = instantiate(ret, g, p->flags);
 	p->result_out = rc ? 1 : 0;
 	p->hErrNode_out = NULL;
@@ -120,7 +120,7 @@ static int capture_launch(struct stream *s, struct plan *p)
 		if (p->steps[i].child) {
 			graph_destroy(g);
 			free(made);
-			return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+			return REFUSE(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
 		}
 		made[i] = graph_add(g, p->steps[i].disabled ? CU_GRAPH_NODE_TYPE_EMPTY : p->steps[i].type, NULL, 0);
 		made[i]->work = p->steps[i].disabled ? NULL : payload_get(p->steps[i].work);
@@ -210,7 +210,7 @@ static int set_generic(struct ctx *ctx, CUgraphExec e, CUgraphNode n, CUgraphNod
 		return misuse(CUDA_ERROR_INVALID_VALUE, "updating what is no node of this type in this graph");
 	if (p->type == CU_GRAPH_NODE_TYPE_EVENT_RECORD || p->type == CU_GRAPH_NODE_TYPE_WAIT_EVENT) {
 		if (!handle_is(p->event.event, H_EVENT))
-			return CUDA_ERROR_INVALID_VALUE;
+			return REFUSE(CUDA_ERROR_INVALID_VALUE);
 		s->event = p->event.event;
 		s->event_id = s->event->id;
 		return 0;
@@ -235,21 +235,21 @@ static int set_generic(struct ctx *ctx, CUgraphExec e, CUgraphNode n, CUgraphNod
 CUresult cuGraphExecMemcpyNodeSetParams(CUgraphExec e, CUgraphNode n, const CUDA_MEMCPY3D *p, CUcontext c)
 {
 	if (!p)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	GENERIC(e, n, CU_GRAPH_NODE_TYPE_MEMCPY, memcpy.copyParams, *p);
 }
 
 CUresult cuGraphExecMemsetNodeSetParams(CUgraphExec e, CUgraphNode n, const CUDA_MEMSET_NODE_PARAMS *p, CUcontext c)
 {
 	if (!p)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	GENERIC(e, n, CU_GRAPH_NODE_TYPE_MEMSET, memset.p, *p);
 }
 
 CUresult cuGraphExecHostNodeSetParams(CUgraphExec e, CUgraphNode n, const CUDA_HOST_NODE_PARAMS *p)
 {
 	if (!p)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	GENERIC(e, n, CU_GRAPH_NODE_TYPE_HOST, host, *p);
 }
 

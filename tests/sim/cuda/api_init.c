@@ -29,9 +29,9 @@ static void init_once(void)
 CUresult cuInit(unsigned int flags)
 {
 	if (flags)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	if (init.ready && init.pid != getpid())
-		return CUDA_ERROR_NOT_INITIALIZED; /* the child of a fork has no device */
+		return REFUSE(CUDA_ERROR_NOT_INITIALIZED); /* the child of a fork has no device */
 	pthread_once(&init.once, init_once);
 	if (!init.ready)
 		return CUDA_ERROR_OPERATING_SYSTEM;
@@ -41,13 +41,14 @@ CUresult cuInit(unsigned int flags)
 
 int enter_init(void)
 {
+	tls.told = false;
 	return init.ready && init.pid == getpid() ? CUDA_SUCCESS : CUDA_ERROR_NOT_INITIALIZED;
 }
 
 CUresult cuDriverGetVersion(int *version)
 {
 	if (!version)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	if (!init.ready)
 		settings_load();
 	*version = settings.driver_version;
@@ -76,7 +77,7 @@ CUresult cuGetErrorName(CUresult error, const char **ret)
 	int i = find_error((int)error);
 
 	if (!ret)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	*ret = i < 0 ? NULL : errors[i].name;
 	return i < 0 ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
 }
@@ -86,7 +87,7 @@ CUresult cuGetErrorString(CUresult error, const char **ret)
 	int i = find_error((int)error);
 
 	if (!ret)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	*ret = i < 0 ? NULL : errors[i].text;
 	return i < 0 ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
 }
@@ -94,7 +95,7 @@ CUresult cuGetErrorString(CUresult error, const char **ret)
 #define CHECK_DEVICE(d) do { \
 	ENTER_INIT(); \
 	if ((d) < 0 || (d) >= settings.devices) \
-		return CUDA_ERROR_INVALID_DEVICE; \
+		return REFUSE(CUDA_ERROR_INVALID_DEVICE); \
 } while (0)
 
 CUresult cuDeviceGetCount(int *count)
@@ -102,7 +103,7 @@ CUresult cuDeviceGetCount(int *count)
 	ENTER_INIT();
 	CALL();
 	if (!count)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	*count = settings.devices;
 	return CUDA_SUCCESS;
 }
@@ -112,7 +113,7 @@ CUresult cuDeviceGet(CUdevice *dev, int ordinal)
 	CHECK_DEVICE(ordinal);
 	CALL();
 	if (!dev)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	*dev = ordinal;
 	return CUDA_SUCCESS;
 }
@@ -122,7 +123,7 @@ CUresult cuDeviceGetName(char *name, int len, CUdevice dev)
 	CHECK_DEVICE(dev);
 	CALL();
 	if (!name || len <= 0)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	snprintf(name, (size_t)len, "Simulated CUDA device");
 	return CUDA_SUCCESS;
 }
@@ -131,7 +132,7 @@ static CUresult device_uuid(CUuuid *uuid, CUdevice dev)
 {
 	CHECK_DEVICE(dev);
 	if (!uuid)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	memset(uuid, 0, sizeof(*uuid));
 	memcpy(uuid->bytes, "simulated-cuda", 14);
 	uuid->bytes[15] = (char)dev;
@@ -155,7 +156,7 @@ CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice dev)
 	CHECK_DEVICE(dev);
 	CALL();
 	if (!bytes)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	*bytes = settings.memory;
 	return CUDA_SUCCESS;
 }
@@ -165,7 +166,7 @@ CUresult cuDeviceComputeCapability(int *major, int *minor, CUdevice dev)
 	CHECK_DEVICE(dev);
 	CALL();
 	if (!major || !minor)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	*major = settings.cc / 10;
 	*minor = settings.cc % 10;
 	return CUDA_SUCCESS;
@@ -204,7 +205,7 @@ CUresult cuDeviceGetAttribute(int *value, int attr, CUdevice dev)
 	CHECK_DEVICE(dev);
 	CALL();
 	if (!value || attr < 1 || attr >= CU_DEVICE_ATTRIBUTE_MAX)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	*value = attributes[attr];
 	if (attr == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)
 		*value = settings.cc / 10;
@@ -220,7 +221,7 @@ CUresult cuDeviceGetPCIBusId(char *id, int len, CUdevice dev)
 	CHECK_DEVICE(dev);
 	CALL();
 	if (!id || len < 13)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	snprintf(id, (size_t)len, "0000:01:%02x.0", (unsigned)dev);
 	return CUDA_SUCCESS;
 }
@@ -232,9 +233,9 @@ CUresult cuDeviceGetByPCIBusId(CUdevice *dev, const char *id)
 	ENTER_INIT();
 	CALL();
 	if (!dev || !id)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	if (sscanf(id, "0000:01:%x.0", &n) != 1 || n >= (unsigned)settings.devices)
-		return CUDA_ERROR_INVALID_DEVICE;
+		return REFUSE(CUDA_ERROR_INVALID_DEVICE);
 	*dev = (CUdevice)n;
 	return CUDA_SUCCESS;
 }
@@ -245,7 +246,7 @@ CUresult cuDeviceCanAccessPeer(int *can, CUdevice dev, CUdevice peer)
 	CHECK_DEVICE(peer);
 	CALL();
 	if (!can)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	*can = dev != peer;
 	return CUDA_SUCCESS;
 }
@@ -256,7 +257,7 @@ CUresult cuDeviceGetP2PAttribute(int *value, int attr, CUdevice src, CUdevice ds
 	CHECK_DEVICE(dst);
 	CALL();
 	if (!value || src == dst)
-		return src == dst && value ? CUDA_ERROR_INVALID_DEVICE : CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(src == dst && value ? CUDA_ERROR_INVALID_DEVICE : CUDA_ERROR_INVALID_VALUE);
 	*value = attr == 1 ? 0 : 1;
 	return CUDA_SUCCESS;
 }

@@ -233,7 +233,7 @@ static int value(struct ctx *ctx, CUstream h, uint64_t addr, uint64_t val, unsig
 	if (addr % (wide ? 8 : 4) || !mem_host(addr, wide ? 8 : 4))
 		return misuse(CUDA_ERROR_INVALID_VALUE, "a stream's value at 0x%llx is misaligned or not allocated", (unsigned long long)addr);
 	if (s->capture)
-		return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+		return REFUSE(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
 	v = malloc(sizeof(*v));
 	if (!v)
 		abort();
@@ -277,7 +277,7 @@ static int batch_one(struct ctx *ctx, CUstream h, const CUstreamBatchMemOpParams
 	case 4: return value(ctx, h, p->waitValue.address, p->waitValue.value64, p->waitValue.flags, true, false);
 	case 5: return value(ctx, h, p->writeValue.address, p->writeValue.value64, p->writeValue.flags, true, true);
 	case 3: case 6: return 0;
-	default: return CUDA_ERROR_INVALID_VALUE;
+	default: return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	}
 }
 

@@ -123,7 +123,7 @@ static int alloc_pages(struct ctx *ctx, size_t n, enum mem_kind kind, unsigned f
 	void *p;
 
 	if (!n)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	if (kind == MEM_MANAGED && !mem_charge((n + 511) & ~(size_t)511))
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -298,7 +298,7 @@ static int pointer_attribute(struct ctx *ctx, const struct mem_span *s, int attr
 		return 0;
 	case CU_POINTER_ATTRIBUTE_HOST_POINTER:
 		if (!host_visible(s))
-			return CUDA_ERROR_INVALID_VALUE;
+			return REFUSE(CUDA_ERROR_INVALID_VALUE);
 		*(void **)data = (void *)(uintptr_t)p;
 		return 0;
 	case CU_POINTER_ATTRIBUTE_BUFFER_ID:
@@ -331,7 +331,7 @@ static int pointer_attribute(struct ctx *ctx, const struct mem_span *s, int attr
 		*(unsigned long long *)data = 0;
 		return 0;
 	default:
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	}
 }
 

@@ -32,7 +32,7 @@ static int load_image(struct ctx *ctx, const void *image, unsigned n, const int 
 	int rc;
 
 	if (!image || !ret)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	rc = capture_blocks(ctx, NULL, true);
 	if (!rc)
 		rc = image_to_ptx(image, 0, &text);
@@ -114,7 +114,7 @@ CUresult cuModuleUnload(CUmodule m)
 CUresult cuModuleGetLoadingMode(int *mode)
 {
 	if (!mode)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	*mode = 1; /* eager */
 	return CUDA_SUCCESS;
 }
@@ -144,7 +144,7 @@ static int find_func(struct module *m, const char *name, struct func **ret)
 	struct func *f;
 
 	if (!ret || !name)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	f = module_func(m, name);
 	if (f)
 		*ret = f;
@@ -176,7 +176,7 @@ GETTER(cuModuleGetFunctionCount, unsigned int, CUmodule, MODULE, list_funcs(h, N
 static int enumerate(struct module *m, struct func **list, unsigned n)
 {
 	if (!list)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	list_funcs(m, list, n);
 	return CUDA_SUCCESS;
 }
@@ -194,7 +194,7 @@ CUresult cuModuleEnumerateFunctions(CUfunction *list, unsigned int n, CUmodule m
 static int find_global(struct module *m, const char *name, CUdeviceptr *addr, size_t *size)
 {
 	if (!name || (!addr && !size))
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	for (struct global *g = m->globals; g; g = g->next) {
 		if (strcmp(g->name, name))
 			continue;
@@ -378,7 +378,7 @@ static int get_attribute(const struct func *f, int attr, int *value)
 	case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT: *value = f->carveout; break;
 	default:
 		if (attr < 0 || attr >= CU_FUNC_ATTRIBUTE_MAX)
-			return CUDA_ERROR_INVALID_VALUE;
+			return REFUSE(CUDA_ERROR_INVALID_VALUE);
 		*value = 0;
 	}
 	return 0;
@@ -389,12 +389,12 @@ static int set_attribute(struct func *f, int attr, int value)
 	switch (attr) {
 	case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
 		if (value < 0 || value + (int)f->code->shared_size > MAX_SHARED_OPTIN)
-			return CUDA_ERROR_INVALID_VALUE;
+			return REFUSE(CUDA_ERROR_INVALID_VALUE);
 		f->max_dyn_shared = value;
 		return 0;
 	case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
 		if (value < -1 || value > 100)
-			return CUDA_ERROR_INVALID_VALUE;
+			return REFUSE(CUDA_ERROR_INVALID_VALUE);
 		f->carveout = value;
 		return 0;
 	default:

@@ -1,7 +1,7 @@
 /* Occupancy: the device holds SIMCUDA_RESIDENT blocks in all, an equal share on each multiprocessor. */
 #include "api.h"
 
-static int per_sm(const struct func *f, int block, size_t dyn)
+int blocks_per_sm(const struct func *f, int block, size_t dyn)
 {
 	int share = (settings.resident + SM_COUNT - 1) / SM_COUNT, n;
 
@@ -24,7 +24,7 @@ CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *n, CUfunction
 	FUNC(f);
 	if (!n || block <= 0 || flags & ~1u)
 		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	*n = per_sm(f, block, dyn);
+	*n = blocks_per_sm(f, block, dyn);
 	LEAVE(CUDA_SUCCESS);
 }
 
@@ -48,7 +48,7 @@ CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int *grid, int *block, CUfunc
 	if (limit > 0 && limit < max)
 		max = limit;
 	for (int b = max; b > 0; b = b > 32 ? (b - 1) & ~31 : 0) {
-		int n = per_sm(f, b, fn ? fn(b) : dyn);
+		int n = blocks_per_sm(f, b, fn ? fn(b) : dyn);
 
 		if (n * b > most) {
 			most = n * b;
@@ -89,6 +89,6 @@ CUresult cuOccupancyMaxActiveClusters(int *n, CUfunction f, const CUlaunchConfig
 	FUNC(f);
 	if (!n || !cfg)
 		LEAVE(CUDA_ERROR_INVALID_VALUE);
-	*n = per_sm(f, (int)(cfg->blockDimX * cfg->blockDimY * cfg->blockDimZ), cfg->sharedMemBytes) * SM_COUNT;
+	*n = blocks_per_sm(f, (int)(cfg->blockDimX * cfg->blockDimY * cfg->blockDimZ), cfg->sharedMemBytes) * SM_COUNT;
 	LEAVE(CUDA_SUCCESS);
 }

@@ -31,9 +31,9 @@ static CUresult device_pool(CUmemoryPool *pool, CUdevice dev, bool current)
 {
 	ENTER_INIT();
 	if (!pool)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	if (dev < 0 || dev >= settings.devices || dev >= 16)
-		return CUDA_ERROR_INVALID_DEVICE;
+		return REFUSE(CUDA_ERROR_INVALID_DEVICE);
 	lock();
 	*pool = current && current_pool[dev] ? current_pool[dev] : pool_of(dev);
 	LEAVE(CUDA_SUCCESS);
@@ -69,7 +69,7 @@ CUresult cuMemPoolCreate(CUmemoryPool *ret, const CUmemPoolProps *props)
 	ENTER_INIT();
 	CALL();
 	if (!ret || !props || props->location.type != 1)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		abort();
@@ -95,6 +95,41 @@ CUresult cuMemPoolDestroy(CUmemoryPool pool)
 	LEAVE(CUDA_SUCCESS);
 }
 
+/* What a pool has given away: it comes back to that one. */
+static struct lent {
+	struct lent *next;
+	struct pool *pool;
+	uint64_t addr, bytes;
+} *lent;
+
+static void lend(struct pool *pool, uint64_t addr, uint64_t bytes)
+{
+	struct lent *l = malloc(sizeof(*l));
+
+	if (!l)
+		abort();
+	*l = (struct lent){lent, pool, addr, bytes};
+	lent = l;
+	pool->used += bytes;
+	if (pool->used > pool->high)
+		pool->high = pool->used;
+}
+
+static void take_back(uint64_t addr)
+{
+	struct lent **at = &lent, *l;
+
+	while (*at && (*at)->addr != addr)
+		at = &(*at)->next;
+	l = *at;
+	if (!l)
+		return;
+	*at = l->next;
+	if (handle_is(l->pool, H_POOL))
+		l->pool->used -= l->bytes;
+	free(l);
+}
+
 static int allocate(struct ctx *ctx, CUdeviceptr *ret, size_t n, struct pool *pool, CUstream h)
 {
 	struct stream *s;
@@ -104,7 +139,7 @@ static int allocate(struct ctx *ctx, CUdeviceptr *ret, size_t n, struct pool *po
 	if (rc)
 		return rc;
 	if (s->capture)
-		return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+		return REFUSE(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
 	rc = capture_blocks(ctx, s, false);
 	if (rc)
 		return rc;
@@ -114,9 +149,7 @@ static int allocate(struct ctx *ctx, CUdeviceptr *ret, size_t n, struct pool *po
 		if (mem_alloc(n, 512, MEM_POOL, ctx, &addr))
 			return CUDA_ERROR_OUT_OF_MEMORY;
 	}
-	pool->used += n;
-	if (pool->used > pool->high)
-		pool->high = pool->used;
+	lend(pool, addr, n);
 	if (settings.race)
 		watch_forget(addr, n);
 	*ret = addr;
@@ -180,7 +213,7 @@ CUresult cuMemFreeAsync(CUdeviceptr p, CUstream h)
 	if (!addr)
 		abort();
 	*addr = p;
-	pool_of(ctx->device)->used -= span.size < pool_of(ctx->device)->used ? span.size : pool_of(ctx->device)->used;
+	take_back(p);
 	op = op_create(OPT_EMPTY, run_free, drop_free, addr, "free");
 	op->always = true;
 	stream_submit(s, op);

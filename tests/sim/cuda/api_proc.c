@@ -37,7 +37,7 @@ static CUresult look_up(const char *name, void **ret, int version, cuuint64_t fl
 	bool known = false;
 
 	if (!ret || !name || flags > 2)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	*ret = NULL;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
 		if (strcmp(rows[i].base, name) || rows[i].since > settings.driver_version)

@@ -18,6 +18,7 @@ static void thread_ends(void *own)
 	for (int i = 0; i < t->nown; i++) {
 		if (!handle_is(t->own[i].s, H_STREAM))
 			continue;
+		capture_stream_gone(t->own[i].s);
 		handle_remove(t->own[i].s);
 		stream_destroy(t->own[i].s);
 	}

@@ -45,7 +45,7 @@ CUresult cuMemGetAllocationGranularity(size_t *n, const CUmemAllocationProp *pro
 	ENTER_INIT();
 	CALL();
 	if (!n || !prop)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	*n = GRANULE;
 	return CUDA_SUCCESS;
 }

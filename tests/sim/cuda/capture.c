@@ -161,20 +161,20 @@ int capture_blocks(struct ctx *ctx, struct stream *s, bool unsafe)
 		return 0;
 	if (s && s->capture) {
 		s->capture->invalid = true;
-		return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+		return REFUSE(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
 	}
 	for (struct capture *c = captures; c; c = c->next) {
 		bool mine = pthread_equal(c->thread, pthread_self());
 
 		if (s && s->legacy && c->origin->ctx == ctx && !(c->origin->flags & CU_STREAM_NON_BLOCKING)) {
 			c->invalid = true;
-			return CUDA_ERROR_STREAM_CAPTURE_IMPLICIT;
+			return REFUSE(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT);
 		}
 		if (!unsafe || tls.capture_mode == CU_STREAM_CAPTURE_MODE_RELAXED || c->mode == CU_STREAM_CAPTURE_MODE_RELAXED)
 			continue;
 		if (mine || (c->mode == CU_STREAM_CAPTURE_MODE_GLOBAL && tls.capture_mode == CU_STREAM_CAPTURE_MODE_GLOBAL)) {
 			c->invalid = true;
-			return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+			return REFUSE(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
 		}
 	}
 	return 0;
@@ -295,7 +295,7 @@ CUresult cuStreamBeginCaptureToGraph(CUstream h, CUgraph g, const CUgraphNode *d
 				     CUstreamCaptureMode mode)
 {
 	CALL();
-	return g ? begin(h, mode, g, deps, n) : CUDA_ERROR_INVALID_VALUE;
+	return g ? begin(h, mode, g, deps, n) : REFUSE(CUDA_ERROR_INVALID_VALUE);
 }
 
 CUresult cuStreamEndCapture(CUstream h, CUgraph *ret)
@@ -439,7 +439,7 @@ CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode)
 
 	CALL();
 	if (!mode || *mode > CU_STREAM_CAPTURE_MODE_RELAXED)
-		return CUDA_ERROR_INVALID_VALUE;
+		return REFUSE(CUDA_ERROR_INVALID_VALUE);
 	tls.capture_mode = (int)*mode;
 	*mode = (CUstreamCaptureMode)old;
 	return CUDA_SUCCESS;

@@ -72,7 +72,9 @@ static int params_from_list(const struct code *c, void **params, uint8_t *to)
 
 static bool fits_cooperatively(const struct kernel_args *a)
 {
-	return (uint64_t)a->grid[0] * a->grid[1] * a->grid[2] <= (uint64_t)settings.resident;
+	uint64_t blocks = (uint64_t)a->grid[0] * a->grid[1] * a->grid[2], threads = (uint64_t)a->block[0] * a->block[1] * a->block[2];
+
+	return blocks <= (uint64_t)settings.resident && blocks <= (uint64_t)blocks_per_sm(a->fn, (int)threads, a->shared) * SM_COUNT;
 }
 
 int kernel_args_make(struct ctx *ctx, CUfunction f, const unsigned grid[3], const unsigned block[3], unsigned shared,

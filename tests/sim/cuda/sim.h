@@ -172,6 +172,8 @@ struct tls {
 	uint64_t vnow;
 	bool in_callback;
 	bool late; /* the next call is held before it takes effect */
+	bool told; /* why this call is refused */
+	const char *entry;
 };
 extern __thread struct tls tls;
 
@@ -180,10 +182,11 @@ int enter(struct ctx **ret_ctx);
 int enter_init(void);
 /* The stream behind a handle for the calling thread; lock held. */
 int stream_of(struct ctx *ctx, CUstream h, struct stream **ret_stream);
-#define ENTER(ctx) do { int rc_; (ctx) = NULL; rc_ = enter(&(ctx)); if (rc_) return (CUresult)rc_; } while (0)
-#define ENTER_INIT() do { int rc_ = enter_init(); if (rc_) return (CUresult)rc_; } while (0)
+#define REFUSE(code) ((CUresult)refused(__func__, (int)(code)))
+#define ENTER(ctx) do { int rc_; (ctx) = NULL; rc_ = enter(&(ctx)); if (rc_) return REFUSE(rc_); } while (0)
+#define ENTER_INIT() do { int rc_ = enter_init(); if (rc_) return REFUSE(rc_); } while (0)
 /* Unlocks on the way out: every return between ENTER and the end goes through LEAVE. */
-#define LEAVE(code) do { int leave_ = (int)(code); unlock(); return (CUresult)leave_; } while (0)
+#define LEAVE(code) do { int leave_ = (int)(code); unlock(); return REFUSE(leave_); } while (0)
 
 /* stream.c, lock held unless said otherwise */
 struct stream *stream_create(struct ctx *ctx, unsigned flags, int priority);
@@ -215,6 +218,8 @@ void stats_op(const struct op *op);
 void stats_nodes(int n);
 void strict_report(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int misuse(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* On the way out of an entry: an error that is a misuse is told, if its reason was not. Returns the code. */
+int refused(const char *function, int code);
 #define CALL() stats_count(__func__)
 
 /* launch.c */

@@ -39,6 +39,8 @@ void stats_count(const char *entry)
 	int i;
 
 	clock_call(entry);
+	tls.entry = entry;
+	tls.told = false;
 	pthread_mutex_lock(&st.lock);
 	for (i = 0; i < st.ncalls; i++)
 		if (st.calls[i].name == entry || !strcmp(st.calls[i].name, entry))
@@ -87,6 +89,7 @@ int misuse(int code, const char *fmt, ...)
 {
 	va_list ap;
 
+	tls.told = true;
 	pthread_mutex_lock(&st.lock);
 	st.misuses++;
 	pthread_mutex_unlock(&st.lock);
@@ -98,6 +101,49 @@ int misuse(int code, const char *fmt, ...)
 	fprintf(stderr, " (error %d)\n", code);
 	va_end(ap);
 	return code;
+}
+
+/* What a correct program may be told as well: how far things are, what there is no more of, and what a kernel did. */
+static bool is_answer(int code)
+{
+	switch (code) {
+	case CUDA_SUCCESS:
+	case CUDA_ERROR_OUT_OF_MEMORY:
+	case CUDA_ERROR_NO_DEVICE:
+	case CUDA_ERROR_INVALID_IMAGE: /* the reason is told where it is found */
+	case CUDA_ERROR_INVALID_PTX:
+	case CUDA_ERROR_NO_BINARY_FOR_GPU:
+	case CUDA_ERROR_FILE_NOT_FOUND:
+	case CUDA_ERROR_OPERATING_SYSTEM:
+	case CUDA_ERROR_NOT_FOUND:
+	case CUDA_ERROR_NOT_READY:
+	case CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE:
+		return true;
+	}
+	return (code >= CUDA_ERROR_ILLEGAL_ADDRESS && code <= CUDA_ERROR_LAUNCH_TIMEOUT) || code == CUDA_ERROR_ASSERT ||
+	       (code >= CUDA_ERROR_HARDWARE_STACK_ERROR && code <= CUDA_ERROR_LAUNCH_FAILED);
+}
+
+/* They are asked of whatever comes along, or until there is no more. */
+static bool is_question(const char *entry)
+{
+	static const char *const questions[] = {"cuFuncGetParamInfo", "cuMemGetAddressRange_v2", "cuMemHostGetFlags",
+						"cuPointerGetAttribute", "cuPointerGetAttributes"};
+
+	for (size_t i = 0; i < sizeof(questions) / sizeof(*questions); i++)
+		if (!strcmp(entry, questions[i]))
+			return true;
+	return false;
+}
+
+int refused(const char *function, int code)
+{
+	const char *entry = strncmp(function, "cu", 2) && tls.entry ? tls.entry : function, *text = "";
+
+	if (tls.told || is_answer(code) || is_question(entry))
+		return code;
+	cuGetErrorString((CUresult)code, &text);
+	return misuse(code, "%s: %s", entry, text);
 }
 
 /*

@@ -162,6 +162,12 @@ def warps():
         "redux.sync.max.u32 %r1, %r0, -1;": lambda i: 31 + i // 32 * 32,
         "setp.lt.u32 %p0, %r0, 7; mov.u32 %r1, 0; @%p0 activemask.b32 %r1;": lambda i: 127 if i < 7 else 0,
         "mov.u32 %r1, %lanemask_lt;": lambda i: (1 << i % 32) - 1,
+        "setp.eq.u32 %p0, %r0, %r0; vote.sync.uni.pred %p1, %p0, -1; selp.u32 %r1, 1, 0, %p1;": lambda i: 1,
+        "setp.lt.u32 %p0, %r0, 40; vote.sync.uni.pred %p1, %p0, -1; selp.u32 %r1, 1, 0, %p1;": lambda i: int(i < 32),
+        "elect.sync %r1|%p0, -1; selp.u32 %r2, 100, 0, %p0; add.u32 %r1, %r1, %r2;": lambda i: 0 if i % 32 else 100,
+        "match.all.sync.b32 %r1|%p0, 7, -1; selp.u32 %r1, %r1, 0, %p0;": lambda i: M32,
+        "match.all.sync.b32 %r1|%p0, %r0, -1; selp.u32 %r1, 1, 0, %p0;": lambda i: 0,
+        "redux.sync.xor.b32 %r1, %r0, -1; redux.sync.min.s32 %r2, %r0, -1; add.u32 %r1, %r1, %r2;": lambda i: i // 32 * 32,
     }
     for text, fn in rows.items():
         sim.check(text, run(K + text + " st.global.u32 [%rd2], %r1; ret; }", 1, 64, 64), [fn(i) for i in range(64)])
@@ -260,6 +266,23 @@ def matrices():
         r, c = l // 4, 2 * (l % 4)
         want += [(r * 8 + c) | (r * 8 + c + 1) << 16, (192 + r * 8 + c) | (192 + r * 8 + c + 1) << 16, (c * 8 + r) | ((c + 1) * 8 + r) << 16]
     sim.check("ldmatrix", run(text, 1, 32, 96), want)
+    # One matrix as fragments, transposed among the lanes; stored by rows and by columns.
+    text = ".shared .align 16 .b8 t[256];\n" + K + """
+    shl.b32 %r1, %r0, 1; cvt.u16.u32 %h0, %r1; add.u32 %r1, %r1, 1; cvt.u16.u32 %h1, %r1; mov.b32 %r2, {%h0, %h1};
+    movmatrix.sync.aligned.m8n8.trans.b16 %r3, %r2;
+    mov.u32 %r4, t; and.b32 %r5, %r0, 7; mad.lo.u32 %r6, %r5, 16, %r4;
+    stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r6], {%r2}; add.u32 %r6, %r6, 128;
+    stmatrix.sync.aligned.m8n8.x1.trans.shared.b16 [%r6], {%r2};
+    bar.sync 0; mad.lo.u32 %r7, %r0, 4, %r4; ld.shared.u32 %r8, [%r7]; ld.shared.u32 %r9, [%r7+128];
+    mul.wide.u32 %rd3, %r0, 12; add.u64 %rd3, %rd0, %rd3; st.global.u32 [%rd3], %r3; st.global.u32 [%rd3+4], %r8;
+    st.global.u32 [%rd3+8], %r9;
+    ret; }"""
+    want = []
+    for l in range(32):
+        r, c = l // 4, 2 * (l % 4)
+        across, along = (c * 8 + r) | ((c + 1) * 8 + r) << 16, 2 * l | (2 * l + 1) << 16
+        want += [across, along, across]
+    sim.check("movmatrix and stmatrix", run(text, 1, 32, 96), want)
     text = ".shared .align 16 .b8 s[64];\n" + K + """
     setp.ne.u32 %p0, %r0, 0; @%p0 bra W; mov.u32 %r1, s; cp.async.ca.shared.global [%r1], [%rd0], 16;
     cp.async.ca.shared.global [%r1+16], [%rd0], 16, 4; cp.async.commit_group; cp.async.wait_group 0;

@@ -45,9 +45,13 @@ STALE = """
 W0: ld.volatile.global.u32 %r1, [%rd+64]; setp.eq.u32 %p, %r1, 0; @%p bra W0;
   st.global.u32 [%rd], 77; membar.gl; st.volatile.global.u32 [%rd+128], 1; ret;
 ONE: ld.global{nc}.u32 %r2, [%rd]; st.volatile.global.u32 [%rd+64], 1;
-W1: ld.volatile.global.u32 %r1, [%rd+128]; setp.eq.u32 %p, %r1, 0; @%p bra W1;
+W1: ld.{wait}.global.u32 %r1, [%rd+128]; setp.eq.u32 %p, %r1, 0; @%p bra W1;
   {fence} ld.global{nc}.u32 %r3, [%rd]; st.global.u32 [%rd+192], %r3; ret; }}
 """
+MISUSE = ["simcuda: misuse: freeing 0x3039, which no allocation begins at (error 1)",
+          "simcuda: misuse: cuStreamBeginCapture_v2: operation not permitted when stream is capturing (error 900)",
+          "simcuda: misuse: cuMemAlloc_v2: invalid argument (error 1)",
+          "simcuda: misuse: cuCtxGetDevice: invalid argument (error 1)"]
 PRINTF = """
 .extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);
 .global .align 1 .b8 fmt[] = {37, 100, 32, 37, 46, 49, 102, 32, 37, 115, 33, 10, 0};
@@ -134,9 +138,10 @@ def case_race():
 
 
 def case_stale():
-    for nc, fence in (("", ""), ("", "membar.gl;"), (".nc", "membar.gl;")):
+    fences = ("", "membar.gl;"), ("", "fence.acq_rel.gpu;"), (".nc", "membar.gl;")
+    for nc, fence, wait in (("", "", "volatile"), *((*f, "volatile") for f in fences), ("", "", "acquire.gpu")):
         p = sim.to_device(bytes(256))
-        sim.launch(sim.function(sim.module(sim.HEADER + STALE.format(nc=nc, fence=fence)), "k"), 2, 1, p)
+        sim.launch(sim.function(sim.module(sim.HEADER + STALE.format(nc=nc, fence=fence, wait=wait)), "k"), 2, 1, p)
         sim.sync()
         print(struct.unpack("<I", sim.from_device(p + 192, 4))[0])
 
@@ -168,7 +173,13 @@ def case_memory():
 
 
 def case_misuse():
+    """A wrong handle, order, argument; and what is no misuse: no memory, not ready, the end of a list."""
     sim.code("cuMemFree_v2", sim.dptr(12345))
+    sim.code("cuStreamBeginCapture_v2", None, 0)
+    sim.code("cuMemAlloc_v2", None, ctypes.c_size_t(16))
+    sim.code("cuCtxGetDevice", None)
+    sim.code("cuMemAlloc_v2", ctypes.byref(sim.dptr()), ctypes.c_size_t(1 << 50))
+    sim.code("cuFuncGetParamInfo", sim.function(mod, "axpb"), ctypes.c_size_t(3), ctypes.byref(sim.dptr()), None)
     print(sim.stats("misuse"))
 
 
@@ -196,6 +207,18 @@ def case_graph_order():
     print(struct.unpack("<I", sim.from_device(p, 4))[0])
 
 
+def case_stream_order():
+    """Two kernels that nothing orders, on two streams: delays make either come first."""
+    a, b, first = sim.make("cuStreamCreate", 1), sim.make("cuStreamCreate", 1), []
+    for _ in range(48):
+        p = sim.to_device(struct.pack("<I", 10))
+        sim.launch(sim.function(mod, "axpb"), 1, 1, p, ("u32", 2), ("u32", 0), stream=a)
+        sim.launch(sim.function(mod, "axpb"), 1, 1, p, ("u32", 1), ("u32", 1), stream=b)
+        sim.sync()
+        first.append("a" if sim.from_device(p, 4)[0] == 21 else "b")
+    print(min(first.count("a"), first.count("b")) >= 5)
+
+
 def run(case, **env):
     r = subprocess.run([sys.executable, __file__, case], env={**os.environ, "SIMCUDA_STRICT": "0", **env}, capture_output=True,
                        text=True, timeout=100)
@@ -218,8 +241,8 @@ def main():
     sim.check("races", out.split(), ["False", "False", "True", "True", "True", "False", "True"])
     sim.check("races are told", "nothing orders it and axpb" in err, True)
     sim.check("no races are looked for", run("race")[0].split(), ["False"] * 7)
-    sim.check("stale caches", run("stale", SIMCUDA_STALE="1")[0].split(), ["0", "77", "0"])
-    sim.check("coherent memory", run("stale")[0].split(), ["77", "77", "77"])
+    sim.check("stale caches", run("stale", SIMCUDA_STALE="1")[0].split(), ["0", "77", "77", "0", "77"])
+    sim.check("coherent memory", run("stale")[0].split(), ["77"] * 5)
     limit = {"SIMCUDA_WATCHDOG": "3000000"}
     sim.check("a grid that fits", run("grid", SIMCUDA_RESIDENT="8", **limit)[0].split(), ["0", "0"])
     sim.check("a grid that does not fit", run("grid", SIMCUDA_RESIDENT="4", **limit)[0].split(), ["720", "702"])
@@ -228,9 +251,10 @@ def main():
     sim.check("starving shows it", run("patience", SIMCUDA_STARVE="1")[0], "1 0")
     sim.check("memory size and poison", run("memory", SIMCUDA_MEMORY="1m", SIMCUDA_POISON="0xcd")[0].split(), ["2", "2", "cdcd", "0"])
     out, err = run("misuse", SIMCUDA_STRICT="1")
-    sim.check("strict", (out, "misuse: freeing 0x3039" in err), ("1", True))
-    sim.check("not strict", run("misuse"), ("1", ""))
+    sim.check("strict", (out, err.splitlines()), ("4", MISUSE))
+    sim.check("not strict", run("misuse"), ("4", ""))
     sim.check("printf", run("printf")[0], "-5 2.5 ab!\n-5 2.5 ab!")
+    sim.check("both orders of two streams", run("stream_order", SIMCUDA_SEED="1", SIMCUDA_DELAY_US="1000")[0], "True")
     sim.check("both orders of a graph", {run("graph_order", SIMCUDA_SEED=str(i))[0] for i in range(1, 9)} == {"21", "22"}, True)
     sim.finish()
 

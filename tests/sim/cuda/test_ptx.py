@@ -127,6 +127,41 @@ def bit_tests():
     sim.check("mad.hi.u32", run("mad.hi.u32 $d, $a, $b, $c;", 32, (32, 32, 32), [(M32, M32, 3)]), [1])
 
 
+def wide_and_narrow_tests():
+    """Bits of 64-bit numbers, products of their own width, and what saturates."""
+    vals = [(v,) for v in INTS[64]]
+    for text, fn in {"popc.b64 $d, $a;": lambda a: bin(a).count("1"), "clz.b64 $d, $a;": lambda a: 64 - a.bit_length(),
+                     "bfind.u64 $d, $a;": lambda a: (a.bit_length() - 1) & M32,
+                     "bfind.s64 $d, $a;": lambda a: ((a ^ (M64 if a >> 63 else 0)).bit_length() - 1) & M32,
+                     "bfind.shiftamt.u64 $d, $a;": lambda a: (64 - a.bit_length()) & M32 if a else M32}.items():
+        sim.check(text, run(text, 32, (64,), vals), [fn(a[0]) for a in vals])
+    sim.check("brev.b64", run("brev.b64 $d, $a;", 64, (64,), vals), [int(f"{a[0]:064b}"[::-1], 2) for a in vals])
+    sim.check("abs.s64", run("abs.s64 $d, $a;", 64, (64,), vals), [abs(s(a[0], 64)) & M64 for a in vals])
+    sim.check("bfind.s32", run("bfind.s32 $d, $a;", 32, (32,), [(v,) for v in INTS[32]]),
+              [((v ^ (M32 if v >> 31 else 0)).bit_length() - 1) & M32 for v in INTS[32]])
+    fields = [(0x123456789abcdef0, 8, 16), (M64, 60, 10), (0x80 << 32, 32, 8)]
+    for t, want in (("u64", [0xbcde, 0xf, 0x80]), ("s64", [0xffffffffffffbcde, M64, 0xffffffffffffff80])):
+        text = f"cvt.u32.u64 %r1, $b; cvt.u32.u64 %r2, $c; bfe.{t} $d, $a, %r1, %r2;"
+        sim.check(f"bfe.{t}", run(text, 64, (64, 64, 64), fields), want)
+    shorts = [(a, b) for a in INTS[16] for b in INTS[16]]
+    ints = [(a, b) for a in INTS[32] for b in INTS[32]]
+    for sign, view in (("u", lambda v, w: v), ("s", s)):
+        sim.check(f"mul.wide.{sign}16", run(f"mul.wide.{sign}16 $d, $a, $b;", 32, (16, 16), shorts),
+                  [view(a, 16) * view(b, 16) & M32 for a, b in shorts])
+        sim.check(f"mad.wide.{sign}32", run(f"mov.b64 %l14, 7; mad.wide.{sign}32 $d, $a, $b, %l14;", 64, (32, 32), ints),
+                  [view(a, 32) * view(b, 32) + 7 & M64 for a, b in ints])
+        sim.check(f"mul24.lo.{sign}32", run(f"mul24.lo.{sign}32 $d, $a, $b;", 32, (32, 32), ints),
+                  [view(a & 0xffffff, 24) * view(b & 0xffffff, 24) & M32 for a, b in ints])
+    most, least = 0x7fffffff, -0x80000000
+    for op, fn in (("add", lambda a, b: a + b), ("sub", lambda a, b: a - b)):
+        sim.check(f"{op}.sat.s32", run(f"{op}.sat.s32 $d, $a, $b;", 32, (32, 32), ints),
+                  [max(least, min(most, fn(s(a, 32), s(b, 32)))) & M32 for a, b in ints])
+    sim.check("dp2a.lo.s32.u32", run("dp2a.lo.s32.u32 $d, $a, $b, $c;", 32, (32, 32, 32), [(0xffff0002, 0x04030201, 5)]),
+              [2 * 1 + -1 * 2 + 5])
+    sim.check("bmsk.clamp.b32", run("bmsk.clamp.b32 $d, $a, $b;", 32, (32, 32), [(4, 8), (28, 8), (0, 0)]), [0xff0, 0xf0000000, 0])
+    sim.check("szext.clamp.s32", run("szext.clamp.s32 $d, $a, $b;", 32, (32, 32), [(0x1ff, 8), (0x7f, 8)]), [M32, 0x7f])
+
+
 FLOATS = [0.0, -0.0, 1.0, -1.5, 3.25, 1e-30, 3e38, math.inf, -math.inf, math.nan, 1e-42, 0.1]
 
 
@@ -192,8 +227,33 @@ def float_tests():
         got = [sim.f32(v) for v in run(f"{name} $d, $a;", 32, (32,), [(sim.bits32(x),) for x in args])]
         close = all(abs(g - fn(x)) <= 4e-7 * max(1, abs(fn(x))) for g, x in zip(got, args))
         sim.check(f"{name} {got}", close, True)
+    double_tests(pick)
     sim.check("fma.rn.f64 rounds once", run("fma.rn.f64 $d, $a, $a, $b;", 64, (64, 64),
                                             [(0x3ff0000000000001, 0xbff0000000000002)]), [0x3970000000000000])
+
+
+def double_tests(pick):
+    """Python's own numbers: every result must be the same to the last bit."""
+    vals = [*FLOATS, 1e308, 5e-324, math.pi]
+    pairs = [(a, b) for a in vals for b in vals]
+    get = lambda v: struct.unpack("<d", struct.pack("<Q", v))[0]
+    for text, fn in {"add.f64 $d, $a, $b;": lambda a, b: a + b, "sub.f64 $d, $a, $b;": lambda a, b: a - b,
+                     "mul.rn.f64 $d, $a, $b;": lambda a, b: a * b, "div.rn.f64 $d, $a, $b;": guarded(lambda a, b: a / b),
+                     "min.f64 $d, $a, $b;": pick(True), "max.f64 $d, $a, $b;": pick(False)}.items():
+        got = [get(v) for v in run(text, 64, (64, 64), [tuple(map(sim.bits64, p)) for p in pairs])]
+        sim.check(text, got, [fn(a, b) for a, b in pairs])
+    for text, fn in {"setp.lt.f64": lambda a, b: a < b, "setp.geu.f64": lambda a, b: not a < b, "setp.eq.f64": lambda a, b: a == b,
+                     "setp.ne.f64": lambda a, b: a == a and b == b and a != b, "setp.nan.f64": lambda a, b: a != a or b != b}.items():
+        got = run(f"{text} $p, $a, $b; selp.b32 %r9, 1, 0, $p; cvt.u64.u32 $d, %r9;", 64, (64, 64), [tuple(map(sim.bits64, p)) for p in pairs])
+        sim.check(text, got, [int(fn(a, b)) for a, b in pairs])
+    for text, fn in {"neg.f64 $d, $a;": lambda a: -a, "abs.f64 $d, $a;": abs, "sqrt.rn.f64 $d, $a;": guarded(math.sqrt),
+                     "rcp.rn.f64 $d, $a;": lambda a: guarded(lambda a, b: a / b)(1.0, a)}.items():
+        got = [get(v) for v in run(text, 64, (64,), [(sim.bits64(v),) for v in vals])]
+        sim.check(text, got, [fn(v) for v in vals])
+    for text, fn in {"testp.finite.f64": math.isfinite, "testp.infinite.f64": math.isinf, "testp.notanumber.f64": math.isnan,
+                     "testp.subnormal.f64": lambda v: 0 < abs(v) < 2.3e-308}.items():
+        got = run(f"{text} $p, $a; selp.b32 %r9, 1, 0, $p; cvt.u64.u32 $d, %r9;", 64, (64,), [(sim.bits64(v),) for v in vals])
+        sim.check(text, got, [int(fn(v)) for v in vals])
 
 
 def half_tests():
@@ -209,6 +269,20 @@ def half_tests():
         got = [struct.unpack("<e", struct.pack("<H", v))[0] for v in
                run(text, 16, (16, 16), [(sim.bits16(a), sim.bits16(b)) for a, b in pairs])]
         sim.check(text, got, [half(fn(half(a), half(b))) for a, b in pairs])
+    for text, fn in {"sub.f16 $d, $a, $b;": lambda a, b: a - b, "min.f16 $d, $a, $b;": min, "max.f16 $d, $a, $b;": max}.items():
+        got = [struct.unpack("<e", struct.pack("<H", v))[0] for v in
+               run(text, 16, (16, 16), [(sim.bits16(a), sim.bits16(b)) for a, b in pairs])]
+        sim.check(text, got, [half(fn(half(a), half(b))) for a, b in pairs])
+    sim.check("setp.lt.f16", run("setp.lt.f16 $p, $a, $b; selp.b16 $d, 1, 0, $p;", 16, (16, 16),
+                                 [(sim.bits16(a), sim.bits16(b)) for a, b in pairs]), [int(half(a) < half(b)) for a, b in pairs])
+    short = lambda x: sim.bits32(x) >> 16  # exact: few digits
+    for text, want in {"add.bf16 $d, $a, $b;": 3.5, "sub.bf16 $d, $a, $b;": 1.5, "mul.bf16 $d, $a, $b;": 2.5,
+                       "fma.rn.bf16 $d, $a, $b, $a;": 5.0, "min.bf16 $d, $a, $b;": 1.0, "neg.bf16 $d, $a;": -2.5}.items():
+        sim.check(text, run(text, 16, (16, 16), [(short(2.5), short(1.0))]), [short(want)])
+    sim.check("abs.f16x2", run("abs.f16x2 $d, $a;", 32, (32,), [(0xc000bc00,)]), [0x40003c00])
+    sim.check("tanh.approx.f16x2", run("tanh.approx.f16x2 $d, $a;", 32, (32,), [(0xc9004900,)]), [0xbc003c00])
+    sim.check("ex2.approx.f16", run("ex2.approx.f16 $d, $a;", 16, (16,), [(sim.bits16(3.0),), (sim.bits16(-1.0),)]),
+              [sim.bits16(8.0), sim.bits16(0.5)])
     one_two = 0x40003c00
     sim.check("add.f16x2", run("add.f16x2 $d, $a, $b;", 32, (32, 32), [(one_two, one_two)]), [0x44004000])
     sim.check("fma.rn.bf16x2", run("fma.rn.bf16x2 $d, $a, $b, $c;", 32, (32, 32, 32), [(0x40003f80, 0x40003f80, 0x3f803f80)]),
@@ -257,6 +331,7 @@ def predicate_tests():
 sim.init()
 integer_tests()
 bit_tests()
+wide_and_narrow_tests()
 float_tests()
 half_tests()
 convert_tests()
