@@ -435,6 +435,21 @@ static int set_timeouts(int fd)
 	return fd;
 }
 
+/* Who only receives hears in no other way of a host that is gone. */
+static int set_keepalive(int fd)
+{
+	set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 2);
+	set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 2);
+	set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 120);
+	return fd;
+}
+
+static int keepalive_epoll(int fd)
+{
+	return epoll_level(set_keepalive(fd));
+}
+
 static int set_cork(int fd)
 {
 	set_int(fd, IPPROTO_TCP, TCP_CORK, 1);
@@ -512,6 +527,8 @@ const struct style styles[] = {
 	{"ioctl_nonblock", SENDRECV, .prepare = set_ioctl_nonblock, .wait = wait_poll},
 	{"cloexec", SENDRECV, .type = SOCK_CLOEXEC},
 	{"timeouts", SENDRECV, .prepare = set_timeouts, .wait = wait_retry},
+	{"keepalive", SENDRECV, .prepare = set_keepalive},
+	{"keepalive_epoll", SENDRECV, NB, .prepare = keepalive_epoll, .wait = wait_epoll},
 	{"signals", SENDRECV, .flags = STYLE_SIGNALS},
 	{"dup", SENDRECV, .prepare = by_dup},
 	{"dup2", SENDRECV, .prepare = by_dup2},

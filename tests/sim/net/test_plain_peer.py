@@ -4,6 +4,7 @@ the wire carries the packets of a bare one; later RDMA is tried, and nothing of 
     test_plain_peer.py --preload LIBRARY --tool DLACCEL
 """
 import itertools
+import os
 import re
 import sys
 
@@ -23,7 +24,7 @@ WAITS = {'poll', 'ppoll', 'select', 'pselect6', 'epoll_wait', 'epoll_pwait', 're
 
 
 def trace(host):
-    counts.trace_calls(host, 'python3')
+    counts.trace_calls(host, os.path.basename(sys.executable)[:15])    # as the kernel calls it
     host.run(f'''cd {counts.TRACING}/events/net/net_dev_start_xmit
                  echo 'protocol == 0x0800' > filter; echo 1 > enable''')
 

@@ -195,7 +195,10 @@ class Job:
         """Signals the whole session and waits for its end."""
         if self.rc is None:
             self.signal(name)
-            wait_until(lambda: self.rc is not None, limit, f'end after SIG{name}')
+            try:
+                wait_until(lambda: self.rc is not None, limit, f'end after SIG{name}')
+            except VhostError as e:
+                raise VhostError(self.describe(str(e)) + self.guest.autopsy()) from None
         return Result(self.rc, self.out, self.err)
 
 
