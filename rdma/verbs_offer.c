@@ -12,7 +12,7 @@
 enum {
 	BLOCK_MOST = 1 << 30,
 	CLAIM_US = 4000, CLAIM_ACKS = 64, /* a peer that reads has begun by then: so long, and so many acknowledgements */
-	TIE_US = 300, TIE_ACKS = 16,
+	TIE_US = 300, TIE_ACKS = 16, TIE_MOST_US = CLAIM_US / 2, /* before the other gives up, whatever each has seen of acknowledgements */
 	ASIDE_MOST = 16, /* times in a row, without anything received */
 	BACKOFF_MOST = 8,
 	ANSWER_BYTES_PER_US = 5,
@@ -157,7 +157,8 @@ static ssize_t block_outcome(struct sending *w, uint32_t id, size_t n)
 	uint64_t acks = load_rlx(l->ack_ticks), start = clock_ticks(), expected = link_expected(&l->blocks, n);
 
 	w->tied = false;
-	bool up = wait_done(w, id, expected, us_to_ticks(CLAIM_US) + CLAIM_ACKS * acks, us_to_ticks(TIE_US) + TIE_ACKS * acks);
+	uint64_t tie_limit = us_to_ticks(TIE_US) + TIE_ACKS * acks, most = us_to_ticks(TIE_MOST_US);
+	bool up = wait_done(w, id, expected, us_to_ticks(CLAIM_US) + CLAIM_ACKS * acks, tie_limit < most ? tie_limit : most);
 
 	link_learn(&l->blocks, n, clock_ticks() - start);
 	if (up && load_acq(l->done_id) != id)

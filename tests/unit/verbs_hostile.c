@@ -7,6 +7,7 @@
  */
 #include "peer.h"
 
+#include "clock.h"
 #include "handshake.h"
 #include "process.h"
 #include "settings.h"
@@ -20,7 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HUNG_S = 120, STEPS = 150, ROOM = 200000, SRQ_SLOTS = 1024, PATIENT_US = 30000000, IDLE_US = 120000000, HASTY_US = 20000 };
+enum { HUNG_S = 120, STEPS = 150, ROOM = 200000, SRQ_SLOTS = 1024, PATIENT_US = 30000000, IDLE_US = 120000000, HASTY_US = 20000, SLOW_US = 1000000000 };
 
 static struct peer honest;
 static uint64_t dice;
@@ -606,6 +607,33 @@ static void key_of_anothers_block(void)
 	peer_converse(&honest);
 }
 
+/* Both have something to send: the accepting end gives way soon, however long acknowledgements have taken at first. */
+static void gives_way(void)
+{
+	struct peer p;
+	pthread_t t;
+	void *sent;
+
+	peer_start(&p, 1);
+	peer_meet(&p);
+	peer_agree(&p);
+	peer_patience(PATIENT_US);
+	store_rlx(link_out(verbs_of(p.stream))->ack_ticks, us_to_ticks(SLOW_US));
+	struct frame_block b = offered_block(&p, &t);
+	p.heard.type = 0;
+	peer_say_by_tcp(&p);
+	while (p.heard.type != CONTROL_WITHDRAW)
+		peer_await(&p, true);
+	struct control c = { .type = CONTROL_DONE, .id = b.id };
+	peer_message(&p, &c, sizeof(c));
+	while (pthread_tryjoin_np(t, &sent))
+		drain(&p);
+	peer_patience(HASTY_US);
+	if ((ssize_t)sent != sizeof(lent))
+		sim_wrong("the sender is told %zd", (ssize_t)sent);
+	peer_end(&p);
+}
+
 /* It knows where another connection's ring lies, and its key. */
 static void key_of_anothers_ring(void)
 {
@@ -740,6 +768,7 @@ int main(int argc, char **argv)
 	failure_behind_a_read();
 	key_of_a_block();
 	key_of_anothers_block();
+	gives_way();
 	key_of_anothers_ring();
 	no_way_to_read(true);
 	no_way_to_read(false);
