@@ -13,6 +13,7 @@
 #include "proof.h"
 #include "section_lock.h"
 #include "settings.h"
+#include "signals.h"
 #include "stats.h"
 #include "sys.h"
 #include "wait.h"
@@ -435,10 +436,10 @@ static void step(struct sock *s, int fd)
 	try_switch(s, fd, st, RX);
 }
 
-/* A child of vfork must leave the parent's memory alone. */
+/* A child of vfork must leave the parent's memory alone; and a signal handler may have interrupted malloc, which a step may call. */
 static bool may_advance(void)
 {
-	return process_is_owner() && !(atomic_load_explicit(&dlaccel_stats.off, memory_order_relaxed) & 1);
+	return process_is_owner() && !signal_in_handler() && !(atomic_load_explicit(&dlaccel_stats.off, memory_order_relaxed) & 1);
 }
 
 /* One step, by one thread at a time; whoever comes meanwhile goes on. */

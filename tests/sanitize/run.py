@@ -22,6 +22,7 @@ LEFT_OUT = {
     "memreg": "expects the addresses that glibc's allocator gives a second time",
     "pair-jemalloc": "the sanitizer is an allocator itself",
     "pair-no_malloc": "brings an allocator of its own",
+    "pair-in_handler": "brings an allocator of its own",
     "pair-asan-program": "has the sanitizer already",
     "pair-limits-as": "shadow memory is larger than the limit",
     "pair-memory_limit": "shadow memory is larger than the limit",
