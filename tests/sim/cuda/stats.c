@@ -24,6 +24,22 @@ static struct {
 	size_t n, cap;
 } st = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+static void hold(void)
+{
+	pthread_mutex_lock(&st.lock);
+}
+
+static void release(void)
+{
+	pthread_mutex_unlock(&st.lock);
+}
+
+/* The child of a fork asks what was counted, too; no other thread of its parent is there to let go. */
+__attribute__((constructor)) static void whole_at_fork(void)
+{
+	pthread_atfork(hold, release, release);
+}
+
 static const char *const op_names[OPT_COUNT] = {"kernel", "memcpy", "memset", "host", "event", "wait", "value", "empty", "graph"};
 
 void stats_nodes(int n)
