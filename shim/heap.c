@@ -39,14 +39,9 @@ static struct {
 	unsigned needy, steps;
 } heap; /* of the one that is looking */
 
-static uint64_t counter(enum stat_id id)
-{
-	return atomic_load_explicit(&dlaccel_stats.slot[id].value, memory_order_relaxed);
-}
-
 static uint64_t received(void)
 {
-	return counter(STAT_net_recv_ring) + counter(STAT_net_recv_block) + counter(STAT_net_recv_verbs);
+	return stat_get(STAT_net_recv_ring) + stat_get(STAT_net_recv_block) + stat_get(STAT_net_recv_verbs);
 }
 
 static uint64_t page_faults(void)
@@ -76,10 +71,13 @@ static void keep_more(uint64_t faults)
 	free_untouched(block);
 }
 
-/* Needed where an eighth of what was received, or more, lay in pages that were not there.  False: there is no more to do. */
-static bool weigh(uint64_t bytes, uint64_t faults)
+/*
+ * The faults of LOOK_BYTES: where an eighth of them, or more, lay in pages that were not there, there is need.  False: there is
+ * no more to do.
+ */
+static bool weigh(uint64_t faults)
 {
-	bool need = faults * (uint64_t)getpagesize() >= bytes / 8;
+	bool need = faults * (uint64_t)getpagesize() >= LOOK_BYTES / 8;
 
 	if (heap.steps)
 		stat_set(STAT_heap_faults_after, faults);
@@ -105,7 +103,7 @@ void heap_look(void)
 		return;
 	uint64_t faults = page_faults();
 	/* the first look only begins; the child of a fork counts from zero, and so does the kernel for it */
-	bool more = !before || now < before || weigh(now - before, faults - heap.faults);
+	bool more = !before || now < before || weigh((faults - heap.faults) * LOOK_BYTES / (now - before));
 
 	heap.faults = faults;
 	atomic_store(&looked_at, now);

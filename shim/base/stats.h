@@ -49,6 +49,11 @@ static inline void stat_set(enum stat_id id, uint64_t n)
 	atomic_store_explicit(&dlaccel_stats.slot[id].value, n, memory_order_relaxed);
 }
 
+static inline uint64_t stat_get(enum stat_id id)
+{
+	return atomic_load_explicit(&dlaccel_stats.slot[id].value, memory_order_relaxed);
+}
+
 static inline void stat_inc(enum stat_id id)
 {
 	stat_add(id, 1);

@@ -26,22 +26,25 @@ __attribute__((visibility("default"))) void *calloc(size_t n, size_t size)
 	return __libc_calloc(n, size);
 }
 
+/* put() and take() allocate. */
+static char buf[MESSAGE];
+
+static void give(void)
+{
+	make(end, buf, MESSAGE);
+	check(send(end->fd, buf, MESSAGE, 0) == MESSAGE);
+}
+
 static void carry(int sig)
 {
-	static char buf[MESSAGE];
-
 	(void)sig;
 	in_handler = 1;
-	if (end->role == CLIENT) {
-		make(end, buf, MESSAGE);
-		check(send(end->fd, buf, MESSAGE, 0) == MESSAGE);
-	}
+	if (end->role == CLIENT)
+		give();
 	check(recv(end->fd, buf, MESSAGE, MSG_WAITALL) == MESSAGE);
 	took(end, buf, MESSAGE);
-	if (end->role == SERVER) {
-		make(end, buf, MESSAGE);
-		check(send(end->fd, buf, MESSAGE, 0) == MESSAGE);
-	}
+	if (end->role == SERVER)
+		give();
 	in_handler = 0;
 }
 
